@@ -1,0 +1,162 @@
+"""Raw features to arrays, for trainer and service alike: there is no second place that does it.
+
+Truncation is decided here: of too many behaviours the newest stay, of too many values of a feature the first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle.catalogue import Catalogue, unknown_slots
+from model.bundle.errors import SchemaMismatch
+from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
+from model.bundle.vocabulary import PADDING_ID, FeatureVocabulary, RawScalar, RawValue
+
+Indices = NDArray[np.int64]
+Attributes = Mapping[str, RawValue]
+
+
+class UnknownFeatureError(ValueError):
+    """Raw data names a feature that the schema lacks, or gives it a value of the wrong shape."""
+
+
+# Legend: N = items or users encoded together, M = slots of a multi-valued feature.
+def encode_column(feature: Feature, vocabulary: FeatureVocabulary, values: Sequence[RawValue]) -> Indices:
+    """Indices of one feature for N things: [N], or [N, M] when multi-valued.
+
+    No value (None, or an empty list) is unknown, not padding: the thing exists, its attribute is not known.
+
+    Raises:
+        UnknownFeatureError: a list for a feature that takes one value.
+    """
+    if feature.kind is Kind.MULTI:
+        return (
+            np.stack([_encode_slots(feature, vocabulary, value) for value in values])
+            if len(values)
+            else (np.empty((0, feature.max_values), dtype=np.int64))
+        )
+    return vocabulary.indices(_scalar(feature, value) for value in values)
+
+
+def _scalar(feature: Feature, value: RawValue) -> RawScalar:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return value
+    raise UnknownFeatureError(f"feature {feature.name} takes one value, not a list of {len(value)}")
+
+
+def _encode_slots(feature: Feature, vocabulary: FeatureVocabulary, value: RawValue) -> Indices:
+    several: Sequence[RawScalar] = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+    present = [scalar for scalar in several if scalar is not None][: feature.max_values]
+    if not present:
+        return unknown_slots(feature.max_values)
+    slots = np.full(feature.max_values, PADDING_ID, dtype=np.int64)
+    slots[: len(present)] = vocabulary.indices(present)
+    return slots
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Turns raw values into the arrays that the graph takes. Schema, vocabularies and catalogue must fit together.
+
+    Raises:
+        SchemaMismatch: a feature without vocabulary, sizes that differ, or an item feature without a column.
+    """
+
+    schema: FeatureSchema
+    vocabularies: Mapping[str, FeatureVocabulary]
+    catalogue: Catalogue
+
+    def __post_init__(self) -> None:
+        for feature in self.schema.features:
+            self._check_vocabulary(feature)
+        for feature in self.schema.group(Group.ITEM):
+            self._check_column(feature)
+
+    def newest(self, behaviours: Sequence[RawScalar]) -> Sequence[RawScalar]:
+        """The behaviours, oldest first, that the model uses: the newest `max_behaviours`."""
+        return behaviours[-self.schema.max_behaviours :]
+
+    def items(
+        self, item_ids: Sequence[RawScalar], attributes: Mapping[int, Attributes] | None = None
+    ) -> dict[str, Indices]:
+        """Encode N items: per item feature [N] or [N, M].
+
+        Args:
+            item_ids: candidates in request order, or behaviours, oldest first.
+            attributes: raw attributes by position, for items that the catalogue lacks or that should be seen
+                differently in this request; features not named keep the catalogue's value.
+
+        Raises:
+            UnknownFeatureError: an attribute that is no item feature, the item's id, or a value of the wrong shape.
+        """
+        encoded = self.catalogue.features(self.catalogue.rows(item_ids))
+        for position, values in (attributes or {}).items():
+            for name, value in values.items():
+                encoded[name][position] = self._encode_one(self._overridable(name), value)
+        return encoded
+
+    def users(self, profile: Attributes) -> dict[str, Indices]:
+        """Encode one user's features: per feature [1] or [1, M]; features that `profile` lacks are unknown.
+
+        Names that the schema lacks are ignored: a profile may hold more than this model uses.
+        """
+        return {
+            feature.name: self._encode_one(feature, profile.get(feature.name))[None]
+            for feature in self.schema.group(Group.USER)
+        }
+
+    def context(self, context: Attributes) -> dict[str, Indices]:
+        """Encode a request's context: per feature [1] or [1, M]; features that it lacks are unknown.
+
+        Raises:
+            UnknownFeatureError: a name that is no context feature.
+        """
+        features = self.schema.group(Group.CONTEXT)
+        _refuse_unknown(context, features, Group.CONTEXT)
+        return {feature.name: self._encode_one(feature, context.get(feature.name))[None] for feature in features}
+
+    def _encode_one(self, feature: Feature, value: RawValue) -> Indices:
+        return encode_column(feature, self.vocabularies[feature.name], [value])[0:1].reshape(
+            () if feature.kind is not Kind.MULTI else (feature.max_values,)
+        )
+
+    def _overridable(self, name: str) -> Feature:
+        features = [feature for feature in self.schema.group(Group.ITEM) if feature.name != ITEM_ID]
+        _refuse_unknown([name], features, Group.ITEM)
+        return next(feature for feature in features if feature.name == name)
+
+    def _check_vocabulary(self, feature: Feature) -> None:
+        vocabulary = self.vocabularies.get(feature.name)
+        if vocabulary is None:
+            raise SchemaMismatch(f"vocabulary/{feature.name}.json", expected="a vocabulary", found="none")
+        if vocabulary.num_indices != feature.num_indices:
+            raise SchemaMismatch(
+                f"vocabulary/{feature.name}.json",
+                expected=f"{feature.num_indices} indices as in schema.json",
+                found=f"{vocabulary.num_indices}",
+            )
+
+    def _check_column(self, feature: Feature) -> None:
+        column = self.catalogue.columns.get(feature.name)
+        file = f"items/{feature.name}.npy"
+        if column is None:
+            raise SchemaMismatch(file, expected="a column for the item feature", found="none")
+        expected = (self.catalogue.num_rows,) + ((feature.max_values,) if feature.kind is Kind.MULTI else ())
+        if column.shape != expected or column.dtype != np.int32:
+            raise SchemaMismatch(file, expected=f"int32 {expected}", found=f"{column.dtype} {column.shape}")
+        if column.min() < PADDING_ID or column.max() >= feature.num_indices:
+            raise SchemaMismatch(
+                file,
+                expected=f"indices from 0 to {feature.num_indices - 1}",
+                found=f"from {column.min()} to {column.max()}",
+            )
+
+
+def _refuse_unknown(names: Iterable[str], features: Sequence[Feature], group: Group) -> None:
+    known = [feature.name for feature in features]
+    for name in names:
+        if name not in known:
+            options = ", ".join(known) or "none"
+            raise UnknownFeatureError(f"{name!r} is no {group} feature of this model; it has: {options}")

@@ -1,0 +1,69 @@
+"""The bundle's first page: what it is, where it comes from, and the checksum of every file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from model.bundle.errors import ChecksumMismatch, UnsupportedFormat
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` holds.
+
+    Attributes:
+        model_name: the network, `din` for instance.
+        model_version: hash of the bundle's files: equal files, equal version, whenever they were written.
+        files: sha256 by path relative to the bundle, the manifest itself excepted.
+        training: data set, source commit, seed, config and the library versions behind the bundle.
+        metrics: offline metrics by split.
+        calibration: how logits became CTRs; `{"method": "none"}` when they are the network's own.
+    """
+
+    model_name: str
+    model_version: str
+    files: Mapping[str, str]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    calibration: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document with its own checksum, so that a flipped byte in the manifest shows too."""
+        content = {"format_version": FORMAT_VERSION, **asdict(self)}
+        return {**content, "checksum": _checksum(content)}
+
+    @classmethod
+    def from_json(cls, document: Any) -> Self:
+        """Raises: UnsupportedFormat, for another format version or no manifest at all; ChecksumMismatch."""
+        if not isinstance(document, dict) or "format_version" not in document:
+            raise UnsupportedFormat(MANIFEST_FILE, expected="a manifest with a format_version", found="none")
+        if document["format_version"] != FORMAT_VERSION:
+            raise UnsupportedFormat(
+                MANIFEST_FILE, expected=f"format version {FORMAT_VERSION}", found=str(document["format_version"])
+            )
+        content = {key: value for key, value in document.items() if key != "checksum"}
+        if document.get("checksum") != _checksum(content):
+            raise ChecksumMismatch(
+                MANIFEST_FILE, expected=f"checksum {_checksum(content)}", found=str(document.get("checksum"))
+            )
+        del content["format_version"]
+        try:
+            return cls(**content)
+        except TypeError as exc:
+            raise UnsupportedFormat(MANIFEST_FILE, expected="the fields of a manifest", found=str(exc)) from exc
+
+
+def content_version(model_name: str, files: Mapping[str, str]) -> str:
+    """16 hex digits that name the bundle's content: the network's name and every file's checksum."""
+    text = json.dumps({"model": model_name, "files": dict(sorted(files.items()))}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""Raw value to index. 0 is padding and 1 is unknown, in every vocabulary."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle.errors import SchemaMismatch
+
+PADDING_ID = 0
+UNKNOWN_ID = 1
+FIRST_ID = 2  # the first index that stands for a known value
+
+RawScalar = str | int | float | bool | None
+RawValue = RawScalar | Sequence[RawScalar]
+
+
+def token(value: RawScalar) -> str | None:
+    """The text under which a raw value is looked up, or None for "no value".
+
+    Log files, JSON and Redis hold the same thing in different types; one spelling makes them meet:
+    `21`, `21.0` and `"21"` are one token, and so are `True` and `"true"`. NaN counts as no value.
+
+    >>> token(21.0), token("21"), token(True), token(float("nan"))
+    ('21', '21', 'true', None)
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The known tokens of a feature; the token at position i has index i + 2."""
+
+    tokens: tuple[str, ...]
+    _index: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        index = {known: position for position, known in enumerate(self.tokens, start=FIRST_ID)}
+        if len(index) != len(self.tokens):
+            raise ValueError("a vocabulary holds each token once")
+        object.__setattr__(self, "_index", index)
+
+    @property
+    def num_indices(self) -> int:
+        return len(self.tokens) + FIRST_ID
+
+    def index(self, value: RawScalar) -> int:
+        """The value's index; UNKNOWN_ID for None and for a token the vocabulary lacks."""
+        text = token(value)
+        return UNKNOWN_ID if text is None else self._index.get(text, UNKNOWN_ID)
+
+    def indices(self, values: Iterable[RawScalar]) -> NDArray[np.int64]:
+        return np.fromiter((self.index(value) for value in values), dtype=np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"tokens": list(self.tokens)}
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A numeric feature's bucket boundaries, ascending; n boundaries make n + 1 buckets.
+
+    A number x falls in the bucket after the last boundary that is <= x.
+    """
+
+    boundaries: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(boundary) for boundary in self.boundaries)
+        ascending = all(low < high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False))
+        if not (finite and ascending):
+            raise ValueError("bucket boundaries must be finite and strictly ascending")
+
+    @property
+    def num_indices(self) -> int:
+        return len(self.boundaries) + 1 + FIRST_ID
+
+    def index(self, value: RawScalar) -> int:
+        """The bucket's index; UNKNOWN_ID for None, NaN and text that is no number."""
+        try:
+            number = float(value) if isinstance(value, str) else value
+        except ValueError:
+            return UNKNOWN_ID
+        if number is None or number != number:  # NaN alone differs from itself
+            return UNKNOWN_ID
+        return bisect_right(self.boundaries, number) + FIRST_ID  # takes integers beyond a float's range too
+
+    def indices(self, values: Iterable[RawScalar]) -> NDArray[np.int64]:
+        return np.fromiter((self.index(value) for value in values), dtype=np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"boundaries": list(self.boundaries)}
+
+
+FeatureVocabulary = Vocabulary | Buckets
+
+
+def vocabulary_from_json(document: Mapping[str, Any], *, file: str) -> FeatureVocabulary:
+    """Raises: SchemaMismatch, when `document` is neither a vocabulary nor buckets."""
+    try:
+        if "boundaries" in document:
+            return Buckets(tuple(float(boundary) for boundary in document["boundaries"]))
+        return Vocabulary(tuple(document["tokens"]))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise SchemaMismatch(file, expected="a list of tokens or of boundaries", found=str(exc)) from exc

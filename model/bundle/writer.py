@@ -1,0 +1,107 @@
+"""Write a bundle: all of it or nothing, and never a change to one that exists."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.bundle.encoding import Encoder
+from model.bundle.files import (
+    GOLDEN_FILE,
+    ITEM_IDS_FILE,
+    SCHEMA_FILE,
+    column_file,
+    sha256,
+    vocabulary_file,
+)
+from model.bundle.golden import GoldenAnswer
+from model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
+
+
+def write_bundle(
+    out: Path,
+    *,
+    model_name: str,
+    encoder: Encoder,
+    graph_files: Sequence[Path],
+    golden: Sequence[GoldenAnswer],
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    calibration: Mapping[str, Any],
+) -> Manifest:
+    """Write a bundle to `out`, which appears in one rename when everything is on disk.
+
+    Args:
+        graph_files: `model.onnx` and its external data, copied under their own names.
+
+    Raises:
+        FileExistsError: `out` exists; a bundle is written once.
+    """
+    with _new_directory(out) as directory:
+        _write_json(directory / SCHEMA_FILE, encoder.schema.to_json())
+        for name, vocabulary in encoder.vocabularies.items():
+            _write_json(directory / vocabulary_file(name), vocabulary.to_json())
+        _write_json(directory / ITEM_IDS_FILE, list(encoder.catalogue.item_ids))
+        for name, column in encoder.catalogue.columns.items():
+            _write_array(directory / column_file(name), column)
+        for source in graph_files:
+            shutil.copyfile(source, directory / source.name)
+        _write_json(directory / GOLDEN_FILE, [answer.to_json() for answer in golden])
+        files = {str(path.relative_to(directory)): sha256(path) for path in _files(directory)}
+        manifest = Manifest(
+            model_name=model_name,
+            model_version=content_version(model_name, files),
+            files=files,
+            training=training,
+            metrics=metrics,
+            calibration=calibration,
+        )
+        _write_json(directory / MANIFEST_FILE, manifest.to_json())
+        for path in _files(directory):
+            _flush(path)
+    return manifest
+
+
+@contextmanager
+def _new_directory(out: Path) -> Iterator[Path]:
+    """A directory beside `out` that becomes `out` when the block ends well and vanishes when it does not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists():
+        raise FileExistsError(f"{out} exists; a bundle is never overwritten: choose another name or remove it first")
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp's 0700 would keep another user's service out
+        temporary.rename(out)
+        _flush(out.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_array(path: Path, array: np.ndarray[Any, np.dtype[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array, allow_pickle=False)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,48 @@
+"""Dice, the data-adaptive activation function."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Dice(nn.Module):
+    """f(s) = p(s)·s + (1 − p(s))·α·s with p(s) = sigmoid((s − E[s]) / √(Var[s] + ε)), per hidden unit.
+
+    In training E and Var are the mean and the (biased) variance over all leading dimensions of the batch, so callers
+    pass real positions only; moving averages of them are kept and used at inference. A batch of a single position has
+    no variance and uses the moving averages too. α is learned, one per unit, and starts at 0.
+
+    Args:
+        width: number of hidden units, the size of the last dimension.
+        momentum: weight of the newest batch in the moving averages.
+
+    Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 5.2, Eq. 9;
+        ε = 1e-8 as there.
+    """
+
+    def __init__(self, width: int, *, momentum: float = 0.01, epsilon: float = 1e-8) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.alpha = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+
+    def forward(self, s: Tensor) -> Tensor:
+        p = torch.sigmoid(self._normalise(s))
+        return s * (self.alpha + p * (1.0 - self.alpha))
+
+    def _normalise(self, s: Tensor) -> Tensor:
+        num_positions = s[..., 0].numel() if self.training else 0
+        if num_positions < 2:
+            return (s - self.running_mean) * torch.rsqrt(self.running_var + self.epsilon)
+        normalised = nn.functional.batch_norm(
+            s.reshape(-1, s.shape[-1]),
+            self.running_mean,
+            self.running_var,
+            training=True,
+            momentum=self.momentum,
+            eps=self.epsilon,
+        )
+        return normalised.view_as(s)

@@ -1,0 +1,47 @@
+"""The networks' hyper-parameters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.bundle.schema import Feature, FeatureSchema, Group
+from model.layers.embedding import FeatureEmbedding
+from model.layers.mlp import MLP, Activation
+from model.layers.tower import Tower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """Sizes and choices of a network; a network reads those that it has a use for.
+
+    Attributes:
+        embedding_dim: width of each feature's vector.
+        embedding_std: standard deviation of the vectors at the start.
+        tower: hidden widths of the MLP that ends in the logit.
+        tower_activation: activation of the tower.
+        dropout: probability of dropping a hidden unit of the tower in training.
+        unit: hidden widths of DIN's activation unit.
+        unit_activation: activation of the unit.
+        initial_weight: every behaviour's activation weight at the start.
+        interest_product: feed interest∘candidate to the tower as well.
+    """
+
+    embedding_dim: int = 32
+    embedding_std: float = 0.01
+    tower: tuple[int, ...] = (200, 80)
+    tower_activation: Activation = Activation.DICE
+    dropout: float = 0.0
+    unit: tuple[int, ...] = (80, 40)
+    unit_activation: Activation = Activation.DICE
+    initial_weight: float = 1.0
+    interest_product: bool = True
+
+    def embedding(self, features: Sequence[Feature]) -> FeatureEmbedding:
+        return FeatureEmbedding(features, embedding_dim=self.embedding_dim, init_std=self.embedding_std)
+
+    def build_tower(self, schema: FeatureSchema, *, candidate_dim: int) -> Tower:
+        """The tower for per-candidate vectors of `candidate_dim` values, next to the schema's user and context."""
+        request_embedding = self.embedding((*schema.group(Group.USER), *schema.group(Group.CONTEXT)))
+        mlp = MLP(
+            candidate_dim + request_embedding.dim, self.tower, activation=self.tower_activation, dropout=self.dropout
+        )
+        return Tower(request_embedding, mlp)

@@ -1,0 +1,60 @@
+"""Deep Interest Network."""
+
+from torch import Tensor, nn
+
+from model.bundle.schema import FeatureSchema, Group
+from model.layers.activation_unit import LocalActivationUnit
+from model.layers.embedding import take_rows
+from model.layers.interest import pair_up, pool_interest, sum_pairs
+from model.nets.config import NetworkConfig
+from model.nets.inputs import NetworkInputs, NetworkOutput
+
+
+# Legend: U = users, C = candidates per user, T = behaviours, D = item width, I = distinct items of the batch,
+# P = pairs of a candidate and a behaviour.
+class DIN(nn.Module):
+    """interest = Σ_j a(e_j, v)·e_j over the behaviours, a the local activation unit and v the candidate;
+    logit = MLP([v, interest, interest∘v, user, context]).
+
+    Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 4.3, Eq. 3.
+    Deviations, each an option of `NetworkConfig`: the product interest∘v in the tower (`interest_product`; the paper
+    has none, the authors' later code multiplies the candidate with the summed history); activation weights that begin
+    at 1 instead of near 0 (`initial_weight`), so that DIN begins as the base model.
+    """
+
+    def __init__(self, schema: FeatureSchema, config: NetworkConfig) -> None:
+        super().__init__()
+        self.item_embedding = config.embedding(schema.group(Group.ITEM))
+        dim = self.item_embedding.dim
+        self.unit = LocalActivationUnit(
+            dim, config.unit, activation=config.unit_activation, initial_weight=config.initial_weight
+        )
+        self.interest_product = config.interest_product
+        self.tower = config.build_tower(schema, candidate_dim=(3 if config.interest_product else 2) * dim)
+
+    def forward(self, inputs: NetworkInputs) -> NetworkOutput:
+        rows_ID = self.item_embedding(inputs.items)
+        query_UCD = take_rows(rows_ID, inputs.candidates_UC)
+        if inputs.is_real_UT is None:
+            weights_UCT, interest_UCD = self._attend(query_UCD, take_rows(rows_ID, inputs.behaviours_UT))
+        else:
+            weights_UCT, interest_UCD = None, self._attend_pairs(query_UCD, rows_ID, inputs)
+        parts = [query_UCD, interest_UCD]
+        if self.interest_product:
+            parts.append(interest_UCD * query_UCD)
+        return NetworkOutput(logit_UC=self.tower(parts, inputs.request), weights_UCT=weights_UCT)
+
+    def _attend(self, query_UCD: Tensor, keys_UTD: Tensor) -> tuple[Tensor, Tensor]:
+        """All candidates against all behaviours by broadcasting: one history, embedded once."""
+        candidates = self.unit.project_candidates(query_UCD)[:, :, None, :]
+        weights_UCT = self.unit(candidates, self.unit.project_behaviours(keys_UTD)[:, None, :, :])
+        return weights_UCT, pool_interest(weights_UCT, keys_UTD)
+
+    def _attend_pairs(self, query_UCD: Tensor, rows_ID: Tensor, inputs: NetworkInputs) -> Tensor:
+        """The same sum over the real behaviours of a padded batch only, which Dice's statistics need anyway."""
+        assert inputs.is_real_UT is not None
+        pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, query_UCD.shape[1])
+        candidates = self.unit.project_candidates(query_UCD.flatten(0, 1))
+        behaviours = self.unit.project_behaviours(rows_ID)
+        weights_P = self.unit(take_rows(candidates, pairs.candidate_P), take_rows(behaviours, pairs.behaviour_P))
+        return sum_pairs(rows_ID, pairs, weights_P).view_as(query_UCD)

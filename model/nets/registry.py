@@ -1,0 +1,25 @@
+"""The networks by name."""
+
+from enum import StrEnum
+
+from model.bundle.schema import FeatureSchema
+from model.nets.base import BaseModel
+from model.nets.config import NetworkConfig
+from model.nets.din import DIN
+
+
+class NetworkName(StrEnum):
+    BASE = "base"
+    DIN = "din"
+
+
+Network = BaseModel | DIN
+
+
+def build_network(name: NetworkName, schema: FeatureSchema, config: NetworkConfig) -> Network:
+    """A new network with random weights, drawn from torch's global generator."""
+    match name:
+        case NetworkName.BASE:
+            return BaseModel(schema, config)
+        case NetworkName.DIN:
+            return DIN(schema, config)

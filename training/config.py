@@ -1,0 +1,86 @@
+"""What a training run can be told: defaults here, changes in a TOML file, nothing unknown."""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from model.nets.config import NetworkConfig
+
+
+class ConfigError(Exception):
+    """The config file cannot be used; the message names the file and the key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a network is trained.
+
+    Attributes:
+        epochs: at most so many passes over the training rows.
+        evaluations_per_epoch: how often `valid` is looked at within an epoch.
+        patience: stop after so many evaluations without a better valid GAUC; the best state is kept.
+        batch_size: impressions a step.
+        learning_rate: Adam's, at the start.
+        embedding_learning_rate: the same for embedding tables, whose Adam is lazy: rows that a batch does not touch
+            keep their value and their moments.
+        min_count: a token that occurs less often in the training set is unknown.
+        mini_batch_aware_l2: λ of the paper's regularisation of item embeddings; 0 is none.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    epochs: int = 10
+    evaluations_per_epoch: int = 2
+    patience: int = 3
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    embedding_learning_rate: float = 1e-3
+    min_count: int = 1
+    mini_batch_aware_l2: float = 0.0
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a TOML file: the training keys at the top, the network's under [network].
+
+        Raises:
+            ConfigError: no such file, no TOML, an unknown key, or a value of the wrong type.
+        """
+        try:
+            document = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+            raise ConfigError(f"{file}: cannot be read as TOML: {exc}") from exc
+        network = document.pop("network", {})
+        return cls(network=NetworkConfig(**_checked(file, NetworkConfig, network)), **_checked(file, cls, document))
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def _checked(file: Path, config: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    defaults = config()
+    known = [option.name for option in dataclasses.fields(config) if option.name != "network"]
+    checked = {}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"{file}: unknown key {key!r}; known are {', '.join(known)}")
+        checked[key] = _converted(file, key, value, getattr(defaults, key))
+    return checked
+
+
+def _converted(file: Path, key: str, value: Any, default: Any) -> Any:
+    """`value` in the type of the option's default."""
+    wanted = type(default)
+    if wanted is tuple and isinstance(value, list) and all(type(width) is int and width > 0 for width in value):
+        return tuple(value)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if issubclass(wanted, str) and isinstance(value, str):
+        try:
+            return wanted(value)
+        except ValueError as exc:
+            options = ", ".join(wanted.__members__.values()) if hasattr(wanted, "__members__") else wanted.__name__
+            raise ConfigError(f"{file}: {key} is one of {options}, not {value!r}") from exc
+    if type(value) is not wanted:
+        raise ConfigError(f"{file}: {key} takes {wanted.__name__} like {default!r}, found {value!r}")
+    return value

@@ -1,0 +1,175 @@
+"""A dataset directory as it lies on disk: logs of a team, in five files."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from model.bundle.schema import Group, Kind
+from training.data.errors import DatasetError
+from training.data.split import SPLITS, split_by_time
+
+MAX_VALUES = 16  # slots of a multi-valued feature, unless the data needs fewer or schema.toml says otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredFeature:
+    """A feature as `schema.toml` names it; its vocabulary comes from the training rows."""
+
+    name: str
+    group: Group
+    kind: Kind
+    max_values: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The tables of a dataset directory, checked.
+
+    Attributes:
+        impressions: user_id, item_id, clicked, timestamp, split and the context features; ids as text.
+        behaviours: user_id, item_id, timestamp, in file order.
+        items: item_id and item features, one row per item.
+        users: user_id and user features, one row per user.
+        split_rule: how rows came to their split, in words.
+    """
+
+    name: str
+    source: str
+    features: tuple[DeclaredFeature, ...]
+    max_behaviours: int
+    impressions: pl.DataFrame
+    behaviours: pl.DataFrame
+    items: pl.DataFrame
+    users: pl.DataFrame
+    split_rule: str
+
+    def group(self, group: Group) -> tuple[DeclaredFeature, ...]:
+        return tuple(feature for feature in self.features if feature.group is group)
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read and check the dataset directory `path`.
+
+    Raises:
+        DatasetError: a file or a column is missing or unusable; the message names it.
+    """
+    declaration = _read_declaration(path / "schema.toml")
+    features = tuple(_declared(entry) for entry in declaration["features"])
+    columns = {group: [feature.name for feature in features if feature.group is group] for group in Group}
+    impressions = _read_table(
+        path / "impressions.parquet", ["user_id", "item_id", "clicked", "timestamp", *columns[Group.CONTEXT]]
+    )
+    impressions, split_rule = _with_split(path / "impressions.parquet", _checked(path, impressions))
+    return Dataset(
+        name=str(declaration["dataset"].get("name", path.name)),
+        source=str(declaration["dataset"].get("source", "")),
+        features=features,
+        max_behaviours=int(declaration["behaviours"]["max_length"]),
+        impressions=impressions,
+        behaviours=_behaviours(path / "behaviours.parquet", impressions),
+        items=_entities(path / "items.parquet", "item_id", columns[Group.ITEM]),
+        users=_entities(path / "users.parquet", "user_id", columns[Group.USER]),
+        split_rule=split_rule,
+    )
+
+
+def _read_declaration(file: Path) -> dict[str, Any]:
+    try:
+        declaration = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise DatasetError(file, expected="a dataset's schema.toml", found="no file") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise DatasetError(file, expected="TOML", found=str(exc)) from exc
+    for section in ("dataset", "behaviours", "features"):
+        if section not in declaration:
+            raise DatasetError(file, expected=f"a section [{section}]", found=", ".join(declaration) or "none")
+    if "max_length" not in declaration["behaviours"]:
+        raise DatasetError(file, expected="max_length in [behaviours]", found="none")
+    return declaration
+
+
+def _declared(entry: Mapping[str, Any]) -> DeclaredFeature:
+    unknown = set(entry) - {"name", "group", "kind", "max_values"}
+    if unknown or not {"name", "group"} <= set(entry):
+        raise DatasetError(
+            "schema.toml", expected="a feature with name, group, kind and max_values", found=str(dict(entry))
+        )
+    try:
+        return DeclaredFeature(
+            name=entry["name"],
+            group=Group(entry["group"]),
+            kind=Kind(entry.get("kind", "single")),
+            max_values=int(entry.get("max_values", MAX_VALUES)),
+        )
+    except ValueError as exc:
+        raise DatasetError(
+            "schema.toml", expected=f"a known group and kind of {entry['name']!r}", found=str(exc)
+        ) from exc
+
+
+def _read_table(file: Path, required: list[str]) -> pl.DataFrame:
+    try:
+        table = pl.read_parquet(file)
+    except FileNotFoundError as exc:
+        raise DatasetError(file, expected="a Parquet file", found="no file") from exc
+    except pl.exceptions.PolarsError as exc:
+        raise DatasetError(file, expected="a Parquet file", found=str(exc)) from exc
+    missing = [column for column in required if column not in table.columns]
+    if missing:
+        raise DatasetError(file, expected=f"the columns {', '.join(missing)}", found=", ".join(table.columns))
+    return table
+
+
+def _checked(path: Path, impressions: pl.DataFrame) -> pl.DataFrame:
+    file = path / "impressions.parquet"
+    if impressions.is_empty():
+        raise DatasetError(file, expected="impressions", found="no row")
+    for column in ("user_id", "item_id", "clicked", "timestamp"):
+        if impressions[column].has_nulls():
+            raise DatasetError(file, expected=f"a value in every row of {column}", found="nulls")
+    clicked = impressions["clicked"]
+    if clicked.dtype != pl.Boolean and not clicked.is_in([0, 1]).all():
+        raise DatasetError(file, expected="clicked to be true or false, or 0 and 1", found=str(clicked.dtype))
+    return impressions.with_columns(pl.col("user_id", "item_id").cast(pl.String), pl.col("clicked").cast(pl.Boolean))
+
+
+def _with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    if "split" not in impressions.columns:
+        return split_by_time(impressions), "by time, 80/10/10"
+    found = set(impressions["split"].unique())
+    if not found <= set(SPLITS):
+        raise DatasetError(file, expected=f"split to be one of {', '.join(SPLITS)}", found=str(sorted(map(str, found))))
+    if missing := {"train", "valid", "test"} - found:
+        raise DatasetError(
+            file, expected="rows to train, validate and test on", found=f"none of {', '.join(sorted(missing))}"
+        )
+    return impressions, "as given in the column split"
+
+
+def _behaviours(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
+    columns = ["user_id", "item_id", "timestamp"]
+    if not file.exists():
+        return impressions.filter(pl.col("clicked")).select(columns)
+    table = _read_table(file, columns).select(columns).with_columns(pl.col("user_id", "item_id").cast(pl.String))
+    if table["timestamp"].dtype != impressions["timestamp"].dtype:
+        raise DatasetError(
+            file,
+            expected=f"timestamp as in impressions.parquet, {impressions['timestamp'].dtype}",
+            found=str(table["timestamp"].dtype),
+        )
+    return table
+
+
+def _entities(file: Path, key: str, features: list[str]) -> pl.DataFrame:
+    """One row per item or user. The file may be missing when it would hold ids alone."""
+    attributes = [name for name in features if name != key]
+    if not attributes and not file.exists():
+        return pl.DataFrame(schema={key: pl.String})
+    table = _read_table(file, [key, *attributes]).select(pl.col(key).cast(pl.String), *attributes)
+    if table[key].has_nulls() or table[key].is_duplicated().any():
+        raise DatasetError(file, expected=f"each {key} once", found="nulls or duplicates")
+    return table

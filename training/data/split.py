@@ -1,0 +1,27 @@
+"""Which rows are trained on, which decide, and which are read once."""
+
+import polars as pl
+
+HISTORY = "history"  # behaviours only: neither trained nor measured on
+TRAIN = "train"
+VALID = "valid"
+TEST = "test"
+SPLITS = (HISTORY, TRAIN, VALID, TEST)
+
+
+def split_by_time(impressions: pl.DataFrame) -> pl.DataFrame:
+    """Add the column `split`: the earliest 80 % of the rows train, the next 10 % valid, the last 10 % test.
+
+    Simultaneous rows stay together, on the later side.
+    """
+    timestamp = impressions["timestamp"].sort()
+    first_valid = timestamp[len(timestamp) * 8 // 10]
+    first_test = timestamp[len(timestamp) * 9 // 10]
+    split = (
+        pl.when(pl.col("timestamp") < first_valid)
+        .then(pl.lit(TRAIN))
+        .when(pl.col("timestamp") < first_test)
+        .then(pl.lit(VALID))
+        .otherwise(pl.lit(TEST))
+    )
+    return impressions.with_columns(split.alias("split"))

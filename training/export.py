@@ -1,0 +1,191 @@
+"""Torch to ONNX, the parity check, then a bundle."""
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.bundle.encoding import Encoder, Indices
+from model.bundle.files import GRAPH_FILE
+from model.bundle.golden import TOLERANCE, GoldenAnswer
+from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, candidate_input, graph_inputs, request_input
+from model.bundle.manifest import Manifest
+from model.bundle.request import ScoringRequest, encode_request
+from model.bundle.schema import Feature, FeatureSchema, Group
+from model.bundle.writer import write_bundle
+from model.nets.inputs import NetworkInputs
+from model.nets.registry import Network, NetworkName
+
+OPSET = 20
+_EXAMPLE_SIZES = {"C": 3, "T": 5}  # neither 0 nor 1, which the exporter would take for constants
+
+
+class ParityError(Exception):
+    """The exported graph and the network disagree; nothing was written."""
+
+
+# Legend: C = candidates, T = behaviours.
+class ServingGraph(nn.Module):
+    """A trained network behind the inputs and outputs that `model.bundle.graph` names: one user, exact history."""
+
+    def __init__(self, network: Network, schema: FeatureSchema) -> None:
+        super().__init__()
+        self.network = network
+        self.schema = schema
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        """ctr [C] and, in networks with an activation unit, raw activation weights [C, T]."""
+        inputs = dict(zip(graph_inputs(self.schema), arrays, strict=True))
+        item_features = self.schema.group(Group.ITEM)
+        first_candidate, first_behaviour = (inputs[of(item_features[0])] for of in (candidate_input, behaviour_input))
+        num_candidates, num_behaviours = first_candidate.shape[0], first_behaviour.shape[0]
+        output = self.network(
+            NetworkInputs(
+                items={
+                    feature.name: torch.cat([inputs[candidate_input(feature)], inputs[behaviour_input(feature)]])
+                    for feature in item_features
+                },
+                candidates_UC=torch.arange(num_candidates)[None],
+                behaviours_UT=(torch.arange(num_behaviours) + num_candidates)[None],
+                is_real_UT=None,
+                request={
+                    feature.name: inputs[request_input(feature)]
+                    for feature in (*self.schema.group(Group.USER), *self.schema.group(Group.CONTEXT))
+                },
+            )
+        )
+        ctr_C = torch.sigmoid(output.logit_UC[0])
+        return (ctr_C,) if output.weights_UCT is None else (ctr_C, output.weights_UCT[0])
+
+    def score(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32]:
+        """The network's own CTRs [C] for the arrays of `encode_request`."""
+        self.eval()
+        with torch.inference_mode():
+            ctr_C: NDArray[np.float32] = self(*(torch.from_numpy(arrays[name]) for name in graph_inputs(self.schema)))[
+                0
+            ].numpy()
+        return ctr_C
+
+
+def export_bundle(
+    out: Path,
+    *,
+    network: Network,
+    name: NetworkName,
+    encoder: Encoder,
+    golden_requests: list[ScoringRequest],
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> Manifest:
+    """Export the network, check the graph against it, record golden answers and write the bundle.
+
+    Raises:
+        ParityError: the graph differs from the network by more than the tolerance.
+        FileExistsError: `out` exists.
+    """
+    graph = ServingGraph(network, encoder.schema).eval()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / GRAPH_FILE
+        export_graph(graph, path)
+        check_parity(graph, path, max_behaviours=encoder.schema.max_behaviours)
+        return write_bundle(
+            out,
+            model_name=name.value,
+            encoder=encoder,
+            graph_files=sorted(Path(directory).iterdir()),
+            golden=[
+                GoldenAnswer(request, graph.score(encode_request(encoder, request)).tolist())
+                for request in golden_requests
+            ],
+            training=training,
+            metrics=metrics,
+            calibration={"method": "none"},
+        )
+
+
+def export_graph(graph: ServingGraph, path: Path) -> None:
+    """Write the ONNX graph with free C and T."""
+    shapes = graph_inputs(graph.schema)
+    dimensions = {"C": torch.export.Dim("C", min=1), "T": torch.export.Dim("T", min=0)}
+    has_unit = len(graph(*_example(graph.schema, _EXAMPLE_SIZES, np.random.default_rng(0)))) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's deprecations of its own parts say nothing about our graph
+        program = torch.onnx.export(
+            graph,
+            _example(graph.schema, _EXAMPLE_SIZES, np.random.default_rng(0)),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(shapes),
+            output_names=[CTR_OUTPUT, WEIGHTS_OUTPUT] if has_unit else [CTR_OUTPUT],
+            dynamic_shapes={"arrays": tuple(_free_axes(shape, dimensions) for shape in shapes.values())},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip_traces(model)
+    onnx.save(model, path)
+
+
+def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> float:
+    """The largest difference between graph and network over random inputs of many sizes, T = 0 and 1 included.
+
+    Raises:
+        ParityError: it exceeds the tolerance.
+    """
+    rng = np.random.default_rng(0)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for num_candidates in (1, 2, 50):
+        for num_behaviours in (0, 1, 7, max_behaviours):
+            example = _example(graph.schema, {"C": num_candidates, "T": num_behaviours}, rng)
+            with torch.inference_mode():
+                expected = graph(*example)
+            feed = {name: array.numpy() for name, array in zip(graph_inputs(graph.schema), example, strict=True)}
+            for wanted, found in zip(expected, session.run(None, feed), strict=True):
+                worst = max(worst, float(np.max(np.abs(wanted.numpy() - found), initial=0.0)))
+                if wanted.shape != found.shape or not worst <= TOLERANCE:
+                    raise ParityError(
+                        f"with {num_candidates} candidates and {num_behaviours} behaviours the graph gives "
+                        f"{found.shape}, the network {tuple(wanted.shape)}, up to {worst:.2e} apart; "
+                        f"{TOLERANCE:.0e} is allowed"
+                    )
+    return worst
+
+
+def _example(schema: FeatureSchema, sizes: Mapping[str, int], rng: np.random.Generator) -> tuple[Tensor, ...]:
+    """Random indices in every input's shape."""
+    by_input: dict[str, Feature] = {}
+    for feature in schema.features:
+        names = (candidate_input, behaviour_input) if feature.group is Group.ITEM else (request_input,)
+        by_input |= {name(feature): feature for name in names}
+    return tuple(
+        torch.from_numpy(rng.integers(0, by_input[name].num_indices, size=[_size(axis, sizes) for axis in shape]))
+        for name, shape in graph_inputs(schema).items()
+    )
+
+
+def _size(axis: str | int, sizes: Mapping[str, int]) -> int:
+    return axis if isinstance(axis, int) else sizes[axis]
+
+
+def _free_axes(shape: tuple[str | int, ...], dimensions: Mapping[str, Any]) -> dict[int, Any]:
+    return {axis: dimensions[size] for axis, size in enumerate(shape) if isinstance(size, str)}
+
+
+def _strip_traces(model: onnx.ModelProto) -> None:
+    """Drop the exporter's stack traces: they name this machine's paths and make equal graphs differ."""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]

@@ -1,0 +1,1 @@
+"""Public raw files to dataset directories: schema.toml, impressions, items and users."""

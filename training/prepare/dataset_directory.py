@@ -1,0 +1,116 @@
+"""Write a dataset directory: all of it or nothing."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from model.bundle.schema import Group, Kind
+from training.data.errors import DatasetError
+
+MAX_BEHAVIOURS = 50
+_ALWAYS_THERE = {Group.CONTEXT: {"user_id", "item_id", "clicked", "timestamp"}, Group.ITEM: {"item_id"}}
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredFeature:
+    """One `[[features]]` entry of schema.toml. Its values are a column of the group's parquet file."""
+
+    name: str
+    group: Group
+    kind: Kind = Kind.SINGLE
+
+
+def write_dataset(
+    out: Path,
+    *,
+    name: str,
+    source: str,
+    features: Sequence[DeclaredFeature],
+    impressions: pl.DataFrame,
+    items: pl.DataFrame,
+    users: pl.DataFrame,
+) -> None:
+    """Write schema.toml, impressions.parquet, items.parquet and users.parquet into a new directory `out`.
+
+    Readers see the complete directory or none: it is written beside `out` and renamed once.
+    Columns that no feature declares are kept in the files and ignored by the trainer.
+
+    Args:
+        name, source: what the data set is called and where its rows come from, for reports.
+        features: in the order in which the network will see them.
+
+    Raises:
+        DatasetError: `out` is a file or a directory that holds something.
+        ValueError: a declared feature, or a column that every dataset needs, is in no frame.
+    """
+    frames = {Group.CONTEXT: impressions, Group.ITEM: items, Group.USER: users}
+    for group, frame in frames.items():
+        declared = {feature.name for feature in features if feature.group is group}
+        needed = declared | _ALWAYS_THERE.get(group, {"user_id"})
+        missing = sorted(needed - set(frame.columns))
+        if missing:
+            raise ValueError(f"the {group} frame lacks {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    with staged_directory(out) as staging:
+        schema = _schema_toml(name, source, features)
+        (staging / "schema.toml").write_text(schema, encoding="utf-8", newline="\n")
+        impressions.write_parquet(staging / "impressions.parquet")
+        items.write_parquet(staging / "items.parquet")
+        users.write_parquet(staging / "users.parquet")
+
+
+@contextmanager
+def staged_directory(out: Path) -> Iterator[Path]:
+    """An empty directory beside `out` that becomes `out` when the block succeeds and vanishes when it fails.
+
+    Missing parents of `out` are made, and stay.
+
+    Raises:
+        DatasetError: see `require_vacant`.
+    """
+    require_vacant(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = out.parent / f".{out.name}.{uuid.uuid4().hex}"
+    staging.mkdir()
+    try:
+        yield staging
+        require_vacant(out)  # somebody may have been faster
+        staging.replace(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def require_vacant(out: Path) -> None:
+    """Refuse to write over anything; call it before long work too. An empty directory is vacant.
+
+    Raises:
+        DatasetError: `out` is a file or a directory that holds something.
+    """
+    advice = "name another directory, or delete this one first"
+    if out.is_dir():
+        entries = sorted(entry.name for entry in out.iterdir())
+        if entries:
+            found = f"a directory that holds {', '.join(entries[:3])}{', ...' if len(entries) > 3 else ''}"
+            raise DatasetError(out, expected="no directory or an empty one", found=found, advice=advice)
+    elif out.exists() or out.is_symlink():
+        raise DatasetError(out, expected="no directory or an empty one", found="a file", advice=advice)
+
+
+def _schema_toml(name: str, source: str, features: Sequence[DeclaredFeature]) -> str:
+    lines = ["[dataset]", f"name = {_quoted(name)}", f"source = {_quoted(source)}", ""]
+    lines += ["[behaviours]", f"max_length = {MAX_BEHAVIOURS}"]
+    for feature in features:
+        lines += ["", "[[features]]", f"name = {_quoted(feature.name)}", f"group = {_quoted(feature.group)}"]
+        if feature.kind is not Kind.SINGLE:
+            lines.append(f"kind = {_quoted(feature.kind)}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string. JSON's escapes are a subset of TOML's, but JSON leaves DEL alone and TOML forbids it."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,28 @@
+"""Mini-batch aware regularisation: L2 that touches only what the batch touches."""
+
+import torch
+from torch import Tensor
+
+from model.bundle.schema import ITEM_ID
+from model.nets.registry import Network
+from training.data.batches import Batch
+from training.data.encoded import EncodedDataset
+
+
+def mini_batch_aware_l2(network: Network, data: EncodedDataset, batch: Batch, strength: float) -> Tensor | float:
+    """λ/2 · Σ_j ‖w_j‖² / n_j over the item ids j in the batch; 0 without an item_id feature.
+
+    Its gradient is the paper's λ·(α_mj / n_j)·w_j: n_j counts the id's occurrences in the training set, and α_mj is 1
+    for an id that the batch holds at least once, else 0.
+
+    Args:
+        strength: λ.
+
+    Source: Zhou et al., KDD 2018, section 5.1, Eq. 6 and 7.
+    """
+    if not strength or ITEM_ID not in batch.inputs.items:
+        return 0.0
+    occurrences_I = torch.from_numpy(data.item_counts)[batch.item_rows_I].clamp(min=1)
+    vectors_ID = network.item_embedding.tables[ITEM_ID](batch.inputs.items[ITEM_ID])
+    penalty: Tensor = strength / 2 * (vectors_ID.square().sum(dim=1) / occurrences_I).sum()
+    return penalty

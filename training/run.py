@@ -1,0 +1,130 @@
+"""One training run from a dataset directory to a bundle and its report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from model.bundle.request import ScoringRequest
+from model.nets.registry import NetworkName, build_network
+from training.config import TrainConfig
+from training.data.dataset import Dataset, read_dataset
+from training.data.encoded import EncodedDataset, encode_dataset
+from training.data.split import TEST, TRAIN, VALID
+from training.export import export_bundle
+from training.loop import TrainingRun, train
+from training.predict import evaluate
+from training.progress import TrainingProgress
+from training.report import library_versions, metrics_table, report_path, source_commit, write_report
+from training.requests import RequestBuilder
+
+NUM_GOLDEN = 8  # golden requests, of as many valid impressions
+GOLDEN_CANDIDATES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a user asks of one run.
+
+    Attributes:
+        out: where the bundle goes; it must not exist yet.
+    """
+
+    data: Path
+    model: NetworkName
+    out: Path
+    seed: int
+    config: TrainConfig
+
+
+def run(options: RunOptions, console: Console) -> dict[str, Any]:
+    """Train, measure, export and report; returns the report.
+
+    Raises:
+        DatasetError, TrainingDiverged, ParityError, FileExistsError: each says what to do.
+    """
+    if options.out.exists():
+        raise FileExistsError(f"{options.out} exists; a bundle is never overwritten: choose another --out or remove it")
+    dataset = read_dataset(options.data)
+    data = encode_dataset(dataset, min_count=options.config.min_count)
+    rows = ", ".join(f"{len(data.split_rows[split]):,} {split}" for split in (TRAIN, VALID, TEST))
+    console.print(f"{dataset.name}: {rows} impressions; split {dataset.split_rule}", highlight=False)
+
+    torch.manual_seed(options.seed)
+    network = build_network(options.model, data.encoder.schema, options.config.network)
+    with TrainingProgress(console, options.config, num_samples=len(data.split_rows[TRAIN])) as progress:
+        training_run = train(
+            network,
+            data,
+            options.config,
+            rng=np.random.default_rng(options.seed),
+            on_step=progress.advance,
+            on_evaluation=progress.show,
+        )
+    metrics = {split: evaluate(network, data, split) for split in (VALID, TEST)}
+    console.print(metrics_table(f"{options.model} on {dataset.name}", metrics))
+
+    origin = _origin(options, dataset)
+    with console.status("exporting the bundle"):
+        manifest = export_bundle(
+            options.out,
+            network=network,
+            name=options.model,
+            encoder=data.encoder,
+            golden_requests=golden_requests(dataset, data),
+            training=origin,
+            metrics=metrics,
+        )
+    report = _report(options, manifest.model_version, origin, training_run, metrics)
+    write_report(report_path(options.out), report)
+    console.print(f"bundle {options.out} (version {manifest.model_version}), report {report_path(options.out)}")
+    return report
+
+
+def golden_requests(dataset: Dataset, data: EncodedDataset) -> list[ScoringRequest]:
+    """Requests of valid impressions with short, long and, where there are any, empty histories.
+
+    Each has candidates from across the catalogue, and one that no catalogue holds.
+    """
+    builder = RequestBuilder(dataset, data)
+    valid = data.split_rows[VALID]
+    by_length = valid[np.argsort((data.last_N - data.first_N)[valid], kind="stable")]
+    chosen = by_length[np.linspace(0, len(by_length) - 1, NUM_GOLDEN).astype(int)]
+    items = data.encoder.catalogue.item_ids
+    spread = [items[position] for position in np.linspace(0, len(items) - 1, GOLDEN_CANDIDATES).astype(int)]
+    return [builder.request(int(impression), more_candidates=[*spread, "no such item"]) for impression in chosen]
+
+
+def _origin(options: RunOptions, dataset: Dataset) -> dict[str, Any]:
+    """Where a bundle comes from. Nothing here may differ between two runs that give the same bundle."""
+    return {
+        "dataset": {"name": dataset.name, "source": dataset.source, "split": dataset.split_rule},
+        "commit": source_commit(),
+        "seed": options.seed,
+        "config": options.config.to_json(),
+        "versions": library_versions(),
+    }
+
+
+def _report(
+    options: RunOptions,
+    model_version: str,
+    origin: dict[str, Any],
+    training_run: TrainingRun,
+    metrics: dict[str, dict[str, float]],
+) -> dict[str, Any]:
+    return {
+        "model": options.model.value,
+        "model_version": model_version,
+        **origin,
+        "epochs": training_run.evaluations[-1].epoch,
+        "best_epoch": training_run.best.epoch,
+        "seconds": training_run.seconds,
+        "samples_per_second": training_run.samples_per_second,
+        "threads": torch.get_num_threads(),
+        **metrics,
+        "evaluations": training_run.to_json()["evaluations"],
+    }
