@@ -26,6 +26,11 @@ class TrainConfig:
         embedding_learning_rate: the same for embedding tables, whose Adam is lazy: rows that a batch does not touch
             keep their value and their moments.
         min_count: a token that occurs less often in the training set is unknown.
+        max_behaviour_dropout: each training row drops its behaviours with a probability drawn for it between 0 and
+            this; 0 drops none. It keeps a network from recognising users by their histories.
+        average_decay: what is measured and exported is a moving average of the weights, of which an update keeps this
+            share; 0 takes the last weights.
+        average_every: steps between two updates of the average.
         mini_batch_aware_l2: λ of the paper's regularisation of item embeddings; 0 is none.
     """
 
@@ -37,6 +42,9 @@ class TrainConfig:
     learning_rate: float = 1e-3
     embedding_learning_rate: float = 1e-3
     min_count: int = 1
+    max_behaviour_dropout: float = 0.8
+    average_decay: float = 0.99
+    average_every: int = 10
     mini_batch_aware_l2: float = 0.0
 
     @classmethod
@@ -51,6 +59,8 @@ class TrainConfig:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
             raise ConfigError(f"{file}: cannot be read as TOML: {exc}") from exc
         network = document.pop("network", {})
+        if not isinstance(network, dict):
+            raise ConfigError(f"{file}: network is a section [network], found {network!r}")
         return cls(network=NetworkConfig(**_checked(file, NetworkConfig, network)), **_checked(file, cls, document))
 
     def to_json(self) -> dict[str, Any]:

@@ -150,13 +150,17 @@ def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> flo
                 expected = graph(*example)
             feed = {name: array.numpy() for name, array in zip(graph_inputs(graph.schema), example, strict=True)}
             for wanted, found in zip(expected, session.run(None, feed), strict=True):
-                worst = max(worst, float(np.max(np.abs(wanted.numpy() - found), initial=0.0)))
-                if wanted.shape != found.shape or not worst <= TOLERANCE:
+                circumstance = f"with {num_candidates} candidates and {num_behaviours} behaviours"
+                if wanted.shape != found.shape:
                     raise ParityError(
-                        f"with {num_candidates} candidates and {num_behaviours} behaviours the graph gives "
-                        f"{found.shape}, the network {tuple(wanted.shape)}, up to {worst:.2e} apart; "
-                        f"{TOLERANCE:.0e} is allowed"
+                        f"{circumstance} the graph gives {found.shape}, the network {tuple(wanted.shape)}"
                     )
+                difference = float(np.max(np.abs(wanted.numpy() - found), initial=0.0))
+                if not difference <= TOLERANCE:  # NaN is no agreement either
+                    raise ParityError(
+                        f"{circumstance} graph and network are up to {difference:.2e} apart; {TOLERANCE:.0e} is allowed"
+                    )
+                worst = max(worst, difference)
     return worst
 
 

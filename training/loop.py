@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from model.bundle.encoding import Indices
 from model.nets.registry import Network
+from training.averaging import AveragedNetwork
 from training.config import TrainConfig
-from training.data.batches import batches
+from training.data.batches import HistoryThinning, batches
 from training.data.encoded import EncodedDataset
 from training.data.split import TRAIN, VALID
 from training.predict import evaluate
@@ -90,6 +91,8 @@ def train(
 ) -> TrainingRun:
     """Train until `valid` GAUC stops improving, and leave the network in its best state.
 
+    What is measured and kept is the moving average of the weights.
+
     Args:
         on_step: called after each step with the number of impressions in it.
         on_evaluation: called after each look at `valid`.
@@ -98,25 +101,28 @@ def train(
         TrainingDiverged: the loss became NaN or infinite.
     """
     optimisers = Optimisers(network, config)
+    averaged = AveragedNetwork(network, decay=config.average_decay, every=config.average_every)
+    thinning = HistoryThinning(config.max_behaviour_dropout, rng)
     evaluations: list[Evaluation] = []
     best_state: dict[str, Any] = {}
     seconds, num_samples = 0.0, 0
     for epoch, chunk in _chunks(data.split_rows[TRAIN], config, rng):
         network.train()
         started, losses = time.perf_counter(), []
-        for batch in batches(data, chunk, config.batch_size):
+        for batch in batches(data, chunk, config.batch_size, thinning=thinning):
             loss = F.binary_cross_entropy_with_logits(network(batch.inputs).logit_UC, batch.clicked_UC)
             optimisers.step(loss + mini_batch_aware_l2(network, data, batch, config.mini_batch_aware_l2))
+            averaged.after_step()
             losses.append(loss.item())
             on_step(len(batch.clicked_UC))
         seconds, num_samples = seconds + time.perf_counter() - started, num_samples + len(chunk)
         if not math.isfinite(sum(losses)):
             raise TrainingDiverged(f"the loss is {sum(losses)} in epoch {epoch:.2f}; try a lower learning_rate")
-        evaluations.append(Evaluation(epoch, sum(losses) / len(losses), evaluate(network, data, VALID)))
+        evaluations.append(Evaluation(epoch, sum(losses) / len(losses), evaluate(averaged.network, data, VALID)))
         on_evaluation(evaluations[-1])
         since_best = len(evaluations) - 1 - _position_of_best(evaluations)
         if since_best == 0:
-            best_state = copy.deepcopy(network.state_dict())
+            best_state = copy.deepcopy(averaged.network.state_dict())
         elif since_best >= config.patience:
             break
     network.load_state_dict(best_state)

@@ -8,8 +8,9 @@ class Dice(nn.Module):
     """f(s) = p(s)·s + (1 − p(s))·α·s with p(s) = sigmoid((s − E[s]) / √(Var[s] + ε)), per hidden unit.
 
     In training E and Var are the mean and the (biased) variance over all leading dimensions of the batch, so callers
-    pass real positions only; moving averages of them are kept and used at inference. A batch of a single position has
-    no variance and uses the moving averages too. α is learned, one per unit, and starts at 0.
+    pass real positions only. Moving averages of the mean and, as in batch normalisation, the unbiased variance are
+    kept and used at inference. A batch of a single position has no variance and uses the moving averages too. α is
+    learned, one per unit, and starts at 0.
 
     Args:
         width: number of hidden units, the size of the last dimension.

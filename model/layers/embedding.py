@@ -47,7 +47,7 @@ class FeatureEmbedding(nn.Module):
             indices: per feature [N], or [N, M] when multi-valued.
 
         Returns:
-            [N, D]; D is 0 without features.
+            [N, D]. Without features there is nothing to look up: do not call it then.
         """
         vectors = [self._embed(feature, indices[feature.name]) for feature in self.features]
         return torch.cat(vectors, dim=-1)

@@ -1,5 +1,6 @@
 """Behaviours to interest: weighted sums, in the two layouts that behaviours come in."""
 
+from enum import StrEnum
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ def pair_up(behaviours_UT: Tensor, is_real_UT: Tensor, num_candidates: int) -> P
         num_candidates: C.
     """
     num_users, num_slots = is_real_UT.shape
-    is_real_BT = is_real_UT[:, None, :].expand(num_users, num_candidates, num_slots).reshape(-1, num_slots)
+    is_real_BT = is_real_UT[:, None, :].expand(num_users, num_candidates, num_slots).flatten(0, 1)
     candidate_P, slot_P = is_real_BT.nonzero(as_tuple=True)
     counts_B = is_real_BT.sum(dim=1)
     return Pairs(
@@ -44,6 +45,26 @@ def pair_up(behaviours_UT: Tensor, is_real_UT: Tensor, num_candidates: int) -> P
 def sum_pairs(rows_ID: Tensor, pairs: Pairs, weights_P: Tensor | None = None) -> Tensor:
     """Per candidate the sum of its behaviours' rows, each times its weight: [B, D]. No behaviour gives zero."""
     return F.embedding_bag(pairs.behaviour_P, rows_ID, pairs.first_B, mode="sum", per_sample_weights=weights_P)
+
+
+class Pooling(StrEnum):
+    """What a sum over T behaviours is divided by: nothing, √T or T. The names are TensorFlow's combiners."""
+
+    SUM = "sum"
+    SQRTN = "sqrtn"
+    MEAN = "mean"
+
+    def scale(self, sum_UCD: Tensor, behaviours_UT: Tensor, is_real_UT: Tensor | None) -> Tensor:
+        """The pooled vectors; a user without behaviours keeps the zero vector.
+
+        Args:
+            is_real_UT: bool, True where the slot holds a behaviour; None when every slot does.
+        """
+        if self is Pooling.SUM:
+            return sum_UCD
+        is_counted_UT = torch.ones_like(behaviours_UT) if is_real_UT is None else is_real_UT
+        count_U11 = is_counted_UT.sum(dim=1).clamp(min=1)[:, None, None].to(sum_UCD.dtype)
+        return sum_UCD / (count_U11.sqrt() if self is Pooling.SQRTN else count_U11)
 
 
 def pool_interest(weights_UCT: Tensor, keys_UTD: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.layers.embedding import FeatureEmbedding
+from model.layers.interest import Pooling
 from model.layers.mlp import MLP, Activation
 from model.layers.tower import Tower
 
@@ -22,6 +23,9 @@ class NetworkConfig:
         unit: hidden widths of DIN's activation unit.
         unit_activation: activation of the unit.
         initial_weight: every behaviour's activation weight at the start.
+        base_pooling: how the base model pools behaviours: `sum` as the paper, `mean` as YouTube DNN.
+        interest_pooling: how DIN pools weighted behaviours: `sum` as the paper, or divided by the number of behaviours
+            (`mean`) or its root (`sqrtn`). The weights are raw in all three.
         interest_product: feed interest∘candidate to the tower as well.
     """
 
@@ -33,6 +37,8 @@ class NetworkConfig:
     unit: tuple[int, ...] = (80, 40)
     unit_activation: Activation = Activation.DICE
     initial_weight: float = 1.0
+    base_pooling: Pooling = Pooling.SUM
+    interest_pooling: Pooling = Pooling.SQRTN
     interest_product: bool = True
 
     def embedding(self, features: Sequence[Feature]) -> FeatureEmbedding:

@@ -17,9 +17,12 @@ class DIN(nn.Module):
     logit = MLP([v, interest, interest∘v, user, context]).
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 4.3, Eq. 3.
-    Deviations, each an option of `NetworkConfig`: the product interest∘v in the tower (`interest_product`; the paper
-    has none, the authors' later code multiplies the candidate with the summed history); activation weights that begin
-    at 1 instead of near 0 (`initial_weight`), so that DIN begins as the base model.
+    Deviations, each an option of `NetworkConfig` and each measured in docs/experiments.md:
+    - the interest is divided by √T (`interest_pooling`), which keeps its length comparable between short and long
+      histories. The weights stay raw, so the length still tells how strong the interest is.
+    - the product interest∘v in the tower (`interest_product`); the paper has none, the authors' later code multiplies
+      the candidate with the summed history.
+    - activation weights begin at 1 instead of near 0 (`initial_weight`), so that DIN begins as pooling.
     """
 
     def __init__(self, schema: FeatureSchema, config: NetworkConfig) -> None:
@@ -29,6 +32,7 @@ class DIN(nn.Module):
         self.unit = LocalActivationUnit(
             dim, config.unit, activation=config.unit_activation, initial_weight=config.initial_weight
         )
+        self.pooling = config.interest_pooling
         self.interest_product = config.interest_product
         self.tower = config.build_tower(schema, candidate_dim=(3 if config.interest_product else 2) * dim)
 
@@ -36,9 +40,10 @@ class DIN(nn.Module):
         rows_ID = self.item_embedding(inputs.items)
         query_UCD = take_rows(rows_ID, inputs.candidates_UC)
         if inputs.is_real_UT is None:
-            weights_UCT, interest_UCD = self._attend(query_UCD, take_rows(rows_ID, inputs.behaviours_UT))
+            weights_UCT, sum_UCD = self._attend(query_UCD, take_rows(rows_ID, inputs.behaviours_UT))
         else:
-            weights_UCT, interest_UCD = None, self._attend_pairs(query_UCD, rows_ID, inputs)
+            weights_UCT, sum_UCD = None, self._attend_pairs(query_UCD, rows_ID, inputs)
+        interest_UCD = self.pooling.scale(sum_UCD, inputs.behaviours_UT, inputs.is_real_UT)
         parts = [query_UCD, interest_UCD]
         if self.interest_product:
             parts.append(interest_UCD * query_UCD)

@@ -128,18 +128,17 @@ def _checked(path: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     file = path / "impressions.parquet"
     if impressions.is_empty():
         raise DatasetError(file, expected="impressions", found="no row")
-    for column in ("user_id", "item_id", "clicked", "timestamp"):
-        if impressions[column].has_nulls():
-            raise DatasetError(file, expected=f"a value in every row of {column}", found="nulls")
+    _refuse_nulls(file, impressions, ["user_id", "item_id", "clicked", "timestamp"])
     clicked = impressions["clicked"]
-    if clicked.dtype != pl.Boolean and not clicked.is_in([0, 1]).all():
+    if clicked.dtype != pl.Boolean and not (clicked.dtype.is_numeric() and clicked.is_in([0, 1]).all()):
         raise DatasetError(file, expected="clicked to be true or false, or 0 and 1", found=str(clicked.dtype))
     return impressions.with_columns(pl.col("user_id", "item_id").cast(pl.String), pl.col("clicked").cast(pl.Boolean))
 
 
 def _with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, str]:
-    if "split" not in impressions.columns:
-        return split_by_time(impressions), "by time, 80/10/10"
+    is_given = "split" in impressions.columns
+    if not is_given:
+        impressions = split_by_time(impressions)
     found = set(impressions["split"].unique())
     if not found <= set(SPLITS):
         raise DatasetError(file, expected=f"split to be one of {', '.join(SPLITS)}", found=str(sorted(map(str, found))))
@@ -147,7 +146,7 @@ def _with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, st
         raise DatasetError(
             file, expected="rows to train, validate and test on", found=f"none of {', '.join(sorted(missing))}"
         )
-    return impressions, "as given in the column split"
+    return impressions, "as given in the column split" if is_given else "by time, 80/10/10"
 
 
 def _behaviours(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
@@ -155,6 +154,7 @@ def _behaviours(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     if not file.exists():
         return impressions.filter(pl.col("clicked")).select(columns)
     table = _read_table(file, columns).select(columns).with_columns(pl.col("user_id", "item_id").cast(pl.String))
+    _refuse_nulls(file, table, columns)
     if table["timestamp"].dtype != impressions["timestamp"].dtype:
         raise DatasetError(
             file,
@@ -162,6 +162,12 @@ def _behaviours(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
             found=str(table["timestamp"].dtype),
         )
     return table
+
+
+def _refuse_nulls(file: Path, table: pl.DataFrame, columns: list[str]) -> None:
+    for column in columns:
+        if table[column].has_nulls():
+            raise DatasetError(file, expected=f"a value in every row of {column}", found="nulls")
 
 
 def _entities(file: Path, key: str, features: list[str]) -> pl.DataFrame:

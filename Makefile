@@ -1,0 +1,62 @@
+# What a newcomer needs; every target says so in `make help`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+RAW := data/raw/ml-100k
+DATASET := data/ml-100k
+BUNDLE := bundles/din-ml-100k
+URL ?= http://127.0.0.1:8000
+USERS ?= 16
+DURATION ?= 30s
+
+.PHONY: help install demo serve test check format load clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## .venv with everything that development needs
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(BUNDLE) ## MovieLens-100K from download to a ranking, in one go; leaves nothing running
+	$(BIN)/python -m service demo --bundle $(BUNDLE) --data $(DATASET)
+
+serve: $(BUNDLE) ## the demo's service, kept up until Ctrl-C
+	$(BIN)/python -m service publish --bundle $(BUNDLE) --data $(DATASET)
+	$(BIN)/python -m service serve --bundle $(BUNDLE)
+
+$(BUNDLE): | $(DATASET)
+	$(BIN)/python -m training train --data $(DATASET) --model din --out $@
+
+$(DATASET): | $(RAW)
+	$(BIN)/python -m training prepare movielens-100k $(RAW) $@
+
+$(RAW): | $(INSTALLED)
+	$(BIN)/python -m training fetch $@
+
+check: $(INSTALLED) ## lint, format, types and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+test: check ## everything that must hold before a change lands
+	$(BIN)/python -m pytest
+
+format: $(INSTALLED) ## lay the code out as `make check` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+load: $(INSTALLED) ## load on a running service, bounded in time: make load URL=... USERS=16 DURATION=30s
+	$(BIN)/locust --locustfile tests/load/locustfile.py --headless --only-summary \
+		--host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION)
+
+clean: ## remove the demo's data and bundle, but not the environment
+	rm -rf data bundles bundles/*.report.json

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Everything between an empty volume and a service that can start; what is there already is kept.
+set -eu
+raw=/data/raw/ml-100k
+dataset=/data/ml-100k
+bundle=/bundles/din-ml-100k
+
+[ -d "$raw" ] || python -m training fetch "$raw"
+[ -d "$dataset" ] || python -m training prepare movielens-100k "$raw" "$dataset"
+[ -d "$bundle" ] || python -m training train --data "$dataset" --model din --out "$bundle"
+python -m service publish --bundle "$bundle" --data "$dataset"

@@ -1,0 +1,21 @@
+# The scorer: FastAPI, ONNX Runtime and the bundle contract. No torch, no trainer, no compiler.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY model/__init__.py model/__init__.py
+COPY model/bundle model/bundle
+COPY service service
+RUN python -m venv /opt/dinrank \
+    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[service]'
+
+FROM python:3.11-slim-bookworm
+RUN groupadd --gid 10001 dinrank && useradd --uid 10001 --gid dinrank --no-create-home --shell /usr/sbin/nologin dinrank
+COPY --from=build /opt/dinrank /opt/dinrank
+ENV PATH=/opt/dinrank/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 PYTHONDONTWRITEBYTECODE=1 \
+    DINRANK_HOST=0.0.0.0 DINRANK_PORT=8000 DINRANK_BUNDLE=/bundles/din-ml-100k
+USER dinrank
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+CMD ["python", "-m", "service", "serve"]

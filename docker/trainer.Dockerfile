@@ -1,0 +1,22 @@
+# The one-shot trainer: makes the demo's bundle and publishes its users. An index of CPU builds of torch may be named
+# with --build-arg PIP_EXTRA_INDEX_URL=...; the default build on x86 brings CUDA libraries that the demo has no use for.
+FROM python:3.11-slim-bookworm AS build
+ARG PIP_EXTRA_INDEX_URL
+WORKDIR /src
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY model model
+COPY service service
+COPY training training
+RUN python -m venv /opt/dinrank \
+    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[training,publish]'
+
+FROM python:3.11-slim-bookworm
+RUN groupadd --gid 10001 dinrank && useradd --uid 10001 --gid dinrank --create-home --shell /usr/sbin/nologin dinrank \
+    && mkdir -p /bundles /data && chown dinrank:dinrank /bundles /data
+COPY --from=build /opt/dinrank /opt/dinrank
+COPY docker/make-demo-bundle.sh /usr/local/bin/make-demo-bundle
+ENV PATH=/opt/dinrank/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+USER dinrank
+VOLUME ["/bundles", "/data"]
+CMD ["make-demo-bundle"]

@@ -1,0 +1,148 @@
+"""From what went wrong to an RFC 9457 problem: the one table, and the handlers that use it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from service.api.schemas import FieldError, Problem
+from service.errors import (
+    BodyTooLarge,
+    ExplanationUnavailable,
+    FeatureStoreUnavailable,
+    InvalidRequest,
+    PredictionFailed,
+    ServiceError,
+    TooManyCandidates,
+    UnknownFeature,
+)
+from service.telemetry import log_event
+
+REQUEST_ID_HEADER = "X-Request-ID"
+INTERNAL = "internal-error"
+MALFORMED = "malformed-body"
+
+_MAX_ERRORS = 20  # faults listed in one problem; the rest is counted
+_MAX_FIELD_LENGTH = 256  # a field's name may be the caller's own text
+_RETRY_AFTER_S = 1
+
+
+class ProblemKind(NamedTuple):
+    """A kind of problem: its status and its name, which is also the outcome that is counted."""
+
+    status: int
+    name: str
+    title: str
+
+
+PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
+    TooManyCandidates: ProblemKind(413, "too-many-candidates", "The request holds too many candidates"),
+    BodyTooLarge: ProblemKind(413, "body-too-large", "The body is too large"),
+    UnknownFeature: ProblemKind(400, "unknown-feature", "The model does not have such a feature"),
+    ExplanationUnavailable: ProblemKind(400, "explanation-unavailable", "The model cannot explain its answers"),
+    FeatureStoreUnavailable: ProblemKind(503, "feature-store-unavailable", "The feature store does not answer"),
+    PredictionFailed: ProblemKind(500, "prediction-failed", "The model gave no usable answer"),
+}
+
+_MALFORMED_BODY = ProblemKind(422, MALFORMED, "The body is not what this endpoint takes")
+# Instead of Pydantic's sentences where those speak of Python.
+_MESSAGES = {
+    "string_type": "Input should be text: a JSON string, in quotes",
+    "model_attributes_type": "Input should be a JSON object",
+    "dict_type": "Input should be a JSON object",
+    "list_type": "Input should be a JSON array",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make every error leave as a problem body."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_malformed_body)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def service_problem(request: Request, exc: ServiceError) -> Response:
+    """The answer to an error that the service raised on purpose."""
+    kind = PROBLEMS[type(exc)]
+    errors = [FieldError(field=exc.field, message=str(exc))] if isinstance(exc, InvalidRequest) else []
+    headers = {"Retry-After": str(_RETRY_AFTER_S)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log_event(logging.ERROR, kind.name, request_id=request.state.request_id, error=exc)
+    return _problem(request, kind, detail=str(exc), errors=errors, headers=headers)
+
+
+async def _on_service_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, ServiceError)
+    return service_problem(request, exc)
+
+
+async def _on_malformed_body(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    errors = _field_errors(exc)
+    first = errors[0]
+    detail = f"{first.field}: {first.message}" if first.field else first.message
+    left_out = len(exc.errors()) - len(errors)
+    more = f" (and {left_out} more faults)" if left_out > 0 else ""
+    return _problem(request, _MALFORMED_BODY, detail=detail + more, errors=errors)
+
+
+def _field_errors(exc: RequestValidationError) -> list[FieldError]:
+    if isinstance(exc.body, bytes):  # FastAPI leaves a body unparsed when its type is not JSON
+        return [FieldError(field="", message="send a JSON object with the header Content-Type: application/json")]
+    return [_field_error(error) for error in exc.errors()[:_MAX_ERRORS]]
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    if error["type"] == "json_invalid":
+        return FieldError(field="", message=f"the body is not JSON: {error['ctx']['error']}")
+    field = ".".join(str(step) for step in error["loc"][1:])[:_MAX_FIELD_LENGTH]  # without the leading "body"
+    if error["type"] == "missing" and not field:
+        return FieldError(field="", message="the body is empty")
+    return FieldError(field=field, message=_MESSAGES.get(error["type"], error["msg"].removeprefix("Value error, ")))
+
+
+async def _on_http_exception(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    status = HTTPStatus(exc.status_code)
+    kind = ProblemKind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+    return _problem(request, kind, detail=str(exc.detail), type_="about:blank", headers=exc.headers or {})
+
+
+async def _on_unexpected(request: Request, exc: Exception) -> Response:
+    """A bug. The caller learns nothing of it but the id to ask about; the server logs the traceback itself."""
+    log_event(logging.ERROR, INTERNAL, request_id=request.state.request_id, error=repr(exc))
+    kind = ProblemKind(500, INTERNAL, "Internal Server Error")
+    return _problem(request, kind, detail="an unexpected error; the service's log has this request's id")
+
+
+def _problem(
+    request: Request,
+    kind: ProblemKind,
+    *,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    type_: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    request_id = request.state.request_id
+    request.state.outcome = kind.name
+    problem = Problem(
+        type=type_ or f"urn:dinrank:problem:{kind.name}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        instance=f"{request.url.path}#{request_id}",
+        errors=list(errors),
+    )
+    return JSONResponse(
+        problem.model_dump(),
+        status_code=kind.status,
+        media_type="application/problem+json",
+        headers={**(headers or {}), REQUEST_ID_HEADER: request_id},
+    )

@@ -1,0 +1,106 @@
+"""What happens around every request: its id, its time and outcome, and the limit of its body. Plain ASGI."""
+
+import re
+import uuid
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.errors import INTERNAL, REQUEST_ID_HEADER, service_problem
+from service.errors import BodyTooLarge
+from service.telemetry import Stage, Telemetry
+
+RANK_PATH = "/rank"
+_ABANDONED = "abandoned"  # the caller hung up before there was an answer
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # may go to logs and headers as it is
+
+
+class RequestContext:
+    """Gives every request an id, and measures and counts the ranking requests."""
+
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        if scope["path"] == RANK_PATH:
+            await self._measured(scope, receive, send_with_id)
+        else:
+            await self._app(scope, receive, send_with_id)
+
+    async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: dict[str, str] = scope["state"]
+        state["outcome"] = _ABANDONED
+        try:
+            with self._telemetry.timed(Stage.TOTAL):
+                await self._app(scope, receive, send)
+        except Exception:
+            state["outcome"] = INTERNAL
+            raise
+        finally:
+            self._telemetry.requests.labels(state["outcome"]).inc()
+
+
+class BodyLimit:
+    """Reads the body before anything else looks at it, and refuses it as soon as it is too long.
+
+    Counts what arrives, so that a body without Content-Length, or with a wrong one, is limited too.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = bytearray()
+        is_complete = False
+        too_large = _announced_bytes(Headers(scope=scope)) > self._max_body_bytes
+        while not (is_complete or too_large):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            is_complete = not message.get("more_body", False)
+            too_large = len(body) > self._max_body_bytes
+        if too_large:
+            refusal = service_problem(Request(scope), BodyTooLarge(self._max_body_bytes))
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, _replay(bytes(body), receive), send)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A channel that gives the whole body first, and then what comes after it: the caller hanging up."""
+    unread: list[Mapping[str, object]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return dict(unread.pop()) if unread else await receive()
+
+    return replay
+
+
+def _announced_bytes(headers: Headers) -> int:
+    announced = headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() else 0
+
+
+def _request_id(headers: Headers) -> str:
+    sent = headers.get(REQUEST_ID_HEADER, "")
+    return sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex

@@ -1,0 +1,80 @@
+"""HTTP in, one call, HTTP out."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+
+from service.api.middleware import RANK_PATH
+from service.api.schemas import ModelResponse, Problem, RankRequest, RankResponse
+from service.api.served import ServedHere
+from service.telemetry import EXPOSITION_TYPE
+
+
+class _StrictJsonRequest(Request):
+    """Reads JSON as the standard has it: no lone surrogates, no bytes that are not UTF-8, no bottomless nesting."""
+
+    async def json(self) -> Any:
+        body = await self.body()
+        try:
+            # NaN and Infinity pass here, so that the schema can name the field they stand in.
+            return from_json(body, allow_inf_nan=True)
+        except ValueError as exc:
+            raise json.JSONDecodeError(str(exc), doc="", pos=0) from exc
+
+
+class _StrictJsonRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(_StrictJsonRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of error answers. Inlined, as FastAPI would file a model under application/json."""
+    schema = Problem.model_json_schema(mode="serialization")
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    content = {"application/problem+json": {"schema": schema}}
+    return {status: {"description": "A problem, RFC 9457.", "content": content} for status in statuses}
+
+
+router = APIRouter(route_class=_StrictJsonRoute)
+
+
+@router.post(
+    RANK_PATH, response_model=RankResponse, response_model_exclude_none=True, responses=_problems(400, 413, 422, 500)
+)
+async def rank(body: RankRequest, request: Request, served: ServedHere) -> RankResponse:
+    """Score all candidates for one user in one pass and return them by eCPM, highest first."""
+    ranking = await served.ranker.rank(body.to_task(request.state.request_id))
+    request.state.outcome = "degraded" if ranking.degraded else "ok"
+    return RankResponse.of(ranking, request_id=request.state.request_id, model=served.model_name())
+
+
+@router.get("/model")
+async def model(served: ServedHere) -> ModelResponse:
+    """What is served, where it comes from and how good it was offline."""
+    manifest = served.bundle.manifest
+    return ModelResponse(
+        name=manifest.model_name,
+        version=manifest.model_version,
+        features=served.bundle.schema.to_json()["features"],
+        max_behaviours=served.bundle.schema.max_behaviours,
+        max_candidates=served.settings.max_candidates,
+        explains=served.predictor.has_weights,
+        training=manifest.training,
+        metrics=manifest.metrics,
+        calibration=manifest.calibration,
+    )
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(served: ServedHere) -> Response:  # not async: with several workers it reads files
+    """All workers' metrics in the Prometheus text format."""
+    return Response(served.telemetry.exposition(), media_type=EXPOSITION_TYPE)

@@ -1,0 +1,196 @@
+"""Request and response bodies: what the wire carries, its limits, units and examples."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic.config import JsonDict
+
+from model.bundle.vocabulary import RawValue
+from service.scoring.ranking import Candidate, Part, Ranking, RankingTask
+
+MAX_ID_LENGTH = 256  # characters of a user or ad id
+
+
+def _feature_value(value: Any) -> RawValue:
+    """One raw value or a list of them; one message instead of one per type that did not match."""
+    scalars = value if isinstance(value, list) else [value]
+    if not all(isinstance(scalar, str | bool | int | float) for scalar in scalars):
+        raise ValueError("must be text, a number, true, false, or a list of those")
+    if any(isinstance(scalar, float) and not math.isfinite(scalar) for scalar in scalars):
+        raise ValueError("numbers must be finite")
+    checked: RawValue = value
+    return checked
+
+
+_SCALAR_SCHEMA = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
+
+FeatureValue = Annotated[
+    Any,
+    PlainValidator(_feature_value),
+    WithJsonSchema({"anyOf": [*_SCALAR_SCHEMA, {"type": "array", "items": {"anyOf": _SCALAR_SCHEMA}}]}),
+]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+Features = dict[Annotated[str, Field(max_length=64)], FeatureValue]
+
+_EXAMPLE_REQUEST: JsonDict = {
+    "user_id": "42",
+    "candidates": [
+        {"ad_id": "2858", "bid": 0.35},
+        {"ad_id": "9001", "bid": 1.2, "features": {"genre": ["Comedy"]}},
+    ],
+    "context": {"hour": "21"},
+    "top_k": 20,
+    "explain": False,
+}
+_EXAMPLE_RESPONSE: JsonDict = {
+    "request_id": "6f1c0b6e0d5b4b6f9c3f0b1f3f1f7a11",
+    "model": {"name": "din", "version": "3f9c2a17b04d5e68"},
+    "behaviours": 50,
+    "degraded": [],
+    "ads": [
+        {"rank": 1, "ad_id": "9001", "bid": 1.2, "ctr": 0.0212, "ecpm": 0.02544},
+        {"rank": 2, "ad_id": "2858", "bid": 0.35, "ctr": 0.0641, "ecpm": 0.022435},
+    ],
+}
+_EXAMPLE_PROBLEM: JsonDict = {
+    "type": "urn:dinrank:problem:malformed-body",
+    "title": "The body is not what this endpoint takes",
+    "status": 422,
+    "detail": "candidates.0.bid: Input should be greater than or equal to 0",
+    "instance": "/rank#6f1c0b6e0d5b4b6f9c3f0b1f3f1f7a11",
+    "errors": [{"field": "candidates.0.bid", "message": "Input should be greater than or equal to 0"}],
+}
+
+
+class _Sent(BaseModel):
+    """What a caller sends: exact types and no unknown fields, so that a misspelling cannot pass for a default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class CandidateBody(_Sent):
+    """An ad to be scored."""
+
+    ad_id: Id = Field(description="The ad's id as in the training data, as text. Repeated ids are scored as sent.")
+    bid: float = Field(ge=0, description="Price per click, in the currency that all candidates share.")
+    features: Features = Field(
+        default_factory=dict,
+        description="Raw item features that hold for this request: of an ad that the model does not know, or instead "
+        "of those that it knows.",
+    )
+
+
+class RankRequest(_Sent):
+    """A user and the ads to choose from."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_REQUEST]})
+
+    user_id: Id = Field(description="The user's id as in the feature store, as text.")
+    candidates: list[CandidateBody] = Field(min_length=1, description="The ads to score, all in one pass.")
+    context: Features = Field(default_factory=dict, description="Raw context features of this moment.")
+    top_k: int | None = Field(default=None, ge=1, description="Return so many ads at most; all when left out.")
+    explain: bool = Field(
+        default=False,
+        description="Return how strongly each behaviour was activated, for models that have such weights.",
+    )
+
+    def to_task(self, request_id: str) -> RankingTask:
+        return RankingTask(
+            request_id=request_id,
+            user_id=self.user_id,
+            candidates=[Candidate(sent.ad_id, sent.bid, sent.features) for sent in self.candidates],
+            context=self.context,
+            top_k=self.top_k,
+            explain=self.explain,
+        )
+
+
+class ModelName(BaseModel):
+    """Which model answered."""
+
+    name: str = Field(description="The network.")
+    version: str = Field(description="Hash of the bundle's content.")
+
+
+class WeightBody(BaseModel):
+    """How strongly one behaviour was activated by one ad."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    item_id: str
+    weight: float = Field(description="Raw: not normalised, and possibly negative.")
+
+
+class RankedAdBody(BaseModel):
+    """One ad of the answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    rank: int = Field(description="1 for the highest eCPM.")
+    ad_id: str
+    bid: float = Field(description="As sent.")
+    ctr: float = Field(description="Calibrated click-through rate, from 0 to 1.")
+    ecpm: float = Field(description="bid x ctr: expected revenue of one impression, in the bid's currency.")
+    activation_weights: list[WeightBody] | None = Field(
+        default=None, description="With `explain`: one per behaviour used, oldest first."
+    )
+
+
+class RankResponse(BaseModel):
+    """The ads, highest eCPM first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_RESPONSE]})
+
+    request_id: str = Field(description="The X-Request-ID header of the request, or a new id.")
+    model: ModelName
+    behaviours: int = Field(description="How many of the user's behaviours the CTRs rest on.")
+    degraded: list[Part] = Field(description="What the answer was computed without; empty for a full answer.")
+    ads: list[RankedAdBody] = Field(description="Ordered by eCPM, highest first; ties in request order.")
+
+    @classmethod
+    def of(cls, ranking: Ranking, *, request_id: str, model: ModelName) -> Self:
+        return cls.model_validate(
+            {
+                "request_id": request_id,
+                "model": model,
+                "behaviours": ranking.num_behaviours,
+                "degraded": list(ranking.degraded),
+                "ads": ranking.ads,
+            }
+        )
+
+
+class ModelResponse(BaseModel):
+    """What is served and where it comes from."""
+
+    name: str = Field(description="The network.")
+    version: str = Field(description="Hash of the bundle's content.")
+    features: list[Mapping[str, Any]] = Field(description="The features that the model takes, by group.")
+    max_behaviours: int = Field(description="The newest so many behaviours are used.")
+    max_candidates: int = Field(description="Candidates that one request may carry.")
+    explains: bool = Field(description="Whether `explain` is possible.")
+    training: Mapping[str, Any] = Field(description="Data set, commit, seed and configuration behind the bundle.")
+    metrics: Mapping[str, Any] = Field(description="Offline metrics by split.")
+    calibration: Mapping[str, Any] = Field(description="How logits became CTRs.")
+
+
+class FieldError(BaseModel):
+    """One fault in a request."""
+
+    field: str = Field(description="Path into the body, `candidates.0.bid` for instance; empty for the body itself.")
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was not answered (RFC 9457)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_PROBLEM]})
+
+    type: str = Field(description="Names the kind of problem; `about:blank` when the status says it all.")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="This occurrence: path and request id.")
+    errors: list[FieldError] = Field(default_factory=list)

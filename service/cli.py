@@ -1,0 +1,126 @@
+"""The commands: read flags and environment, call, say what happened."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from model.bundle.errors import BundleError
+from model.bundle.reader import Bundle, open_bundle
+from service.app import redis_url
+from service.errors import ServiceError
+from service.scoring.predictor import Predictor
+from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
+from service.settings import ENV_PREFIX, Settings
+from service.store.errors import StoreSetupError
+from service.store.url import parse_redis_url
+
+app = typer.Typer(
+    help="Rank ads by eCPM with a trained bundle. Flags override the environment, where every setting can be given "
+    f"as {ENV_PREFIX} and its name in capitals.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BundleOption = Annotated[Path | None, typer.Option(help="Directory of the bundle.")]
+RedisOption = Annotated[
+    str | None,
+    typer.Option(help="URL of Redis, or `embedded` (the default) for a server that lives as long as this command."),
+]
+
+
+@app.command(epilog="Example: python -m service serve --bundle bundles/din --redis redis://127.0.0.1:6379 --workers 2")
+def serve(
+    bundle: BundleOption = None,
+    redis: RedisOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, by default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port, by default 8000; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes, by default 1; about one per core.")] = None,
+) -> None:
+    """Verify a bundle and answer POST /rank with it, until SIGTERM or Ctrl-C."""
+    with _failures_in_one_line(), exit_on_signals():
+        settings = Settings.read(bundle=bundle, redis=redis, host=host, port=port, workers=workers)
+        verified = open_bundle(settings.bundle)
+        Predictor.load(verified)  # here too, so that a bad bundle ends the command and not one worker after the other
+        with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
+            parse_redis_url(url)
+            address = http_address(bound)
+            manifest = verified.manifest
+            typer.echo(f"{manifest.model_name} {manifest.model_version} answers on {address}, try:\n")
+            typer.echo(f"  {_curl_command(address, verified)}\n")
+            run_server(settings.model_copy(update={"redis": url}), bound)
+
+
+@app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/movielens --redis embedded")
+def publish(
+    data: Annotated[Path, typer.Option(help="Dataset directory to read.")],
+    bundle: BundleOption = None,
+    redis: RedisOption = None,
+) -> None:
+    """Write a dataset's behaviours, profiles and new ads to Redis, as the bundle's model takes them.
+
+    With `--redis embedded` the data stay in the directory that `serve --redis embedded` reads later.
+    """
+    # Here, as `serve` has no use for polars.
+    from service.publish import DatasetUnreadable
+    from service.publish import publish as publish_dataset
+
+    with _failures_in_one_line(DatasetUnreadable), exit_on_signals():
+        settings = Settings.read(bundle=bundle, redis=redis)
+        verified = open_bundle(settings.bundle)
+        with redis_url(settings) as url:
+            report = publish_dataset(verified, data, url, console=Console(stderr=True))
+        typer.echo(
+            f"wrote {report.num_users:,} users with {report.num_behaviours:,} behaviours and {report.num_ads:,} ads "
+            f"that the bundle lacks, in {report.duration_s:.1f} s"
+        )
+
+
+@app.command(epilog="Example: python -m service demo --bundle bundles/din-ml-100k --data data/ml-100k")
+def demo(
+    data: Annotated[Path, typer.Option(help="Dataset directory that the bundle was trained on.")],
+    bundle: BundleOption = None,
+) -> None:
+    """Publish a dataset to a Redis of the demo's own, serve the bundle, rank for one real user, and stop everything."""
+    # Here, as `serve` has no use for what it imports.
+    from service.demo import DemoFailed, run_demo
+    from service.publish import DatasetUnreadable
+
+    with _failures_in_one_line(DatasetUnreadable, DemoFailed), exit_on_signals():
+        settings = Settings.read(bundle=bundle)
+        run_demo(open_bundle(settings.bundle), data, Console())
+
+
+def _curl_command(address: str, bundle: Bundle) -> str:
+    """A request that this bundle can answer: the first candidates of a golden one."""
+    ads = [str(ad_id) for ad_id in bundle.golden[0].request.candidates[:2]]
+    body = {"user_id": "1", "candidates": [{"ad_id": ad_id, "bid": 1.0} for ad_id in ads]}
+    json_type = "Content-Type: application/json"
+    return shlex.join(["curl", "-s", f"{address}/rank", "-H", json_type, "-d", json.dumps(body)])
+
+
+@contextmanager
+def _failures_in_one_line(*further: type[Exception]) -> Iterator[None]:
+    """End with code 1 and a line that says what to mend, for what an operator can mend; bugs keep their traceback."""
+    try:
+        yield
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = ".".join(str(step) for step in first["loc"])
+        _fail(f"{ENV_PREFIX}{name.upper()} or its flag: {first['msg']}", exc)
+    except (BundleError, StoreSetupError, CannotListen, ServiceError) as exc:
+        _fail(str(exc), exc)
+    except further as exc:
+        _fail(str(exc), exc)
+
+
+def _fail(message: str, cause: Exception) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1) from cause

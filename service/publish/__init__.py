@@ -1,0 +1,7 @@
+"""Fill Redis from a dataset directory: behaviours, profiles and the ads that the bundle does not know."""
+
+from service.publish.errors import DatasetUnreadable
+from service.publish.publisher import PublishReport, publish
+from service.publish.users import published_user_ids
+
+__all__ = ["DatasetUnreadable", "PublishReport", "publish", "published_user_ids"]

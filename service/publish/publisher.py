@@ -1,0 +1,132 @@
+"""`python -m service publish`: a dataset directory's users and new ads into Redis."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from model.bundle.reader import Bundle
+from service.publish.dataset import PublishableDataset, read_dataset
+from service.store.connection import connect
+from service.store.redis_writer import RedisFeatureWriter
+
+_BEHAVIOURS_PER_BATCH = 10_000  # about half a megabyte, and a few milliseconds of Redis's time
+_ADS_PER_BATCH = 500
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReport:
+    """What was written.
+
+    Attributes:
+        num_behaviours: list elements, after older ones were cut off.
+        num_ads: items that the bundle's catalogue lacks.
+        duration_s: wall time, reading the dataset included.
+    """
+
+    num_users: int
+    num_behaviours: int
+    num_ads: int
+    duration_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_users:,} users, {self.num_behaviours:,} behaviours and {self.num_ads:,} new ads published "
+            f"in {self.duration_s:.1f} s"
+        )
+
+
+def publish(
+    bundle: Bundle, data: Path, url: str, *, console: Console | None = None, timeout_ms: int = 10_000
+) -> PublishReport:
+    """Write behaviours and profile of every user of the dataset directory `data`, and its new ads, to Redis.
+
+    Publishing twice leaves the same state as once. One that is killed leaves every user with the old behaviours or the
+    new ones; run it again. Users whom the dataset does not name stay as they are.
+
+    Args:
+        url: see `service.store.url.ACCEPTED_FORMS`.
+        console: where progress is shown if it is a terminal; None shows nothing.
+        timeout_ms: for each batch.
+
+    Raises:
+        DatasetUnreadable: before anything is written.
+        BadRedisUrl
+        FeatureStoreUnavailable: Redis refused (out of memory, for instance) or did not answer in time.
+    """
+    return asyncio.run(_publish(bundle, data, url, console=console, timeout_ms=timeout_ms))
+
+
+async def _publish(bundle: Bundle, data: Path, url: str, *, console: Console | None, timeout_ms: int) -> PublishReport:
+    start_s = time.monotonic()
+    connection = connect(url, timeout_ms=timeout_ms, max_connections=1)
+    try:
+        await connection.ping()  # a wrong URL should show before a large dataset has been read
+        dataset = read_dataset(data, bundle.schema, bundle.encoder.catalogue)
+        writer = RedisFeatureWriter(connection, bundle.schema)
+        with _progress(console) as progress:
+            await _write_ads(writer, dataset, progress)
+            num_behaviours = await _write_users(writer, dataset, progress, bundle.schema.max_behaviours)
+    finally:
+        await connection.aclose()
+    return PublishReport(
+        num_users=dataset.users.height,
+        num_behaviours=num_behaviours,
+        num_ads=len(dataset.new_items),
+        duration_s=time.monotonic() - start_s,
+    )
+
+
+async def _write_ads(writer: RedisFeatureWriter, dataset: PublishableDataset, progress: Progress) -> None:
+    task = progress.add_task("ads", total=len(dataset.new_items))
+    for batch in _batches(dataset.new_items.items(), _ADS_PER_BATCH):
+        await writer.write_ads(dict(batch))
+        progress.advance(task, len(batch))
+
+
+async def _write_users(
+    writer: RedisFeatureWriter, dataset: PublishableDataset, progress: Progress, max_behaviours: int
+) -> int:
+    """The number of behaviours written."""
+    task = progress.add_task("users", total=dataset.users.height)
+    num_behaviours = 0
+    for batch in _batches(dataset.records(), max(1, _BEHAVIOURS_PER_BATCH // max_behaviours)):
+        await writer.write_users(batch)
+        num_behaviours += sum(len(user.behaviours) for user in batch)
+        progress.advance(task, len(batch))
+    return num_behaviours
+
+
+def _batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(things)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+class _PerSecondColumn(ProgressColumn):
+    """Throughput, measured over the last batches."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _PerSecondColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console is None or not console.is_terminal,
+    )

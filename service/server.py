@@ -1,0 +1,102 @@
+"""uvicorn: the listening socket, one or several workers, and an orderly end on SIGTERM or Ctrl-C."""
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from service.settings import Settings
+from service.telemetry import LOGGER_NAME, MULTIPROCESS_DIR_VARIABLE
+
+GRACE_S = 10  # how long requests in flight may take to end when the service stops
+
+
+class CannotListen(Exception):
+    """The address is taken, not this machine's, or not allowed."""
+
+
+@contextmanager
+def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A TCP socket bound to an address; a port of 0 takes a free one.
+
+    Raises:
+        CannotListen: the message names the address and why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio switches Nagle's delay off for sockets only that say they are TCP.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+        except OSError as exc:
+            raise CannotListen(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+        yield bound
+
+
+def http_address(bound: socket.socket) -> str:
+    """The URL under which the socket is reached."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Turn SIGTERM and Ctrl-C into SystemExit with code 0, so that everything that was opened is closed.
+
+    Further signals are ignored: they would interrupt the closing.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for stopping in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stopping, signal.SIG_IGN)
+        sys.exit(0)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_server(settings: Settings, bound: socket.socket) -> None:
+    """Serve on `bound` until a signal comes; workers read `settings` from the environment, which is changed."""
+    os.environ.update(settings.to_environment())
+    config = uvicorn.Config(
+        "service.app:create_app_from_environment",
+        factory=True,
+        workers=settings.workers,
+        lifespan="on",
+        ws="none",
+        access_log=False,  # a line per request costs more than it tells; metrics count them
+        server_header=False,
+        log_level=settings.log_level,
+        log_config=_log_config(settings.log_level),
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    if settings.workers == 1:
+        uvicorn.Server(config).run(sockets=[bound])
+        return
+    with tempfile.TemporaryDirectory(prefix="dinrank-metrics-") as directory:
+        os.environ[MULTIPROCESS_DIR_VARIABLE] = directory
+        Multiprocess(config, sockets=[bound]).run()
+
+
+def _log_config(level: str) -> dict[str, Any]:
+    """One line per event on standard error, uvicorn's and the service's alike."""
+    to_stderr = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s [%(process)d] %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {"uvicorn": to_stderr, LOGGER_NAME: to_stderr},
+    }

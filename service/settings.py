@@ -1,0 +1,57 @@
+"""What an operator can set: read once from the environment, or from flags that override it."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.store.embedded import default_data_dir
+
+ENV_PREFIX = "DINRANK_"
+EMBEDDED = "embedded"  # as `redis`: the service runs a redis-server of its own
+
+
+class Settings(BaseSettings):
+    """The service's settings; each is read from `DINRANK_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
+
+    bundle: Path = Field(description="Directory of the bundle to serve.")
+    redis: str = Field(
+        default=EMBEDDED,
+        min_length=1,
+        repr=False,  # the URL may hold a password
+        description="URL of Redis, `redis://host:6379` for instance, or `embedded` for a server of the service's own.",
+    )
+    redis_data_dir: Path = Field(
+        default_factory=default_data_dir, description="Where the embedded redis-server keeps its data between runs."
+    )
+    redis_timeout_ms: int = Field(
+        default=50, gt=0, description="Longest wait for Redis, in milliseconds; after it the answer is degraded."
+    )
+    redis_max_connections: int = Field(default=64, gt=0, description="Connections to Redis that one worker may open.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    workers: int = Field(default=1, gt=0, description="Number of worker processes; about one per core.")
+    scoring_threads: int = Field(
+        default=1, gt=0, description="Requests that one worker scores at the same time, each on one thread."
+    )
+    max_candidates: int = Field(default=2000, gt=0, description="Candidates that one request may carry.")
+    max_body_bytes: int = Field(default=2_097_152, gt=0, description="Largest request body, in bytes.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log lines that are written."
+    )
+
+    @classmethod
+    def read(cls, **flags: Any) -> Self:
+        """Settings from the environment, overridden by those flags that are not None.
+
+        Raises:
+            pydantic.ValidationError: a value that is out of range, or `bundle` is nowhere set.
+        """
+        return cls(**{name: value for name, value in flags.items() if value is not None})
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables from which another process reads equal settings."""
+        return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}

@@ -1,0 +1,60 @@
+"""Which node of a cluster holds which keys: learnt beside the requests, not within a request's time."""
+
+import asyncio
+from contextlib import suppress
+
+from redis.asyncio import RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+
+class ClusterMap:
+    """Keeps a cluster client's map of slots to nodes.
+
+    To learn it takes many times as long as a fetch, often longer than a request may wait. So the learning goes on when
+    the request that began it gives up, and later requests find it done.
+    """
+
+    def __init__(self, client: RedisCluster) -> None:
+        self._client = client
+        self._learning: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def known(self) -> None:
+        """Wait until there is a map.
+
+        Raises:
+            RedisError, RedisClusterException: no node can be asked.
+        """
+        if self._learning is None or self._learning.done():
+            self._learning = asyncio.create_task(self._learn())
+            self._learning.add_done_callback(_look_at_outcome)
+        await asyncio.shield(self._learning)
+
+    def doubt(self) -> None:
+        """Learn the map anew in the background: a node was silent, and may have been replaced.
+
+        redis-py does so by itself when a node refuses or redirects. A dead machine does neither.
+        """
+        is_busy = any(task is not None and not task.done() for task in (self._learning, self._renewal))
+        if not is_busy:
+            self._renewal = asyncio.create_task(self._renew())
+
+    async def aclose(self) -> None:
+        tasks = [task for task in (self._learning, self._renewal) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _learn(self) -> None:
+        await self._client.initialize()  # returns at once when there is a map
+
+    async def _renew(self) -> None:
+        # Without a new map the old one stays, requests go on to fail and to count as failed, and the next tries again.
+        with suppress(RedisError, RedisClusterException, OSError):
+            await self._client.nodes_manager.initialize()
+
+
+def _look_at_outcome(task: asyncio.Task[None]) -> None:
+    """Whoever waits gets the error; when all have given up, asyncio shall not complain that nobody looked at it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,160 @@
+"""The one seam to redis-py: what stands behind a URL, sent to in pipelines, its errors translated."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.errors import FeatureStoreUnavailable
+from service.store.cluster import ClusterMap
+from service.store.url import RedisUrl, Topology, parse_redis_url
+
+Command = Sequence[bytes | str | int]
+_SCAN_STEP = 1_000  # keys that Redis looks at before it serves others again
+_SHORTEST_STEP_TIMEOUT_S = 1.0
+
+
+class RedisConnection:
+    """One Redis, whatever it is built on. Safe for many tasks at once, in one event loop."""
+
+    def __init__(
+        self, client: Redis | RedisCluster, sentinel: Sentinel | None, *, timeout_ms: int, max_connections: int
+    ) -> None:
+        self._client = client
+        self._sentinel = sentinel
+        self._cluster_map = ClusterMap(client) if isinstance(client, RedisCluster) else None
+        self._timeout_ms = timeout_ms
+        # redis-py's pools raise when they are empty, the cluster's and Sentinel's without a choice; here callers wait.
+        self._free_connections = asyncio.Semaphore(max_connections)
+
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all commands at once and return their replies in order: one round trip, to each node that is concerned.
+
+        It is no transaction. A reply is a `ResponseError` where Redis refused that command alone. After a connection
+        broke the commands are sent once more: they must not mind being carried out twice. The time limit covers
+        everything: waiting for a free connection, connecting, sending and reading.
+
+        Raises:
+            FeatureStoreUnavailable: no connection, or no complete answer in time.
+        """
+        with self._translated():
+            async with asyncio.timeout(self._timeout_ms / 1_000), self._free_connections:
+                replies = await self._send(commands)
+                if any(isinstance(reply, RedisConnectionError) for reply in replies):
+                    # A server's pipeline tries twice by itself; a cluster's does not, and returns what it would raise.
+                    replies = await self._send(commands)
+            for reply in replies:
+                if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
+                    raise reply
+        return replies
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        if self._cluster_map is not None:
+            await self._cluster_map.known()
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
+
+    async def ping(self) -> None:
+        """Raises: FeatureStoreUnavailable."""
+        with self._translated():
+            async with asyncio.timeout(self._timeout_ms / 1_000), self._free_connections:
+                if self._cluster_map is not None:
+                    await self._cluster_map.known()
+                await self._client.ping()
+
+    async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
+        """Keys that match, on all nodes; one that changes meanwhile may come twice or not at all.
+
+        Raises:
+            FeatureStoreUnavailable: one step of the scan failed or took too long.
+        """
+        with self._translated():
+            async for key in self._client.scan_iter(match=pattern, count=_SCAN_STEP):
+                yield key
+
+    async def aclose(self) -> None:
+        if self._cluster_map is not None:
+            await self._cluster_map.aclose()
+        await self._client.aclose()
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (TimeoutError, RedisTimeoutError) as exc:
+            if self._cluster_map is not None:
+                self._cluster_map.doubt()
+            raise FeatureStoreUnavailable(f"Redis did not answer within {self._timeout_ms} ms") from exc
+        except (RedisError, RedisClusterException, OSError) as exc:
+            raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}") from exc
+
+
+def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnection:
+    """Prepare to talk to the Redis behind `url`; nothing is sent before the first command.
+
+    Args:
+        timeout_ms: for each round trip, connecting included.
+        max_connections: at most so many to each server; further callers wait, within their time limit.
+
+    Raises:
+        BadRedisUrl: the message says which forms are accepted.
+    """
+    if timeout_ms < 1 or max_connections < 1:
+        raise ValueError(f"timeout_ms {timeout_ms} and max_connections {max_connections} must be positive")
+    target = parse_redis_url(url)
+    # The limit of a round trip is kept by `execute`. This one bounds each step of what takes several, a scan or a
+    # cluster's map. It may not be the shorter one: when a node times out, redis-py hangs up on the whole cluster.
+    step_timeout_s = max(_SHORTEST_STEP_TIMEOUT_S, timeout_ms / 1_000)
+    options: dict[str, Any] = {
+        "username": target.username,
+        "password": target.password,
+        "socket_timeout": step_timeout_s,
+        "socket_connect_timeout": step_timeout_s,
+        "max_connections": max_connections,
+        # One retry mends a connection that broke while it was idle. Slowness is not retried: the time is gone.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        "protocol": 2,  # RESP3 brings nothing here and costs a round trip per connection
+        **({"ssl": True, **target.tls_files} if target.is_tls else {}),
+    }
+    # One silent Sentinel must leave time to ask the others, and then the server.
+    of_sentinels = _sentinel_options(options, timeout_ms / 1_000 / (len(target.hosts) + 1))
+    client, sentinel = _client(target, options, of_sentinels)
+    return RedisConnection(client, sentinel, timeout_ms=timeout_ms, max_connections=max_connections)
+
+
+def _client(
+    target: RedisUrl, options: dict[str, Any], of_sentinels: dict[str, Any]
+) -> tuple[Redis | RedisCluster, Sentinel | None]:
+    match target.topology:
+        case Topology.CLUSTER:
+            nodes = [ClusterNode(host, port) for host, port in target.hosts]
+            return RedisCluster(startup_nodes=nodes, **options), None
+        case Topology.SENTINEL:
+            # redis-py leaves Sentinel without annotations.
+            sentinel = Sentinel(target.hosts, sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
+            return sentinel.master_for(target.service, db=target.database, **options), sentinel
+        case Topology.SERVER:
+            if target.socket_path:
+                return Redis(unix_socket_path=target.socket_path, db=target.database, **options), None
+            [(host, port)] = target.hosts
+            return Redis(host=host, port=port, db=target.database, **options), None
+
+
+def _sentinel_options(options: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """How to ask one Sentinel: without the login, which is the server's."""
+    kept = {name: value for name, value in options.items() if name not in ("username", "password", "max_connections")}
+    return {**kept, "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}

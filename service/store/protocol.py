@@ -1,0 +1,58 @@
+"""What the scorer asks of a feature store, whatever it is built on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from model.bundle.encoding import Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """One thing that the user did with an item.
+
+    Attributes:
+        attributes: item features stored with the behaviour, for items that are newer than the bundle.
+    """
+
+    item_id: str
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeatures:
+    """What the store knows for one request.
+
+    Attributes:
+        behaviours: oldest first; empty for a user whom the store does not know.
+        profile: feature name to raw value.
+        ads: attributes of those asked-for ads that the store knows.
+        num_malformed: stored elements that could not be read and were left out.
+    """
+
+    behaviours: Sequence[Behaviour]
+    profile: Attributes
+    ads: Mapping[str, Attributes]
+    num_malformed: int = 0
+
+
+class FeatureStore(Protocol):
+    """Reads what requests need. One instance serves all requests of a process."""
+
+    async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
+        """Read one user and the ads that the bundle does not know, in one round trip.
+
+        Args:
+            max_behaviours: the newest so many are read.
+            new_ads: ids of candidates that the bundle's catalogue lacks.
+
+        Raises:
+            FeatureStoreUnavailable: the store refused or did not answer in time.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Raises: FeatureStoreUnavailable."""
+        ...
+
+    async def aclose(self) -> None: ...

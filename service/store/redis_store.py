@@ -1,0 +1,89 @@
+"""Read a user's features from Redis: one pipelined round trip per request."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from model.bundle.encoding import Attributes
+from model.bundle.schema import ITEM_ID, FeatureSchema, Group
+from service.errors import FeatureStoreUnavailable
+from service.store.connection import Command, RedisConnection
+from service.store.layout import (
+    MalformedElement,
+    ad_key,
+    behaviours_key,
+    decode_behaviour,
+    decode_hash,
+    profile_key,
+)
+from service.store.protocol import Behaviour, StoredFeatures
+
+
+class RedisFeatureStore:
+    """A `FeatureStore` on Redis; `layout` says what lies where.
+
+    What cannot be read is left out in the smallest unit that Redis stores (one element of a list, one field of a hash,
+    one key of the wrong type) and counted; the rest of the answer stands. An answer that is short for any other reason
+    is no answer: it raises.
+    """
+
+    def __init__(self, connection: RedisConnection, schema: FeatureSchema) -> None:
+        self._connection = connection
+        # An item's id is never an attribute of it: it says which item is meant.
+        self._item_features = {f.name: f for f in schema.group(Group.ITEM) if f.name != ITEM_ID}
+        self._user_features = {f.name: f for f in schema.group(Group.USER)}
+
+    async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
+        """See `FeatureStore.fetch`; ads without a single readable attribute are left out of the answer."""
+        ads = list(dict.fromkeys(new_ads))
+        commands: list[Command] = [
+            ("LRANGE", behaviours_key(user_id), 0, max_behaviours - 1),
+            ("HGETALL", profile_key(user_id)),
+            *(("HGETALL", ad_key(ad)) for ad in ads),
+        ]
+        replies = await self._connection.execute(commands)
+        num_malformed = _empty_wrong_types(replies)
+        elements, profile_fields, *fields_of_ads = replies
+        behaviours = self._behaviours(elements)
+        profile, num_lost = decode_hash(profile_fields, self._user_features)
+        num_malformed += len(elements) - len(behaviours) + num_lost
+        known_ads: dict[str, Attributes] = {}
+        for ad, fields in zip(ads, fields_of_ads, strict=True):
+            attributes, num_lost = decode_hash(fields, self._item_features)
+            num_malformed += num_lost
+            if attributes:
+                known_ads[ad] = attributes
+        return StoredFeatures(behaviours, profile, known_ads, num_malformed)
+
+    async def ping(self) -> None:
+        """Raises: FeatureStoreUnavailable."""
+        await self._connection.ping()
+
+    async def aclose(self) -> None:
+        await self._connection.aclose()
+
+    def _behaviours(self, elements: Sequence[bytes]) -> list[Behaviour]:
+        """The readable elements, which come newest first, oldest first."""
+        behaviours = []
+        for element in reversed(elements):
+            with suppress(MalformedElement):  # the caller counts what is missing
+                behaviours.append(decode_behaviour(element, self._item_features))
+        return behaviours
+
+
+def _empty_wrong_types(replies: list[Any]) -> int:
+    """Replace the reply for each key that holds another type by an empty one, and count them.
+
+    Raises:
+        FeatureStoreUnavailable: Redis refused a command for any other reason.
+    """
+    num_wrong = 0
+    for position, reply in enumerate(replies):
+        if isinstance(reply, ResponseError):
+            if not str(reply).startswith("WRONGTYPE"):
+                raise FeatureStoreUnavailable(f"Redis refused a command: {reply}") from reply
+            replies[position] = {}  # reads as a list and as a hash
+            num_wrong += 1
+    return num_wrong

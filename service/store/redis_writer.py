@@ -1,0 +1,114 @@
+"""Write features into Redis so that a reader, or a crash at any moment, sees a user's old state or the new one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import ResponseError
+
+from model.bundle.encoding import Attributes
+from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group
+from service.errors import FeatureStoreUnavailable
+from service.store.connection import Command, RedisConnection
+from service.store.layout import (
+    ad_key,
+    behaviours_key,
+    encode_behaviour,
+    encode_hash,
+    profile_key,
+    unfinished_behaviours_key,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedBehaviour:
+    """One behaviour as it is written.
+
+    Attributes:
+        timestamp: in the dataset's own unit.
+        attributes: raw item features, for an item that the bundle's catalogue lacks; else empty.
+    """
+
+    item_id: str
+    timestamp: float
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """What one user's keys shall hold.
+
+    Attributes:
+        behaviours: oldest first.
+        profile: raw user features; names that the schema lacks are not written.
+    """
+
+    user_id: str
+    behaviours: Sequence[TimedBehaviour]
+    profile: Attributes
+
+
+class RedisFeatureWriter:
+    """Writes what `RedisFeatureStore` reads. Writing the same records twice leaves the same state as once.
+
+    A list is built up under a key of its own and then renamed, so it is never seen half, and the user's profile is
+    written before: whoever has a behaviours list is complete. Of a hash only the schema's features are set or removed;
+    other fields stay, for they may serve another model. A list is replaced whole, and with it what others have
+    pushed onto it meanwhile.
+    """
+
+    def __init__(self, connection: RedisConnection, schema: FeatureSchema) -> None:
+        self._connection = connection
+        self._item_features = [feature for feature in schema.group(Group.ITEM) if feature.name != ITEM_ID]
+        self._user_features = schema.group(Group.USER)
+
+    async def write_users(self, users: Iterable[UserRecord]) -> None:
+        """Write some users in one round trip.
+
+        Raises:
+            FeatureStoreUnavailable: Redis refused (it may be out of memory) or did not answer in time. Each of the
+                users then has the old behaviours or the new ones.
+        """
+        await self._execute([command for user in users for command in self._write_user(user)])
+
+    async def write_ads(self, ads: Mapping[str, Attributes]) -> None:
+        """Write the attributes of some ads, by id, in one round trip. Raises: FeatureStoreUnavailable."""
+        await self._execute(
+            [
+                command
+                for ad_id, attributes in ads.items()
+                for command in _write_hash(ad_key(ad_id), self._item_features, attributes)
+            ]
+        )
+
+    def _write_user(self, user: UserRecord) -> list[Command]:
+        profile = _write_hash(profile_key(user.user_id), self._user_features, user.profile)
+        key, unfinished = behaviours_key(user.user_id), unfinished_behaviours_key(user.user_id)
+        if not user.behaviours:
+            return [*profile, ("DEL", key)]
+        newest_first = [
+            encode_behaviour(each.item_id, each.timestamp, self._item_features, each.attributes)
+            for each in reversed(user.behaviours)
+        ]
+        return [
+            *profile,
+            ("DEL", unfinished),  # what a killed publisher may have left
+            ("RPUSH", unfinished, *newest_first),
+            ("RENAME", unfinished, key),
+        ]
+
+    async def _execute(self, commands: Sequence[Command]) -> None:
+        for reply in await self._connection.execute(commands):
+            if isinstance(reply, ResponseError):
+                raise FeatureStoreUnavailable(f"Redis refused to write: {reply}") from reply
+
+
+def _write_hash(key: bytes, features: Sequence[Feature], attributes: Attributes) -> list[Command]:
+    """Commands that set the features that have a value and remove those that have none."""
+    fields = encode_hash(features, attributes)
+    absent = [feature.name for feature in features if feature.name not in fields]
+    commands: list[Command] = []
+    if fields:
+        commands.append(("HSET", key, *(part for field in fields.items() for part in field)))
+    if absent:
+        commands.append(("HDEL", key, *absent))
+    return commands

@@ -1,0 +1,284 @@
+"""The commands as an operator runs them: real processes, real sockets, an embedded Redis, signals."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from tests.fixtures.bundle import expected_ctr
+from tests.fixtures.redis_server import wait_until
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 60
+ONE_AD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A `serve` command that answers."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    output: Path
+
+    def family(self) -> list[psutil.Process]:
+        """The command and everything that it started."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def stop(self, number: int) -> list[psutil.Process]:
+        """Send a signal to the command alone, and give back all that ran until then."""
+        family = self.family()
+        self.process.send_signal(number)
+        self.process.wait(TIMEOUT_S)
+        return family
+
+
+@contextmanager
+def served(directory: Path, bundle: Path, *flags: str, **settings: str) -> Iterator[Served]:
+    """`python -m service serve` on a free port, with Redis's data in `directory`, ready to answer."""
+    output = directory / "serve.log"
+    command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--port", "0", *flags]
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(directory, **settings), stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or address(output) is not None, "the address is printed")
+        found = address(output)
+        assert found, output.read_text()
+        wait_until(lambda: process.poll() is not None or is_ready(found), "the service is ready")
+        assert process.poll() is None, output.read_text()
+        yield Served(process, found, output)
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
+
+
+def environment(directory: Path, **settings: str) -> Mapping[str, str]:
+    """This process's, with Redis's data and temporary files in `directory`, and time enough on a busy machine."""
+    temporary = directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    own = {
+        "DINRANK_REDIS_DATA_DIR": str(directory / "redis"),
+        "DINRANK_REDIS_TIMEOUT_MS": "5000",
+        "TMPDIR": str(temporary),
+        **settings,
+    }
+    return {name: value for name, value in os.environ.items() if not name.startswith("DINRANK_")} | own
+
+
+def address(output: Path) -> str | None:
+    said = re.search(r"answers on (http://\S+),", output.read_text())
+    return said[1] if said else None
+
+
+def is_ready(where: str) -> bool:
+    try:
+        return httpx.get(f"{where}/readyz", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    """Nothing is left of them; a process that nobody has reaped yet has ended too."""
+    wait_until(
+        lambda: not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE],
+        "everything that was started has ended",
+    )
+
+
+def write_dataset(directory: Path) -> Path:
+    """User 42 clicked on 3 and then on 2; the item 900 is newer than the bundle."""
+    directory.mkdir()
+    pl.DataFrame(
+        {
+            "user_id": ["42", "42", "42"],
+            "item_id": ["2", "3", "1"],
+            "clicked": [True, True, False],
+            "timestamp": [200, 100, 50],
+        }
+    ).write_parquet(directory / "impressions.parquet")
+    pl.DataFrame({"item_id": ["900"], "genre": [["Horror"]], "price": [25.0]}).write_parquet(
+        directory / "items.parquet"
+    )
+    pl.DataFrame({"user_id": ["42"], "gender": ["f"], "age": [51], "interests": [["sport"]]}).write_parquet(
+        directory / "users.parquet"
+    )
+    return directory
+
+
+def run(directory: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=ROOT,
+        env=environment(directory, **settings),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def test_two_workers_serve_what_was_published_and_leave_nothing_running(bundle_path: Path, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    bundle = ("--bundle", str(bundle_path))
+    published = run(tmp_path, "publish", *bundle, "--data", str(data), "--redis", "embedded")
+    assert published.returncode == 0, published.stderr
+    assert "wrote 1 users with 2 behaviours and 1 ads" in published.stdout
+    num_requests = 20
+    with served(tmp_path, bundle_path, "--redis", "embedded", "--workers", "2") as service:
+        body = ONE_AD | {"candidates": [{"ad_id": "1", "bid": 1.0}, {"ad_id": "900", "bid": 1.0}]}
+        for _ in range(num_requests):  # each on a connection of its own, so that either worker may get it
+            response = httpx.post(f"{service.address}/rank", json=body, timeout=30)
+            assert response.status_code == 200, response.text
+        profile = {"gender": "f", "age": 51, "interests": ["sport"]}
+        attributes = {"genre": ["Horror"], "price": 25}
+        assert {ad["ad_id"]: ad["ctr"] for ad in response.json()["ads"]} == pytest.approx(
+            {
+                "1": expected_ctr("1", ["3", "2"], profile=profile),
+                "900": expected_ctr("900", ["3", "2"], profile=profile, attributes=attributes),
+            },
+            abs=1e-6,
+        )
+        # Any worker answers for both.
+        metrics = httpx.get(f"{service.address}/metrics", timeout=30).text
+        assert f'dinrank_requests_total{{outcome="ok"}} {num_requests:.1f}' in metrics
+        commands = [" ".join(each.cmdline()) for each in service.family()]
+        family = service.stop(signal.SIGTERM)
+        assert service.process.returncode == 0
+        assert len([each for each in commands if "redis-server" in each]) == 1
+        assert_gone(family)
+        assert "Traceback" not in service.output.read_text()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_single_worker_and_its_redis(bundle_path: Path, tmp_path: Path, number: int) -> None:
+    with served(tmp_path, bundle_path) as service:  # embedded and one worker are the defaults
+        family = service.stop(number)
+        assert len(family) > 1
+        assert service.process.returncode == 0
+        assert_gone(family)
+        assert "Traceback" not in service.output.read_text()
+
+
+def test_the_printed_request_works_as_it_stands(bundle_path: Path, tmp_path: Path, redis_url: str) -> None:
+    with served(tmp_path, bundle_path, "--redis", redis_url) as service:
+        [line] = [line for line in service.output.read_text().splitlines() if "curl" in line]
+        said = re.search(r"-d '(.*)'$", line)
+        assert said
+        response = httpx.post(f"{service.address}/rank", json=json.loads(said[1]), timeout=30)
+        assert response.status_code == 200
+        assert f"{service.address}/rank" in line
+
+
+def test_a_body_is_limited_while_it_arrives(bundle_path: Path, tmp_path: Path, redis_url: str) -> None:
+    with served(tmp_path, bundle_path, "--redis", redis_url, DINRANK_MAX_BODY_BYTES="1000") as service:
+        host, port = service.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as client:
+            # A body without length that never ends: the answer must not wait for its end.
+            client.sendall(b"POST /rank HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.sendall(b"3e9\r\n" + b" " * 1001 + b"\r\n")
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            document = json.loads(response.read())
+            response.close()
+        assert (response.status, document["detail"]) == (413, "the body is larger than 1000 bytes")
+        # An announced length is refused before the body is sent.
+        with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as client:
+            client.sendall(b"POST /rank HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            response.close()
+        assert response.status == 413
+        assert httpx.post(f"{service.address}/rank", json=ONE_AD, timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "schema.json", "manifest.json"])
+def test_a_bad_bundle_ends_serve_with_one_line(bundle_path: Path, tmp_path: Path, file: str) -> None:
+    broken = tmp_path / "broken"
+    for path in bundle_path.rglob("*"):
+        if path.is_file():
+            copy = broken / path.relative_to(bundle_path)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    (broken / file).write_bytes((broken / file).read_bytes()[:-5] + b"12345")
+    ended = run(tmp_path, "serve", "--bundle", str(broken), "--workers", "2")
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"error: {file}: expected ")
+
+
+def invoke(*arguments: str, **settings: str) -> Any:
+    cleared = {name: None for name in os.environ if name.startswith("DINRANK_")}
+    return CliRunner().invoke(app, list(arguments), env={**cleared, **settings})
+
+
+def test_a_missing_bundle_is_named_as_a_setting() -> None:
+    ended = invoke("serve")
+    assert ended.exit_code == 1
+    assert ended.stderr == "error: DINRANK_BUNDLE or its flag: Field required\n"
+
+
+def test_a_wrong_setting_is_named(bundle_path: Path) -> None:
+    ended = invoke("serve", "--bundle", str(bundle_path), DINRANK_REDIS_TIMEOUT_MS="soon")
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith("error: DINRANK_REDIS_TIMEOUT_MS or its flag: Input should be a valid integer")
+
+
+def test_a_flag_overrides_the_environment(tmp_path: Path) -> None:
+    ended = invoke("serve", "--bundle", str(tmp_path / "flag"), DINRANK_BUNDLE=str(tmp_path / "variable"))
+    assert "flag/manifest.json" in ended.stderr
+
+
+def test_a_taken_port_is_named(bundle_path: Path, redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = invoke("serve", "--bundle", str(bundle_path), "--redis", redis_url, "--port", str(port))
+    assert ended.exit_code == 1
+    assert ended.stderr == f"error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "publish"])
+def test_an_url_that_names_no_redis_is_refused_without_its_password(
+    bundle_path: Path, tmp_path: Path, command: str
+) -> None:
+    data = ["--data", str(tmp_path)] if command == "publish" else []
+    ended = invoke(command, "--bundle", str(bundle_path), *data, "--redis", "http://:secret@127.0.0.1")
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith("error: ")
+    assert "redis://" in ended.stderr
+    assert "secret" not in ended.output
+
+
+def test_a_dataset_that_cannot_be_read_ends_publish_with_its_file(
+    bundle_path: Path, tmp_path: Path, redis_url: str
+) -> None:
+    ended = invoke("publish", "--bundle", str(bundle_path), "--data", str(tmp_path), "--redis", redis_url)
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith(f"error: {tmp_path}")
+
+
+@pytest.mark.parametrize("command", ["serve", "publish"])
+def test_help_ends_with_an_example(command: str) -> None:
+    shown = invoke(command, "--help", COLUMNS="300")
+    assert shown.exit_code == 0
+    assert f"Example: python -m service {command} --bundle" in shown.output

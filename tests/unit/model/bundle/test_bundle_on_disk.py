@@ -1,0 +1,187 @@
+"""Writing a bundle and opening it again: every byte or nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
+from model.bundle.manifest import MANIFEST_FILE, Manifest
+from model.bundle.reader import open_bundle
+from model.bundle.writer import write_bundle
+from tests.fixtures.bundle import ITEMS, SCHEMA, VOCABULARIES, golden_answers, make_bundle, make_encoder
+
+FILES = [
+    "golden.json",
+    "items/genre.npy",
+    "items/ids.json",
+    "items/item_id.npy",
+    "items/price.npy",
+    "model.onnx",
+    "schema.json",
+    "vocabulary/age.json",
+    "vocabulary/gender.json",
+    "vocabulary/genre.json",
+    "vocabulary/hour.json",
+    "vocabulary/interests.json",
+    "vocabulary/is_weekend.json",
+    "vocabulary/item_id.json",
+    "vocabulary/price.json",
+]
+
+
+@pytest.fixture
+def own_bundle(bundle_path: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
+
+
+def flip(path: Path, position: int, bits: int = 0xFF) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= bits
+    path.write_bytes(content)
+
+
+def test_what_was_written_is_read(bundle_path: Path) -> None:
+    bundle = open_bundle(bundle_path)
+    assert bundle.schema == SCHEMA
+    assert bundle.encoder.vocabularies == VOCABULARIES
+    assert bundle.encoder.catalogue.item_ids == tuple(ITEMS)
+    for name, column in make_encoder().catalogue.columns.items():
+        assert bundle.encoder.catalogue.columns[name].tolist() == column.tolist()
+    assert list(bundle.golden) == golden_answers()
+    assert bundle.manifest.model_name == "formula"
+    assert bundle.manifest.calibration == {"method": "none"}
+
+
+def test_the_manifest_lists_every_file_but_itself(bundle_path: Path) -> None:
+    assert sorted(open_bundle(bundle_path).manifest.files) == FILES
+    on_disk = sorted(str(path.relative_to(bundle_path)) for path in bundle_path.rglob("*") if path.is_file())
+    assert on_disk == sorted([*FILES, MANIFEST_FILE])
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_one_flipped_byte_in_the_bundle_is_refused(own_bundle: Path, name: str, place: float) -> None:
+    path = own_bundle / name
+    flip(path, round(place * (path.stat().st_size - 1)), bits=0x01)
+    with pytest.raises(ChecksumMismatch, match=f"{name}: expected sha256"):
+        open_bundle(own_bundle)
+
+
+def test_one_flipped_bit_anywhere_in_the_manifest_is_refused(own_bundle: Path) -> None:
+    path = own_bundle / MANIFEST_FILE
+    intact = path.read_bytes()
+    for position in range(len(intact)):
+        flip(path, position, bits=0x01)
+        with pytest.raises(BundleError, match=MANIFEST_FILE):
+            open_bundle(own_bundle)
+        path.write_bytes(intact)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST_FILE])
+def test_a_missing_file_is_refused_with_its_name(own_bundle: Path, name: str) -> None:
+    (own_bundle / name).unlink()
+    with pytest.raises(MissingFile, match=name):
+        open_bundle(own_bundle)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST_FILE])
+def test_a_file_cut_short_is_refused_with_its_name(own_bundle: Path, name: str) -> None:
+    content = (own_bundle / name).read_bytes()
+    (own_bundle / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(BundleError, match=name):
+        open_bundle(own_bundle)
+
+
+def test_a_directory_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match=MANIFEST_FILE):
+        open_bundle(tmp_path)
+
+
+def rewrite_manifest(bundle: Path, files: dict[str, str]) -> None:
+    """Sign other files, as somebody would who writes a bundle with other code."""
+    manifest = Manifest.from_json(json.loads((bundle / MANIFEST_FILE).read_text()))
+    changed = Manifest(
+        model_name=manifest.model_name,
+        model_version=manifest.model_version,
+        files=files,
+        training=manifest.training,
+        metrics=manifest.metrics,
+        calibration=manifest.calibration,
+    )
+    (bundle / MANIFEST_FILE).write_text(json.dumps(changed.to_json()))
+
+
+def test_a_path_that_leaves_the_bundle_is_refused(own_bundle: Path) -> None:
+    files = dict(open_bundle(own_bundle).manifest.files)
+    rewrite_manifest(own_bundle, {**files, "../outside": "00"})
+    with pytest.raises(SchemaMismatch, match="paths inside the bundle, found ../outside"):
+        open_bundle(own_bundle)
+
+
+@pytest.mark.parametrize("name", ["schema.json", "model.onnx", "golden.json", "items/ids.json"])
+def test_a_manifest_without_a_needed_file_is_refused(own_bundle: Path, name: str) -> None:
+    files = dict(open_bundle(own_bundle).manifest.files)
+    del files[name]
+    rewrite_manifest(own_bundle, files)
+    with pytest.raises(MissingFile, match=f"an entry for {name}"):
+        open_bundle(own_bundle)
+
+
+def test_a_bundle_without_golden_answers_is_refused(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "bundle", golden=[])
+    with pytest.raises(SchemaMismatch, match=r"golden.json: expected at least one request"):
+        open_bundle(tmp_path / "bundle")
+
+
+def test_an_existing_directory_is_never_overwritten(own_bundle: Path) -> None:
+    before = {path: path.read_bytes() for path in own_bundle.rglob("*") if path.is_file()}
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        make_bundle(own_bundle)
+    assert {path: path.read_bytes() for path in own_bundle.rglob("*") if path.is_file()} == before
+
+
+def test_a_bundle_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_bundle(
+            tmp_path / "bundles" / "bundle",
+            model_name="formula",
+            encoder=make_encoder(),
+            graph_files=[tmp_path / "model.onnx"],
+            golden=golden_answers(),
+            training={},
+            metrics={},
+            calibration={},
+        )
+    assert list((tmp_path / "bundles").iterdir()) == []
+
+
+def test_metrics_that_are_no_numbers_are_refused_rather_than_written(tmp_path: Path) -> None:
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(b"")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_bundle(
+            tmp_path / "out" / "bundle",
+            model_name="formula",
+            encoder=make_encoder(),
+            graph_files=[graph],
+            golden=golden_answers(),
+            training={},
+            metrics={"valid": {"auc": float("nan")}},
+            calibration={},
+        )
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_one_content_gives_one_version(bundle_path: Path, tmp_path: Path) -> None:
+    again = open_bundle(make_bundle(tmp_path / "again"))
+    assert again.manifest.model_version == open_bundle(bundle_path).manifest.model_version
+
+
+def test_another_format_version_is_refused(own_bundle: Path) -> None:
+    path = own_bundle / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
+    with pytest.raises(UnsupportedFormat, match="expected format version 1, found 2"):
+        open_bundle(own_bundle)

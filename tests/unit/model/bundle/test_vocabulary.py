@@ -1,0 +1,121 @@
+"""Raw value to index."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.bundle.errors import SchemaMismatch
+from model.bundle.vocabulary import (
+    FIRST_ID,
+    PADDING_ID,
+    UNKNOWN_ID,
+    Buckets,
+    RawScalar,
+    Vocabulary,
+    token,
+    vocabulary_from_json,
+)
+
+BEYOND_FLOATS = 10**400
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("21", "21"),
+        (21, "21"),
+        (21.0, "21"),
+        (-0.0, "0"),
+        (0.1, "0.1"),
+        (1e300, str(int(1e300))),
+        (True, "true"),
+        (False, "false"),
+        ("", ""),
+        (math.inf, "inf"),
+        (math.nan, None),
+        (None, None),
+    ],
+)
+def test_one_thing_has_one_token_whatever_type_it_comes_in(value: RawScalar, text: str | None) -> None:
+    assert token(value) == text
+
+
+@given(st.integers(min_value=-(2**53), max_value=2**53))
+def test_whole_numbers_have_the_token_of_their_decimal_text(number: int) -> None:
+    assert token(number) == token(float(number)) == token(str(number))
+
+
+def test_padding_and_unknown_come_before_every_known_token() -> None:
+    vocabulary = Vocabulary(("a", "b"))
+    assert [vocabulary.index("a"), vocabulary.index("b")] == [FIRST_ID, FIRST_ID + 1]
+    assert vocabulary.num_indices == 4
+    assert {PADDING_ID, UNKNOWN_ID} == {0, 1}
+
+
+@pytest.mark.parametrize("value", ["c", None, math.nan, 7])
+def test_what_a_vocabulary_lacks_is_unknown_and_never_padding(value: RawScalar) -> None:
+    assert Vocabulary(("a", "b")).index(value) == UNKNOWN_ID
+
+
+def test_a_token_cannot_stand_in_a_vocabulary_twice() -> None:
+    with pytest.raises(ValueError, match="once"):
+        Vocabulary(("a", "a"))
+
+
+@pytest.mark.parametrize(
+    ("value", "bucket"),
+    [
+        (-math.inf, 0),
+        (9.999, 0),
+        (10, 1),
+        ("10.0", 1),
+        (19, 1),
+        (20.0, 2),
+        (math.inf, 2),
+        ("inf", 2),
+        (True, 0),
+        (BEYOND_FLOATS, 2),
+        (-BEYOND_FLOATS, 0),
+    ],
+)
+def test_a_number_falls_in_the_bucket_after_the_last_boundary_it_reaches(value: RawScalar, bucket: int) -> None:
+    assert Buckets((10.0, 20.0)).index(value) == FIRST_ID + bucket
+
+
+@pytest.mark.parametrize("value", [None, math.nan, "nan", "cheap", ""])
+def test_what_is_no_number_is_unknown(value: RawScalar) -> None:
+    assert Buckets((10.0, 20.0)).index(value) == UNKNOWN_ID
+
+
+@given(st.lists(st.floats(-1e6, 1e6), unique=True).map(sorted), st.floats(allow_nan=False))
+def test_buckets_agree_with_counting_boundaries(boundaries: list[float], number: float) -> None:
+    buckets = Buckets(tuple(boundaries))
+    index = buckets.index(number)
+    assert index == FIRST_ID + sum(boundary <= number for boundary in boundaries)
+    assert index < buckets.num_indices
+
+
+@pytest.mark.parametrize("boundaries", [(2.0, 1.0), (1.0, 1.0), (math.nan,), (0.0, math.inf)])
+def test_boundaries_must_be_finite_and_ascending(boundaries: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="ascending"):
+        Buckets(boundaries)
+
+
+@pytest.mark.parametrize("vocabulary", [Vocabulary(()), Vocabulary(("a", "ä")), Buckets(()), Buckets((0.1, 2.5))])
+def test_a_vocabulary_survives_json(vocabulary: Vocabulary | Buckets) -> None:
+    assert vocabulary_from_json(vocabulary.to_json(), file="vocabulary/x.json") == vocabulary
+
+
+@pytest.mark.parametrize("document", [{}, [], {"tokens": None}, {"tokens": ["a", "a"]}, {"boundaries": ["x"]}])
+def test_what_is_no_vocabulary_is_refused_with_its_file(document: dict[str, object]) -> None:
+    with pytest.raises(SchemaMismatch, match="vocabulary/x.json"):
+        vocabulary_from_json(document, file="vocabulary/x.json")
+
+
+def test_indices_of_nothing_are_an_empty_int64_array() -> None:
+    for vocabulary in (Vocabulary(("a",)), Buckets((1.0,))):
+        assert vocabulary.indices([]).shape == (0,)
+        assert vocabulary.indices([]).dtype == np.int64

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+import torch
+
+from model.nets.base import BaseModel
+from model.nets.config import NetworkConfig
+from model.nets.registry import NetworkName
+from tests.fixtures.networks import random_inputs, random_network
+
+# Legend: U = users, C = candidates per user, T = behaviours, D = item width, I = distinct items.
+
+
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_the_tower_sees_the_candidate_and_the_sum_of_the_behaviours(is_padded: bool) -> None:
+    rng = np.random.default_rng(0)
+    is_real_UT = np.array([[True, False, True], [False, False, False]]) if is_padded else None
+    inputs = random_inputs(rng, is_real_UT=is_real_UT, num_users=2, sizes=(3, 3))
+    network = random_network(NetworkName.BASE, NetworkConfig(embedding_dim=2, tower=(4,)))
+    assert isinstance(network, BaseModel)
+    with torch.no_grad():
+        rows_ID = network.item_embedding(inputs.items)
+        query_UCD = rows_ID[inputs.candidates_UC]
+        interest_UCD = torch.zeros_like(query_UCD)
+        for user, candidate, slot in np.ndindex(2, 3, 3):
+            if is_real_UT is None or is_real_UT[user, slot]:
+                interest_UCD[user, candidate] += rows_ID[inputs.behaviours_UT[user, slot]]
+        expected_UC = network.tower([query_UCD, interest_UCD], inputs.request)
+        torch.testing.assert_close(network(inputs).logit_UC, expected_UC)
+
+
+def test_no_behaviours_compute_the_tower_on_zeros() -> None:
+    network = random_network(NetworkName.BASE)
+    assert isinstance(network, BaseModel)
+    inputs = random_inputs(np.random.default_rng(0), is_real_UT=None, num_users=2, sizes=(3, 0))
+    with torch.no_grad():
+        query_UCD = network.item_embedding(inputs.items)[inputs.candidates_UC]
+        expected_UC = network.tower([query_UCD, torch.zeros_like(query_UCD)], inputs.request)
+        assert torch.equal(network(inputs).logit_UC, expected_UC)

@@ -1,0 +1,32 @@
+"""From what went wrong to a problem."""
+
+from service.api.errors import PROBLEMS
+from service.errors import InvalidRequest, ServiceError, TemporarilyUnavailable
+
+
+def leaves(root: type[ServiceError]) -> set[type[ServiceError]]:
+    children = root.__subclasses__()
+    return {root} if not children else {leaf for child in children for leaf in leaves(child)}
+
+
+def test_the_table_holds_every_leaf_of_the_tree_and_nothing_else() -> None:
+    assert set(PROBLEMS) == leaves(ServiceError)
+
+
+def test_who_has_to_act_shows_in_the_status() -> None:
+    for error, kind in PROBLEMS.items():
+        if issubclass(error, InvalidRequest):
+            assert 400 <= kind.status < 500
+        elif issubclass(error, TemporarilyUnavailable):
+            assert kind.status == 503
+        else:
+            assert kind.status == 500
+
+
+def test_malformed_bodies_keep_422_for_themselves() -> None:
+    assert 422 not in [kind.status for kind in PROBLEMS.values()]
+
+
+def test_every_kind_has_a_name_of_its_own() -> None:
+    names = [kind.name for kind in PROBLEMS.values()]
+    assert len(set(names)) == len(names)

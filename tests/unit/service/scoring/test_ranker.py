@@ -1,0 +1,260 @@
+"""A request's story, with a store in a dictionary and the real graph of the formula."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from model.bundle.encoding import Attributes
+from model.bundle.reader import Bundle, open_bundle
+from service.errors import (
+    ExplanationUnavailable,
+    FeatureStoreUnavailable,
+    TooManyCandidates,
+    UnknownFeature,
+)
+from service.scoring.predictor import Predictor
+from service.scoring.ranker import Ranker
+from service.scoring.ranking import ActivationWeight, Candidate, Part, Ranking, RankingTask
+from service.store.protocol import Behaviour, StoredFeatures
+from service.telemetry import Telemetry
+from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr, item_number, make_bundle
+
+LIMIT = 10
+
+
+@dataclass
+class DictionaryStore:
+    """A `FeatureStore` in memory that also tells what it was asked; `is_down` makes it refuse."""
+
+    users: dict[str, StoredFeatures] = field(default_factory=dict)
+    ads: dict[str, Attributes] = field(default_factory=dict)
+    is_down: bool = False
+    asked: list[tuple[str, int, Sequence[str]]] = field(default_factory=list)
+
+    async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
+        self.asked.append((user_id, max_behaviours, new_ads))
+        if self.is_down:
+            raise FeatureStoreUnavailable("the dictionary is closed")
+        known = self.users.get(user_id, StoredFeatures((), {}, {}))
+        ads = {ad: self.ads[ad] for ad in new_ads if ad in self.ads}
+        return StoredFeatures(known.behaviours[-max_behaviours:], known.profile, ads, known.num_malformed)
+
+    async def ping(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass
+class Stage:
+    """A ranker with what it works on."""
+
+    bundle: Bundle
+    store: DictionaryStore
+    telemetry: Telemetry
+    ranker: Ranker
+
+    def rank(self, *candidates: Candidate, context: Attributes | None = None, **task: object) -> Ranking:
+        asked = RankingTask(
+            request_id="r1",
+            user_id="42",
+            candidates=candidates,
+            context=context or {},
+            **task,  # type: ignore[arg-type]
+        )
+        return asyncio.run(self.ranker.rank(asked))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample; 0 when nothing was observed."""
+        for family in text_string_to_metric_families(self.telemetry.exposition().decode()):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        return 0.0
+
+
+@pytest.fixture
+def make_stage(bundle_path: Path) -> Iterator[object]:
+    with ThreadPoolExecutor(1) as executor:
+
+        def make(path: Path = bundle_path) -> Stage:
+            bundle, store, telemetry = open_bundle(path), DictionaryStore(), Telemetry()
+            ranker = Ranker(
+                bundle=bundle,
+                predictor=Predictor.load(bundle),
+                store=store,
+                executor=executor,
+                telemetry=telemetry,
+                max_candidates=LIMIT,
+            )
+            return Stage(bundle, store, telemetry, ranker)
+
+        yield make
+
+
+@pytest.fixture
+def stage(make_stage: object) -> Stage:
+    assert callable(make_stage)
+    made: Stage = make_stage()
+    return made
+
+
+def ctrs(ranking: Ranking) -> Mapping[str, float]:
+    return {ad.ad_id: ad.ctr for ad in ranking.ads}
+
+
+def stored(*behaviours: str | Behaviour, num_malformed: int = 0, **profile: str) -> StoredFeatures:
+    whole = [Behaviour(each) if isinstance(each, str) else each for each in behaviours]
+    return StoredFeatures(whole, profile, {}, num_malformed)
+
+
+def test_ctrs_come_from_behaviours_profile_and_context(stage: Stage) -> None:
+    stage.store.users["42"] = stored("3", "2", gender="f", age="51")
+    ranking = stage.rank(Candidate("1", 1.0), Candidate("4", 2.0), context={"hour": "9", "is_weekend": False})
+    expected = {
+        ad: expected_ctr(ad, ["3", "2"], profile={"gender": "f", "age": 51}, context={"hour": "9", "is_weekend": False})
+        for ad in ("1", "4")
+    }
+    assert ctrs(ranking) == pytest.approx(expected, abs=1e-6)
+    assert ranking.num_behaviours == 2
+    assert ranking.degraded == ()
+
+
+def test_ads_come_by_ecpm_with_their_ranks(stage: Stage) -> None:
+    ranking = stage.rank(Candidate("1", 0.1), Candidate("2", 3.0), Candidate("3", 1.0))
+    assert [(ad.rank, ad.ad_id) for ad in ranking.ads] == [(1, "2"), (2, "3"), (3, "1")]
+    assert all(ad.ecpm == ad.bid * ad.ctr for ad in ranking.ads)
+
+
+def test_top_k_cuts_the_answer_and_not_the_scoring(stage: Stage) -> None:
+    whole = stage.rank(Candidate("1", 0.1), Candidate("2", 3.0), Candidate("3", 1.0))
+    best = stage.rank(Candidate("1", 0.1), Candidate("2", 3.0), Candidate("3", 1.0), top_k=2)
+    assert best.ads == whole.ads[:2]
+
+
+def test_duplicates_are_scored_as_sent(stage: Stage) -> None:
+    dear = {"price": 30}
+    ranking = stage.rank(Candidate("1", 1.0), Candidate("1", 2.0), Candidate("1", 3.0, dear))
+    assert [ad.bid for ad in ranking.ads] == [3.0, 2.0, 1.0]
+    expected = [expected_ctr("1", attributes=dear), expected_ctr("1"), expected_ctr("1")]
+    assert [ad.ctr for ad in ranking.ads] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_store_is_asked_once_for_the_newest_behaviours_and_each_new_ad(stage: Stage) -> None:
+    stage.rank(Candidate("new", 1.0), Candidate("1", 1.0), Candidate("newer", 1.0), Candidate("new", 2.0))
+    assert stage.store.asked == [("42", MAX_BEHAVIOURS, ["new", "newer"])]
+
+
+def test_a_new_ad_is_described_by_the_store_and_the_request_overrides_it(stage: Stage) -> None:
+    stage.store.ads["new"] = {"genre": ["Drama"], "price": "15"}
+    ranking = stage.rank(Candidate("new", 2.0), Candidate("new", 1.0, {"genre": ["Horror"]}))
+    expected = [
+        expected_ctr("new", attributes={"genre": ["Drama"], "price": 15}),
+        expected_ctr("new", attributes={"genre": ["Horror"], "price": 15}),
+    ]
+    assert [ad.ctr for ad in ranking.ads] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_ad_that_nobody_describes_is_scored_as_unknown(stage: Stage) -> None:
+    assert ctrs(stage.rank(Candidate("new", 1.0))) == pytest.approx({"new": expected_ctr("new")}, abs=1e-6)
+    assert stage.metric("dinrank_unknown_ads_total") == 1
+
+
+def test_stored_attributes_describe_behaviours_that_the_bundle_lacks(stage: Stage) -> None:
+    new = Behaviour("newest", {"genre": ["Horror"], "price": "25"})
+    known = Behaviour("1", {"genre": ["Horror"]})  # the bundle knows better what the model was trained with
+    stage.store.users["42"] = stored(known, new)
+    expected = expected_ctr("3", ["1", "newest"], behaviour_attributes={1: {"genre": ["Horror"], "price": 25}})
+    assert ctrs(stage.rank(Candidate("3", 1.0))) == pytest.approx({"3": expected}, abs=1e-6)
+
+
+def test_a_user_whom_the_store_does_not_know_is_no_error(stage: Stage) -> None:
+    ranking = stage.rank(Candidate("1", 1.0))
+    assert ctrs(ranking) == pytest.approx({"1": expected_ctr("1")}, abs=1e-6)
+    assert (ranking.num_behaviours, ranking.degraded) == (0, ())
+    assert stage.metric("dinrank_unknown_users_total") == 1
+
+
+def test_without_the_store_answers_are_degraded_and_say_so(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.store.users["42"] = stored("3", "2", gender="f")
+    stage.store.is_down = True
+    ranking = stage.rank(Candidate("1", 1.0), context={"hour": "9"})
+    assert ranking.degraded == [Part.BEHAVIOURS, Part.PROFILE]
+    assert ctrs(ranking) == pytest.approx({"1": expected_ctr("1", context={"hour": "9"})}, abs=1e-6)
+    assert stage.metric("dinrank_degraded_answers_total", part="behaviours") == 1
+    assert stage.metric("dinrank_degraded_answers_total", part="profile") == 1
+    assert stage.metric("dinrank_unknown_users_total") == 0
+    [line] = [record.getMessage() for record in caplog.records if record.name == "dinrank"]
+    assert line == 'degraded request_id="r1" parts="behaviours,profile" error="the dictionary is closed"'
+
+
+def test_without_the_store_new_ads_miss_their_attributes_too(stage: Stage) -> None:
+    stage.store.is_down = True
+    assert stage.rank(Candidate("new", 1.0)).degraded == [Part.BEHAVIOURS, Part.PROFILE, Part.ADS]
+
+
+def test_an_explanation_gives_each_behaviours_weight_oldest_first(stage: Stage) -> None:
+    behaviours = ["5", "1", "2", "3", "4", "rare"]
+    stage.store.users["42"] = stored(*behaviours)
+    ranking = stage.rank(Candidate("1", 1.0), Candidate("3", 0.5), explain=True)
+    used = behaviours[-MAX_BEHAVIOURS:]
+    for ad in ranking.ads:
+        expected = [item_number(ad.ad_id) * item_number(item_id) for item_id in used]
+        assert ad.activation_weights is not None
+        assert [weight.item_id for weight in ad.activation_weights] == used
+        assert [weight.weight for weight in ad.activation_weights] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_new_users_explanation_is_empty(stage: Stage) -> None:
+    explanation: list[ActivationWeight] = []
+    assert stage.rank(Candidate("1", 1.0), explain=True).ads[0].activation_weights == explanation
+
+
+def test_a_model_without_weights_explains_nothing(make_stage: object, tmp_path: Path) -> None:
+    assert callable(make_stage)
+    stage = make_stage(make_bundle(tmp_path / "bundle", has_weights=False))
+    with pytest.raises(ExplanationUnavailable, match="'formula' has no activation weights") as caught:
+        stage.rank(Candidate("1", 1.0), explain=True)
+    assert caught.value.field == "explain"
+    assert stage.store.asked == []
+
+
+def test_too_many_candidates_are_refused_before_anything_is_fetched(stage: Stage) -> None:
+    with pytest.raises(TooManyCandidates, match="11 candidates sent, at most 10"):
+        stage.rank(*[Candidate("1", 1.0)] * (LIMIT + 1))
+    assert stage.store.asked == []
+    assert len(stage.rank(*[Candidate("1", 1.0)] * LIMIT).ads) == LIMIT
+
+
+@pytest.mark.parametrize(
+    ("candidate", "context", "field"),
+    [
+        (Candidate("1", 1.0, {"colour": "red"}), {}, "candidates.1.features.colour"),
+        (Candidate("1", 1.0, {"genre": ["Drama"], "item_id": "2"}), {}, "candidates.1.features.item_id"),
+        (Candidate("1", 1.0, {"price": [1, 2]}), {}, "candidates.1.features.price"),
+        (Candidate("1", 1.0), {"hour": "9", "weather": "rain"}, "context.weather"),
+        (Candidate("1", 1.0), {"hour": ["9", "10"]}, "context.hour"),
+        (Candidate("1", 1.0), {"gender": "f"}, "context.gender"),
+    ],
+)
+def test_an_unknown_feature_is_named_by_its_place(
+    stage: Stage, candidate: Candidate, context: Attributes, field: str
+) -> None:
+    with pytest.raises(UnknownFeature) as caught:
+        stage.rank(Candidate("2", 1.0, {"genre": ["Comedy"]}), candidate, context=context)
+    assert caught.value.field == field
+
+
+def test_each_request_is_counted_once_in_every_metric(stage: Stage) -> None:
+    stage.store.users["42"] = stored("3", "2", num_malformed=4)
+    stage.rank(Candidate("1", 1.0), Candidate("new", 1.0), Candidate("new", 1.0))
+    assert stage.metric("dinrank_candidates_sum") == 3
+    assert stage.metric("dinrank_behaviours_sum") == 2
+    assert stage.metric("dinrank_unknown_ads_total") == 2
+    assert stage.metric("dinrank_malformed_elements_total") == 4
+    for measured in ("store", "encode", "score"):
+        assert stage.metric("dinrank_stage_seconds_count", stage=measured) == 1

@@ -1,0 +1,204 @@
+"""The exported graph against the network. One export per network: each takes seconds."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from torch import nn
+
+from model.bundle.golden import TOLERANCE
+from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, candidate_input, graph_inputs, request_input
+from model.bundle.schema import Group
+from model.layers.activation_unit import LocalActivationUnit
+from model.layers.dice import Dice
+from model.layers.mlp import MLP, Activation
+from model.nets.config import NetworkConfig
+from model.nets.inputs import NetworkInputs
+from model.nets.registry import Network, NetworkName
+from tests.fixtures.networks import SCHEMA, SMALL, random_indices, random_network, tensors
+from training.export import ParityError, ServingGraph, check_parity, export_graph
+
+Arrays = dict[str, np.ndarray]
+
+REPOSITORY = Path(__file__).parents[3]
+PRELU = NetworkConfig(
+    embedding_dim=3,
+    tower=(5,),
+    unit=(4,),
+    unit_activation=Activation.PRELU,
+    tower_activation=Activation.PRELU,
+    interest_product=False,
+)
+NETWORKS = {
+    "base": (NetworkName.BASE, SMALL),
+    "din": (NetworkName.DIN, SMALL),
+    "din with PReLU": (NetworkName.DIN, PRELU),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    graph: ServingGraph
+    path: Path
+    session: ort.InferenceSession
+
+
+def make_awkward(network: Network) -> None:
+    """Give every Dice the extremes: α at 0, 1, above and below; a unit that hardly varies and one that never did."""
+    for module in network.modules():
+        if isinstance(module, LocalActivationUnit):
+            _make_awkward(module.first, module.activation)
+        if isinstance(module, MLP):
+            layers = list(module.hidden)
+            for linear, activation in zip(layers[::3], layers[1::3], strict=True):
+                assert isinstance(linear, nn.Linear)
+                _make_awkward(linear, activation)
+
+
+def _make_awkward(linear: nn.Linear, activation: nn.Module) -> None:
+    if not isinstance(activation, Dice):
+        return
+    with torch.no_grad():
+        activation.alpha.copy_(torch.tensor([0.0, 1.0, 2.5, -0.5]).repeat(2)[: len(activation.alpha)])
+        activation.running_var[1] = 1e-4
+        activation.running_var[2] = 0.0
+        linear.weight[2] = 0.0
+        linear.bias[2] = activation.running_mean[2]
+
+
+@pytest.fixture(scope="module", params=NETWORKS.values(), ids=NETWORKS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    name, config = request.param
+    network = random_network(name, config)
+    make_awkward(network)
+    graph = ServingGraph(network, SCHEMA).eval()
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    export_graph(graph, path)
+    return Exported(graph, path, ort.InferenceSession(path, providers=["CPUExecutionProvider"]))
+
+
+def random_arrays(num_candidates: int, num_behaviours: int, rng: np.random.Generator) -> Arrays:
+    item_features = SCHEMA.group(Group.ITEM)
+    request_features = (*SCHEMA.group(Group.USER), *SCHEMA.group(Group.CONTEXT))
+    candidates, behaviours = (random_indices(item_features, size, rng) for size in (num_candidates, num_behaviours))
+    of_request = random_indices(request_features, 1, rng)
+    return {
+        **{candidate_input(feature): candidates[feature.name] for feature in item_features},
+        **{behaviour_input(feature): behaviours[feature.name] for feature in item_features},
+        **{request_input(feature): of_request[feature.name] for feature in request_features},
+    }
+
+
+def by_torch(graph: ServingGraph, arrays: Arrays) -> list[np.ndarray]:
+    with torch.inference_mode():
+        return [output.numpy() for output in graph(*tensors(arrays).values())]
+
+
+@settings(deadline=None, max_examples=60)
+@given(num_candidates=st.integers(1, 40), num_behaviours=st.integers(0, 1) | st.integers(2, 60), seed=st.integers(0))
+def test_onnx_matches_torch_within_1e_5(
+    exported: Exported, num_candidates: int, num_behaviours: int, seed: int
+) -> None:
+    """For any number of candidates and behaviours, none included."""
+    arrays = random_arrays(num_candidates, num_behaviours, np.random.default_rng(seed))
+    ctr, *weights = exported.session.run(None, arrays)
+    expected_ctr, *expected_weights = by_torch(exported.graph, arrays)
+    assert ctr.shape == (num_candidates,)
+    np.testing.assert_allclose(ctr, expected_ctr, rtol=0, atol=1e-5)
+    for found, expected in zip(weights, expected_weights, strict=True):
+        assert found.shape == (num_candidates, num_behaviours)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_graph_has_the_inputs_and_outputs_of_the_contract(exported: Exported) -> None:
+    inputs = {each.name: tuple(each.shape) for each in exported.session.get_inputs()}
+    outputs = {each.name: tuple(each.shape) for each in exported.session.get_outputs()}
+    has_unit = any(isinstance(module, LocalActivationUnit) for module in exported.graph.modules())
+    assert inputs == graph_inputs(SCHEMA)
+    assert {each.type for each in exported.session.get_inputs()} == {"tensor(int64)"}
+    assert outputs == {CTR_OUTPUT: ("C",)} | ({WEIGHTS_OUTPUT: ("C", "T")} if has_unit else {})
+
+
+def test_the_graph_is_the_network_for_one_user(exported: Exported) -> None:
+    """The same candidates and behaviours as rows of one table of distinct items, in the trainer's layout."""
+    rng = np.random.default_rng(0)
+    items = random_indices(SCHEMA.group(Group.ITEM), 4, rng)
+    request = random_indices((*SCHEMA.group(Group.USER), *SCHEMA.group(Group.CONTEXT)), 1, rng)
+    candidates, behaviours = np.array([3, 0, 3]), np.array([1, 1, 2, 3, 0])
+    arrays = {candidate_input(feature): items[feature.name][candidates] for feature in SCHEMA.group(Group.ITEM)}
+    arrays |= {behaviour_input(feature): items[feature.name][behaviours] for feature in SCHEMA.group(Group.ITEM)}
+    for feature in (*SCHEMA.group(Group.USER), *SCHEMA.group(Group.CONTEXT)):
+        arrays[request_input(feature)] = request[feature.name]
+    inputs = NetworkInputs(
+        items=tensors(items),
+        candidates_UC=torch.from_numpy(candidates)[None],
+        behaviours_UT=torch.from_numpy(behaviours)[None],
+        is_real_UT=torch.ones(1, len(behaviours), dtype=torch.bool),
+        request=tensors(request),
+    )
+    with torch.inference_mode():
+        expected = torch.sigmoid(exported.graph.network(inputs).logit_UC[0]).numpy()
+    np.testing.assert_allclose(exported.graph.score(arrays), expected, atol=1e-6)
+
+
+def test_the_graph_holds_no_path_of_the_machine(exported: Exported) -> None:
+    content = exported.path.read_bytes()
+    assert [file.name for file in exported.path.parent.iterdir()] == ["model.onnx"]
+    for path in (REPOSITORY, Path(sys.prefix), Path.home(), exported.path.parent, Path(torch.__file__).parent):
+        assert str(path).encode() not in content
+    assert b".py" not in content
+    assert b"site-packages" not in content
+
+
+def test_parity_of_an_honest_graph_is_measured(exported: Exported) -> None:
+    assert 0.0 <= check_parity(exported.graph, exported.path, max_behaviours=6) <= TOLERANCE
+
+
+def tampered(exported: Exported, operator: str, operand: np.ndarray, out: Path) -> Path:
+    """The graph with one more operator before its CTR output."""
+    model = onnx.load(exported.path)
+    (node,) = (node for node in model.graph.node if CTR_OUTPUT in node.output)
+    node.output[0] = "true_ctr"
+    model.graph.initializer.append(numpy_helper.from_array(operand, "operand"))
+    model.graph.node.append(helper.make_node(operator, ["true_ctr", "operand"], [CTR_OUTPUT]))
+    if operator == "Unsqueeze":
+        del model.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(model, out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [(1.001, r"up to \d\.\d\de-0[34] apart; 1e-05 is allowed"), (float("nan"), "up to nan apart")],
+    ids=["slightly off", "not a number"],
+)
+def test_a_graph_with_other_ctrs_is_refused(exported: Exported, tmp_path: Path, factor: float, message: str) -> None:
+    graph = tampered(exported, "Mul", np.array(factor, dtype=np.float32), tmp_path / "model.onnx")
+    with pytest.raises(ParityError, match=message):
+        check_parity(exported.graph, graph, max_behaviours=6)
+
+
+def test_a_graph_with_another_shape_is_refused(exported: Exported, tmp_path: Path) -> None:
+    graph = tampered(exported, "Unsqueeze", np.array([1]), tmp_path / "model.onnx")
+    with pytest.raises(ParityError, match=r"the graph gives \(1, 1\), the network \(1,\)"):
+        check_parity(exported.graph, graph, max_behaviours=6)
+
+
+def test_a_network_that_changed_since_its_export_is_refused(exported: Exported) -> None:
+    bias = exported.graph.network.tower.mlp.last.bias
+    with torch.no_grad():
+        bias += 0.01
+    try:
+        with pytest.raises(ParityError, match="with 1 candidates and 0 behaviours"):
+            check_parity(exported.graph, exported.path, max_behaviours=6)
+    finally:
+        with torch.no_grad():
+            bias -= 0.01

@@ -1,0 +1,245 @@
+"""Whole runs on the invented dataset: dataset directory in, bundle and report out."""
+
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from rich.console import Console
+
+from model.bundle.graph import CTR_OUTPUT
+from model.bundle.reader import Bundle, open_bundle
+from model.bundle.request import ScoringRequest, encode_request
+from model.nets.registry import NetworkName
+from training import __main__ as command_line
+from training import predict, run
+from training.config import TrainConfig
+from training.data.dataset import Dataset
+from training.data.encoded import EncodedDataset
+from training.metrics import all_metrics
+from training.requests import RequestBuilder
+
+REPOSITORY = Path(__file__).parents[3]
+SEED = 3
+CONFIG = """
+epochs = 9
+batch_size = 64
+learning_rate = 0.02
+embedding_learning_rate = 0.02
+average_every = 1
+
+[network]
+embedding_dim = 4
+embedding_std = 0.1
+tower = [16]
+unit = [8]
+"""
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("config") / "train.toml"
+    file.write_text(CONFIG, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(
+    dataset_path: Path, config_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it. `args[-1]` is the bundle."""
+    out = tmp_path_factory.mktemp("bundles") / "din"
+    options = ["--data", dataset_path, "--model", "din", "--seed", str(SEED), "--config", config_file]
+    return subprocess.run(
+        [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", out],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as in this process, so that both round alike
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle_path(finished: subprocess.CompletedProcess[str]) -> Path:
+    return Path(finished.args[-1])
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_path: Path) -> Bundle:
+    return open_bundle(bundle_path)
+
+
+@pytest.fixture(scope="module")
+def report(bundle_path: Path) -> dict[str, Any]:
+    text = bundle_path.with_name("din.report.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)  # NaN is no JSON
+    return document
+
+
+@pytest.fixture(scope="module")
+def session(bundle: Bundle) -> ort.InferenceSession:
+    return ort.InferenceSession(bundle.graph_path, providers=["CPUExecutionProvider"])
+
+
+def served(bundle: Bundle, session: ort.InferenceSession, request: ScoringRequest) -> np.ndarray:
+    ctr_C: np.ndarray = session.run([CTR_OUTPUT], encode_request(bundle.encoder, request))[0]
+    return ctr_C
+
+
+def test_the_bundle_and_its_report_are_all_that_is_left(bundle_path: Path) -> None:
+    assert {path.name for path in bundle_path.parent.iterdir()} == {"din", "din.report.json"}
+
+
+def test_the_screen_shows_data_progress_and_result(
+    finished: subprocess.CompletedProcess[str], report: dict[str, Any]
+) -> None:
+    text = " ".join(finished.stdout.split())
+    assert "invented: 464 train, 58 valid, 58 test impressions; split by time, 80/10/10" in text
+    assert [f"epoch {epoch:.2f} train loss" in text for epoch in (0.5, 1.0, 1.5, 2.0)] == [True] * 4
+    assert f"valid GAUC {report['valid']['gauc']:.4f}" in text
+    assert f"{report['test']['log_loss']:.4f}" in text
+    assert report["model_version"] in text
+    assert finished.stderr == ""
+
+
+def test_the_bundle_says_where_it_comes_from(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.model_name == "din"
+    assert manifest.calibration == {"method": "none"}
+    assert manifest.training["dataset"] == {
+        "name": "invented",
+        "source": "tests/fixtures/dataset.py",
+        "split": "by time, 80/10/10",
+    }
+    assert manifest.training["seed"] == SEED
+    assert manifest.training["config"]["epochs"] == 2  # the option, not the file's 9
+    assert manifest.training["config"]["network"]["tower"] == [16]
+    assert {"python", "torch", "onnx", "onnxruntime", "numpy"} <= manifest.training["versions"].keys()
+
+
+def test_the_bundle_knows_what_the_trainer_knew(bundle: Bundle, encoded_dataset: EncodedDataset) -> None:
+    assert bundle.schema == encoded_dataset.encoder.schema
+    assert bundle.encoder.vocabularies == encoded_dataset.encoder.vocabularies
+    assert bundle.encoder.catalogue.item_ids == encoded_dataset.encoder.catalogue.item_ids
+
+
+def test_onnx_runtime_reproduces_the_golden_answers(bundle: Bundle, session: ort.InferenceSession) -> None:
+    assert len(bundle.golden) == run.NUM_GOLDEN
+    for answer in bundle.golden:
+        assert len(answer.ctr) == 1 + run.GOLDEN_CANDIDATES + 1
+        np.testing.assert_allclose(served(bundle, session, answer.request), answer.ctr, rtol=0, atol=1e-5)
+
+
+def test_golden_requests_cover_short_and_long_histories_and_unknown_items(bundle: Bundle) -> None:
+    lengths = {len(answer.request.behaviours) for answer in bundle.golden}
+    assert {0, bundle.schema.max_behaviours} <= lengths
+    assert all("no such item" in answer.request.candidates for answer in bundle.golden)
+    assert len({tuple(answer.ctr) for answer in bundle.golden}) > 1
+
+
+def test_the_report_holds_what_was_measured_and_how(report: dict[str, Any], bundle: Bundle) -> None:
+    assert report["model"] == "din"
+    assert report["model_version"] == bundle.manifest.model_version
+    assert report["epochs"] == 2.0
+    assert report["seed"] == SEED
+    assert report["versions"] == bundle.manifest.training["versions"]
+    assert len(report["evaluations"]) == 4
+    best = max(report["evaluations"], key=lambda evaluation: evaluation["valid"]["gauc"])
+    assert report["best_epoch"] == best["epoch"]
+    assert report["valid"] == best["valid"]
+    assert report["samples_per_second"] == pytest.approx(2 * 464 / report["seconds"])
+    for split in ("valid", "test"):
+        assert report[split].keys() == {"auc", "gauc", "log_loss", "calibration"}
+        assert bundle.manifest.metrics[split] == report[split]
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_serving_the_logged_requests_gives_the_reported_metrics(
+    split: str,
+    bundle: Bundle,
+    session: ort.InferenceSession,
+    report: dict[str, Any],
+    dataset: Dataset,
+    encoded_dataset: EncodedDataset,
+) -> None:
+    """From raw requests through the bundle's own encoder and graph, one impression at a time."""
+    rows = encoded_dataset.split_rows[split]
+    builder = RequestBuilder(dataset, encoded_dataset)
+    ctr_N = np.array([served(bundle, session, builder.request(int(row)))[0] for row in rows])
+    clicked_N = np.array(dataset.impressions["clicked"].to_list())[rows]
+    found = all_metrics(np.array(dataset.impressions["user_id"].to_list())[rows], clicked_N, ctr_N)
+    assert found["log_loss"] == pytest.approx(report[split]["log_loss"], abs=1e-5)
+    assert found["calibration"] == pytest.approx(report[split]["calibration"], abs=1e-4)
+    # Two CTRs that are equal up to rounding may change places.
+    assert found["auc"] == pytest.approx(report[split]["auc"], abs=0.01)
+    assert found["gauc"] == pytest.approx(report[split]["gauc"], abs=0.05)
+
+
+def test_a_second_run_gives_the_same_version_and_predicts_test_once(
+    dataset_path: Path,
+    config_file: Path,
+    encoded_dataset: EncodedDataset,
+    report: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predicted: list[tuple[int, ...]] = []
+    real_predict = predict.predict
+
+    def recorded(network: Any, data: EncodedDataset, impressions: np.ndarray) -> Any:
+        predicted.append(tuple(impressions.tolist()))
+        return real_predict(network, data, impressions)
+
+    monkeypatch.setattr(predict, "predict", recorded)
+    config = command_line.dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    options = run.RunOptions(data=dataset_path, model=NetworkName.DIN, out=tmp_path / "din", seed=SEED, config=config)
+    second = run.run(options, Console(file=io.StringIO()))
+    assert second["model_version"] == report["model_version"]
+    assert second["test"] == report["test"]
+    test_rows = set(encoded_dataset.split_rows["test"].tolist())
+    reads_of_test = [rows for rows in predicted if test_rows & set(rows)]
+    assert [set(rows) for rows in reads_of_test] == [test_rows]
+    assert predicted[-1] == reads_of_test[0]  # when every choice is made
+
+
+def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
+    """What the command line says on refusing `arguments`."""
+    monkeypatch.setattr(sys, "argv", ["training", "train", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main()
+    assert stopped.value.code == 1
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_an_existing_bundle_is_refused_before_anything_else(
+    bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in bundle_path.rglob("*")}
+    message = refusal(capsys, monkeypatch, "--data", tmp_path / "no dataset", "--out", bundle_path)
+    assert message.startswith(f"error: {bundle_path} exists; a bundle is never overwritten: choose another --out")
+    assert {path: path.stat().st_mtime_ns for path in bundle_path.rglob("*")} == before
+
+
+def test_a_missing_dataset_and_a_bad_config_are_one_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "bundle"
+    message = refusal(capsys, monkeypatch, "--data", tmp_path / "nothing", "--out", out)
+    assert message == f"error: {tmp_path}/nothing/schema.toml: expected a dataset's schema.toml, found no file"
+    (tmp_path / "train.toml").write_text("epoch = 3")
+    message = refusal(capsys, monkeypatch, "--data", tmp_path, "--out", out, "--config", tmp_path / "train.toml")
+    assert message.startswith(f"error: {tmp_path}/train.toml: unknown key 'epoch'; known are epochs")
+    assert not out.exists()
+
+
+def test_metrics_of_the_report_are_numbers(report: dict[str, Any]) -> None:
+    assert all(math.isfinite(number) for split in ("valid", "test") for number in report[split].values())
