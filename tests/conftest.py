@@ -5,6 +5,7 @@ import pytest
 pytest_plugins = [
     "tests.fixtures.bundle",
     "tests.fixtures.dataset",
+    "tests.fixtures.real_data",
     "tests.fixtures.torch_threads",
     "tests.fixtures.redis_server",
     "tests.fixtures.service",

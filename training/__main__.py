@@ -73,7 +73,8 @@ def train(
 
 
 def main() -> None:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about operators that we do not use
+    for exporter in ("torch.onnx", "onnxscript"):  # they warn about operators that we do not use or that stay as is
+        logging.getLogger(exporter).setLevel(logging.ERROR)
     try:
         app()
     except (ConfigError, DatasetError, FileExistsError, ParityError, TrainingDiverged) as exc:

@@ -1,4 +1,4 @@
-"""A slower copy of the network: the moving average of its weights, which generalises better than the last step."""
+"""A slower copy of the network: an average of its recent weights, which generalises better than the last step's."""
 
 import copy
 
@@ -6,24 +6,25 @@ import torch
 
 from model.nets.registry import Network
 
+REACH = 0.1  # share of all steps so far over which most of the average's weight lies
+
 
 class AveragedNetwork:
-    """Keeps `network`, a copy whose weights and statistics are moving averages of the trained one's.
+    """Keeps `network`, a copy whose weights and statistics are averages of the trained one's.
 
-    The n-th update weighs the newest state with max(1 − decay, 1 / (n + 1)), so that the start is a plain mean and the
-    random weights of the beginning are forgotten.
+    The n-th update moves the average towards the newest state by 1 / (1 + REACH·n): it always looks back over about
+    the last tenth of the steps so far, so it forgets the start and needs no tuning to the length of the training.
 
     Args:
-        decay: share of the old average that an update keeps; 0 follows the trained network exactly.
-        every: steps between two updates, which cost a pass over all weights, tables included.
+        every: steps between two updates, which cost a pass over all weights, tables included; 1 or more.
 
-    Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
+    Source: polynomial-decay averaging, Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization",
+        ICML 2013, section 4.
     """
 
-    def __init__(self, trained: Network, *, decay: float, every: int) -> None:
+    def __init__(self, trained: Network, *, every: int) -> None:
         self.network = copy.deepcopy(trained)
         self._trained = trained
-        self._decay = decay
         self._every = every
         self._num_steps = 0
 
@@ -34,8 +35,7 @@ class AveragedNetwork:
             self._update(self._num_steps // self._every)
 
     def _update(self, n: int) -> None:
-        weight = max(1.0 - self._decay, 1.0 / (n + 1))
         newest = self._trained.state_dict()
         with torch.no_grad():
             for name, average in self.network.state_dict().items():
-                average.lerp_(newest[name], weight)
+                average.lerp_(newest[name], 1.0 / (1.0 + REACH * n))

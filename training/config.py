@@ -28,9 +28,8 @@ class TrainConfig:
         min_count: a token that occurs less often in the training set is unknown.
         max_behaviour_dropout: each training row drops its behaviours with a probability drawn for it between 0 and
             this; 0 drops none. It keeps a network from recognising users by their histories.
-        average_decay: what is measured and exported is a moving average of the weights, of which an update keeps this
-            share; 0 takes the last weights.
-        average_every: steps between two updates of the average.
+        average_every: steps between two updates of the average of recent weights, which is what is measured and
+            exported.
         mini_batch_aware_l2: λ of the paper's regularisation of item embeddings; 0 is none.
     """
 
@@ -43,7 +42,6 @@ class TrainConfig:
     embedding_learning_rate: float = 1e-3
     min_count: int = 1
     max_behaviour_dropout: float = 0.8
-    average_decay: float = 0.99
     average_every: int = 10
     mini_batch_aware_l2: float = 0.0
 

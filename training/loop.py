@@ -91,7 +91,7 @@ def train(
 ) -> TrainingRun:
     """Train until `valid` GAUC stops improving, and leave the network in its best state.
 
-    What is measured and kept is the moving average of the weights.
+    What is measured and kept is the average of recent weights.
 
     Args:
         on_step: called after each step with the number of impressions in it.
@@ -101,7 +101,7 @@ def train(
         TrainingDiverged: the loss became NaN or infinite.
     """
     optimisers = Optimisers(network, config)
-    averaged = AveragedNetwork(network, decay=config.average_decay, every=config.average_every)
+    averaged = AveragedNetwork(network, every=config.average_every)
     thinning = HistoryThinning(config.max_behaviour_dropout, rng)
     evaluations: list[Evaluation] = []
     best_state: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """Whole runs on the invented dataset: dataset directory in, bundle and report out."""
 
+import dataclasses
 import io
 import json
 import math
@@ -56,9 +57,9 @@ def finished(
 ) -> subprocess.CompletedProcess[str]:
     """The command as a user runs it. `args[-1]` is the bundle."""
     out = tmp_path_factory.mktemp("bundles") / "din"
-    options = ["--data", dataset_path, "--model", "din", "--seed", str(SEED), "--config", config_file]
+    options = ["--data", str(dataset_path), "--model", "din", "--seed", str(SEED), "--config", str(config_file)]
     return subprocess.run(
-        [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", out],
+        [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", str(out)],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},  # as in this process, so that both round alike
         capture_output=True,
@@ -103,7 +104,7 @@ def test_the_screen_shows_data_progress_and_result(
     finished: subprocess.CompletedProcess[str], report: dict[str, Any]
 ) -> None:
     text = " ".join(finished.stdout.split())
-    assert "invented: 464 train, 58 valid, 58 test impressions; split by time, 80/10/10" in text
+    assert "invented: 464 train, 58 valid, 60 test impressions; split by time, 80/10/10" in text
     assert [f"epoch {epoch:.2f} train loss" in text for epoch in (0.5, 1.0, 1.5, 2.0)] == [True] * 4
     assert f"valid GAUC {report['valid']['gauc']:.4f}" in text
     assert f"{report['test']['log_loss']:.4f}" in text
@@ -200,7 +201,7 @@ def test_a_second_run_gives_the_same_version_and_predicts_test_once(
         return real_predict(network, data, impressions)
 
     monkeypatch.setattr(predict, "predict", recorded)
-    config = command_line.dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
     options = run.RunOptions(data=dataset_path, model=NetworkName.DIN, out=tmp_path / "din", seed=SEED, config=config)
     second = run.run(options, Console(file=io.StringIO()))
     assert second["model_version"] == report["model_version"]

@@ -12,7 +12,7 @@ from model.layers.mlp import Activation
 # Legend: U = users, C = candidates per user, T = behaviours, D = embedding width, P = pairs.
 def naive_weights(unit: LocalActivationUnit, query: Tensor, keys: Tensor) -> Tensor:
     """The unit as the paper draws it: concatenate, then one wide first layer."""
-    query, keys = torch.broadcast_tensors(query, keys)
+    query, keys = query + torch.zeros_like(keys), keys + torch.zeros_like(query)  # broadcast
     wide = torch.cat([query, keys, query - keys, query * keys], dim=-1)
     hidden = unit.activation(F.linear(wide, unit.first.weight, unit.first.bias))
     weights: Tensor = unit.rest(hidden).squeeze(-1)

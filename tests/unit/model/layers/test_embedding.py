@@ -72,7 +72,7 @@ def test_training_moves_unknown_and_known_vectors_but_never_padding() -> None:
         optimiser.zero_grad()
         vectors = embedding({"genre": torch.tensor([[2, 0, 0], [0, 0, 0]]), "item_id": torch.tensor([0, 1])})
         (vectors - 1.0).square().sum().backward()
-        optimiser.step()
+        optimiser.step()  # type: ignore[no-untyped-call]
     assert table_of(embedding, GENRE)[PADDING_ID].tolist() == [0.0, 0.0]
     assert table_of(embedding, ITEM_ID)[PADDING_ID].tolist() == [0.0, 0.0]
     assert table_of(embedding, ITEM_ID)[UNKNOWN_ID].abs().min().item() > 0.1
@@ -95,6 +95,6 @@ def test_taken_rows_equal_indexing_and_repeated_ones_add_their_gradients() -> No
     positions = torch.tensor([[3, 0], [3, 3]])
     taken = take_rows(rows_ID, positions)
     assert torch.equal(taken, rows_ID[positions])
-    taken.sum().backward()
+    taken.sum().backward()  # type: ignore[no-untyped-call]
     assert rows_ID.grad is not None
     assert rows_ID.grad.tolist() == [[1.0] * 3, [0.0] * 3, [0.0] * 3, [3.0] * 3]

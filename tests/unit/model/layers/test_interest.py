@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.layers.interest import pair_up, pool_interest, sum_pairs
+from model.layers.interest import Pooling, pair_up, pool_interest, sum_pairs
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = embedding width, I = distinct items,
 # B = candidates of all users, P = pairs of a candidate and a real behaviour of its user.
@@ -21,7 +21,8 @@ def test_pairs_are_every_candidate_with_every_real_behaviour(
     is_real_UT = torch.tensor(mask, dtype=torch.bool).reshape(len(mask), -1)
     generator = torch.Generator().manual_seed(seed)
     behaviours_UT = torch.randint(0, 9, is_real_UT.shape, generator=generator)
-    expected, first = [], []
+    expected: list[tuple[int, int]] = []
+    first = []
     for user, slots in enumerate(mask):
         for candidate in range(num_candidates):
             first.append(len(expected))
@@ -71,6 +72,24 @@ def test_pooled_interest_is_the_weighted_sum_by_hand() -> None:
     keys_UTD = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
     weights_UCT = torch.tensor([[[1.0, 2.0, 3.0], [-1.0, -2.0, 0.0]]])
     assert pool_interest(weights_UCT, keys_UTD).tolist() == [[[4.0, 5.0], [-1.0, -2.0]]]
+
+
+@pytest.mark.parametrize(
+    ("pooling", "divisors"), [(Pooling.SUM, [1, 1, 1]), (Pooling.SQRTN, [2, 1, 1]), (Pooling.MEAN, [4, 1, 1])]
+)
+def test_pooling_divides_by_the_real_behaviours(pooling: Pooling, divisors: list[int]) -> None:
+    """Users with four, one and no behaviours; the last keeps what it has, which is zero."""
+    is_real_UT = torch.tensor([[True] * 4, [False, True, False, False], [False] * 4])
+    sum_UCD = torch.tensor([[[8.0, 4.0]], [[8.0, 4.0]], [[0.0, 0.0]]])
+    expected = [[[8.0 / divisor, 4.0 / divisor]] for divisor in divisors[:2]] + [[[0.0, 0.0]]]
+    assert pooling.scale(sum_UCD, torch.zeros(3, 4, dtype=torch.int64), is_real_UT).tolist() == expected
+
+
+@pytest.mark.parametrize(("pooling", "divisor"), [(Pooling.SUM, 1), (Pooling.SQRTN, 2), (Pooling.MEAN, 4)])
+def test_without_padding_pooling_divides_by_all_behaviours(pooling: Pooling, divisor: int) -> None:
+    sum_UCD = torch.tensor([[[8.0]]])
+    assert pooling.scale(sum_UCD, torch.zeros(1, 4, dtype=torch.int64), None).tolist() == [[[8.0 / divisor]]]
+    assert pooling.scale(sum_UCD * 0, torch.zeros(1, 0, dtype=torch.int64), None).tolist() == [[[0.0]]]
 
 
 def test_no_behaviour_gives_zero_interest() -> None:

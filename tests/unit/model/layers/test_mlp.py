@@ -52,10 +52,8 @@ def test_dropout_scales_what_it_keeps_in_training_and_is_off_otherwise() -> None
     """All hidden units are 1 and count 1: in training each is 0 or 1/(1 − 0.75) = 4, otherwise their sum is 400."""
     mlp = MLP(1, [400], activation=Activation.RELU, dropout=0.75)
     with torch.no_grad():
-        mlp.hidden[0].weight.fill_(1.0)
-        mlp.hidden[0].bias.zero_()
-        mlp.last.weight.fill_(1.0)
-        mlp.last.bias.zero_()
+        for name, parameter in mlp.named_parameters():
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     x = torch.ones(1, 1)
     torch.manual_seed(0)
     total = mlp(x).item()

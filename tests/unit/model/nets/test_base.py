@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.layers.interest import Pooling
 from model.nets.base import BaseModel
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
@@ -11,11 +12,15 @@ from tests.fixtures.networks import random_inputs, random_network
 
 
 @pytest.mark.parametrize("is_padded", [False, True])
-def test_the_tower_sees_the_candidate_and_the_sum_of_the_behaviours(is_padded: bool) -> None:
+@pytest.mark.parametrize(("pooling", "divisors"), [(Pooling.SUM, [1, 1]), (Pooling.MEAN, [3, 2])])
+def test_the_tower_sees_the_candidate_and_its_users_pooled_behaviours(
+    is_padded: bool, pooling: Pooling, divisors: list[int]
+) -> None:
+    """Of two users, the first has three behaviours, the second two when padded, else three."""
     rng = np.random.default_rng(0)
-    is_real_UT = np.array([[True, False, True], [False, False, False]]) if is_padded else None
+    is_real_UT = np.array([[True, True, True], [False, True, True]]) if is_padded else None
     inputs = random_inputs(rng, is_real_UT=is_real_UT, num_users=2, sizes=(3, 3))
-    network = random_network(NetworkName.BASE, NetworkConfig(embedding_dim=2, tower=(4,)))
+    network = random_network(NetworkName.BASE, NetworkConfig(embedding_dim=2, tower=(4,), base_pooling=pooling))
     assert isinstance(network, BaseModel)
     with torch.no_grad():
         rows_ID = network.item_embedding(inputs.items)
@@ -23,7 +28,8 @@ def test_the_tower_sees_the_candidate_and_the_sum_of_the_behaviours(is_padded: b
         interest_UCD = torch.zeros_like(query_UCD)
         for user, candidate, slot in np.ndindex(2, 3, 3):
             if is_real_UT is None or is_real_UT[user, slot]:
-                interest_UCD[user, candidate] += rows_ID[inputs.behaviours_UT[user, slot]]
+                divisor = divisors[user if is_padded else 0]
+                interest_UCD[user, candidate] += rows_ID[inputs.behaviours_UT[user, slot]] / divisor
         expected_UC = network.tower([query_UCD, interest_UCD], inputs.request)
         torch.testing.assert_close(network(inputs).logit_UC, expected_UC)
 

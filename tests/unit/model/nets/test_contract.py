@@ -175,11 +175,11 @@ def test_how_items_are_numbered_in_the_batch_does_not_matter(name: NetworkName, 
     """Each candidate and behaviour as an item of its own, as the exporter does, instead of once per distinct item."""
     network, inputs = exact(name), sizes.padded()
     rows = torch.cat([inputs.candidates_UC.flatten(), inputs.behaviours_UT.flatten()])
-    own = torch.arange(len(rows)).split([inputs.candidates_UC.numel(), inputs.behaviours_UT.numel()])
+    own, num_candidates = torch.arange(len(rows)), inputs.candidates_UC.numel()
     renumbered = inputs._replace(
         items={feature: indices[rows] for feature, indices in inputs.items.items()},
-        candidates_UC=own[0].reshape(inputs.candidates_UC.shape),
-        behaviours_UT=own[1].reshape(inputs.behaviours_UT.shape),
+        candidates_UC=own[:num_candidates].reshape(inputs.candidates_UC.shape),
+        behaviours_UT=own[num_candidates:].reshape(inputs.behaviours_UT.shape),
     )
     same(logits(network, renumbered), logits(network, inputs))
 

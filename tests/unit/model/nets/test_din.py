@@ -1,5 +1,6 @@
 """DIN against a second implementation: plain loops in numpy, one pair at a time, from the paper's equations."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from model.bundle.schema import Group, Kind
 from model.bundle.vocabulary import PADDING_ID
 from model.layers.dice import Dice
 from model.layers.embedding import FeatureEmbedding
+from model.layers.interest import Pooling
 from model.layers.mlp import MLP, Activation, PReLU
 from model.nets.config import NetworkConfig
 from model.nets.din import DIN
@@ -24,15 +26,25 @@ from tests.fixtures.networks import SCHEMA, random_inputs, random_network
 Vector = Any  # float64 [·]
 
 CONFIGS = {
-    "as the paper's code": NetworkConfig(embedding_dim=3, tower=(7, 5), unit=(6, 4), interest_product=False),
-    "with the product": NetworkConfig(embedding_dim=2, tower=(5,), unit=(4,), interest_product=True),
+    "as the paper's code": NetworkConfig(
+        embedding_dim=3, tower=(7, 5), unit=(6, 4), interest_product=False, interest_pooling=Pooling.SUM
+    ),
+    "with the product": NetworkConfig(
+        embedding_dim=2, tower=(5,), unit=(4,), interest_product=True, interest_pooling=Pooling.SQRTN
+    ),
     "with PReLU": NetworkConfig(
-        embedding_dim=2, tower=(5,), unit=(3, 3, 3), unit_activation=Activation.PRELU, tower_activation=Activation.PRELU
+        embedding_dim=2,
+        tower=(5,),
+        unit=(3, 3, 3),
+        unit_activation=Activation.PRELU,
+        tower_activation=Activation.PRELU,
+        interest_pooling=Pooling.MEAN,
     ),
     "with ReLU and a linear tower": NetworkConfig(
         embedding_dim=2, tower=(), unit=(3,), unit_activation=Activation.RELU
     ),
 }
+DIVISOR = {Pooling.SUM: lambda count: 1.0, Pooling.SQRTN: math.sqrt, Pooling.MEAN: float}
 
 
 def slow_din(network: DIN, inputs: NetworkInputs) -> tuple[Vector, Vector]:
@@ -46,7 +58,7 @@ def slow_din(network: DIN, inputs: NetworkInputs) -> tuple[Vector, Vector]:
     for user in range(num_users):
         for candidate in range(num_candidates):
             query = embed(network.item_embedding, items, int(inputs.candidates_UC[user, candidate]))
-            interest = np.zeros_like(query)
+            interest, count = np.zeros_like(query), 0
             for slot in range(num_slots):
                 if inputs.is_real_UT is not None and not inputs.is_real_UT[user, slot]:
                     continue
@@ -54,6 +66,8 @@ def slow_din(network: DIN, inputs: NetworkInputs) -> tuple[Vector, Vector]:
                 weight = activation_weight(network, query, key)
                 weights_UCT[user, candidate, slot] = weight
                 interest += weight * key
+                count += 1
+            interest /= DIVISOR[network.pooling](max(count, 1))
             parts = [query, interest]
             if network.interest_product:
                 parts.append(interest * query)
@@ -131,9 +145,12 @@ def test_the_network_equals_plain_loops(
         np.testing.assert_allclose(output.weights_UCT.numpy(), expected_weights_UCT, rtol=1e-4, atol=1e-4)
 
 
-def test_din_begins_near_sum_pooling() -> None:
-    """With every weight at its initial value of 1, interest is the plain sum of the behaviours."""
-    config = NetworkConfig(embedding_dim=2, tower=(), unit=(3,), interest_product=False, initial_weight=1.0)
+@pytest.mark.parametrize(("pooling", "divisor"), [(Pooling.SUM, 1.0), (Pooling.SQRTN, 2.0), (Pooling.MEAN, 4.0)])
+def test_with_every_weight_at_1_din_pools_as_the_base_model(pooling: Pooling, divisor: float) -> None:
+    """The sum of four behaviours, over 1, √4 or 4."""
+    config = NetworkConfig(
+        embedding_dim=2, tower=(), unit=(3,), interest_product=False, initial_weight=1.0, interest_pooling=pooling
+    )
     network = random_network(NetworkName.DIN, config)
     assert isinstance(network, DIN)
     with torch.no_grad():
@@ -143,8 +160,8 @@ def test_din_begins_near_sum_pooling() -> None:
     with torch.no_grad():
         rows_ID = network.item_embedding(inputs.items)
         query_UCD = rows_ID[inputs.candidates_UC]
-        sum_UCD = rows_ID[inputs.behaviours_UT].sum(dim=1, keepdim=True).expand_as(query_UCD)
-        expected_UC = network.tower([query_UCD, sum_UCD], inputs.request)
+        pooled_U1D = rows_ID[inputs.behaviours_UT].sum(dim=1, keepdim=True) / divisor
+        expected_UC = network.tower([query_UCD, pooled_U1D.expand_as(query_UCD)], inputs.request)
         torch.testing.assert_close(network(inputs).logit_UC, expected_UC)
 
 
@@ -176,9 +193,10 @@ def test_every_group_of_features_reaches_the_logit() -> None:
     network = random_network(NetworkName.DIN)
     inputs = random_inputs(np.random.default_rng(2), is_real_UT=None, num_users=1, sizes=(1, 2))
     for feature in SCHEMA.features:
-        place = "items" if feature.group is Group.ITEM else "request"
-        indices = getattr(inputs, place)
+        is_item = feature.group is Group.ITEM
+        indices = inputs.items if is_item else inputs.request
         changed = {**indices, feature.name: (indices[feature.name] + 1) % feature.num_indices}
+        other = inputs._replace(items=changed) if is_item else inputs._replace(request=changed)
         with torch.no_grad():
-            before, after = network(inputs).logit_UC, network(inputs._replace(**{place: changed})).logit_UC
+            before, after = network(inputs).logit_UC, network(other).logit_UC
         assert not torch.equal(before, after), feature.name

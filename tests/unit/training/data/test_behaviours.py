@@ -22,7 +22,8 @@ def table(rows: list[Event]) -> pl.DataFrame:
 
 def window(windows: BehaviourWindows, impression: int) -> list[int]:
     """Rows of the behaviours table that the impression sees, oldest first."""
-    return windows.order_B[windows.first_N[impression] : windows.last_N[impression]].tolist()
+    rows: list[int] = windows.order_B[windows.first_N[impression] : windows.last_N[impression]].tolist()
+    return rows
 
 
 def rows_by_brute_force(impression: Event, behaviours: list[Event], max_behaviours: int) -> list[int]:

@@ -30,9 +30,9 @@ def impressions(**columns: object) -> pl.DataFrame:
     return pl.DataFrame(plain | columns)
 
 
-def read(path: Path, *, schema: str = ITEM_ID_ALONE, **tables: pl.DataFrame) -> Dataset:
-    tables.setdefault("impressions", impressions())
-    return read_dataset(write_dataset_directory(path / "data", tables, schema=schema))
+def read(path: Path, tables: dict[str, pl.DataFrame] | None = None, *, schema: str = ITEM_ID_ALONE) -> Dataset:
+    all_tables = {"impressions": impressions()} | (tables or {})
+    return read_dataset(write_dataset_directory(path / "data", all_tables, schema=schema))
 
 
 def test_the_invented_dataset_is_read_as_it_was_written(dataset: Dataset) -> None:
@@ -58,19 +58,19 @@ def test_without_a_behaviours_file_behaviours_are_the_clicks_in_file_order(datas
 
 def test_a_behaviours_file_replaces_the_clicks(tmp_path: Path) -> None:
     behaviours = pl.DataFrame({"user_id": ["u"], "item_id": ["seen"], "timestamp": [5], "place": ["shop"]})
-    assert read(tmp_path, behaviours=behaviours).behaviours.rows() == [("u", "seen", 5)]
+    assert read(tmp_path, {"behaviours": behaviours}).behaviours.rows() == [("u", "seen", 5)]
 
 
 def test_a_given_split_is_kept_and_named(tmp_path: Path) -> None:
     split = ["history", *["train"] * 7, "valid", "test"]
-    read_back = read(tmp_path, impressions=impressions(split=split))
+    read_back = read(tmp_path, {"impressions": impressions(split=split)})
     assert read_back.impressions["split"].to_list() == split
     assert read_back.split_rule == "as given in the column split"
 
 
 def test_numbers_as_ids_and_labels_become_text_and_truth(tmp_path: Path) -> None:
     numbers = impressions(user_id=[7] * 10, item_id=list(range(10)), clicked=[1, 0] * 5)
-    read_back = read(tmp_path, impressions=numbers)
+    read_back = read(tmp_path, {"impressions": numbers})
     assert read_back.impressions.select("user_id", "item_id", "clicked").row(2) == ("7", "2", True)
     assert read_back.behaviours.row(0) == ("7", "0", 0)
 
@@ -127,7 +127,7 @@ BY_FILE: dict[str, dict[str, pl.DataFrame]] = {
 @pytest.mark.parametrize(("message", "tables"), BY_FILE.items(), ids=range(len(BY_FILE)))
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, message: str, tables: dict[str, pl.DataFrame]) -> None:
     with pytest.raises(DatasetError, match=message):
-        read(tmp_path, **tables)
+        read(tmp_path, tables)
 
 
 BY_SCHEMA = {

@@ -1,0 +1,112 @@
+"""Offline equals online: test impressions of real data sets, sent through POST /rank, get the trainer's own CTRs."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle.golden import TOLERANCE
+from model.bundle.request import ScoringRequest
+from model.nets.registry import Network, NetworkName, build_network
+from service.store.connection import connect
+from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from tests.fixtures.service import RunningService, running_service
+from training.config import TrainConfig
+from training.data.dataset import Dataset, read_dataset
+from training.data.encoded import EncodedDataset, encode_dataset
+from training.data.split import TEST, TRAIN, VALID
+from training.export import export_bundle
+from training.loop import train
+from training.metrics import gauc
+from training.predict import predict
+from training.requests import RequestBuilder
+from training.run import golden_requests
+
+NUM_IMPRESSIONS = 1_000
+TRAINED_ON = 20_000  # impressions: enough that the network is no longer the one it was at the start
+
+
+@pytest.mark.parametrize("name", list(NetworkName))
+@pytest.mark.parametrize("dataset_fixture", ["movielens_100k", "movielens_1m"])
+def test_online_ctr_equals_the_trainers_on_every_test_impression(
+    dataset_fixture: str, name: NetworkName, request: pytest.FixtureRequest, redis_url: str, tmp_path: Path
+) -> None:
+    dataset = read_dataset(request.getfixturevalue(dataset_fixture))
+    data = encode_dataset(dataset, min_count=2)
+    network = _briefly_trained(name, data)
+    impressions = _whole_users(data)
+    offline = predict(network, data, impressions)
+    bundle = _export(tmp_path / "bundle", network, name, dataset, data)
+    builder = RequestBuilder(dataset, data)
+    with running_service(bundle, redis_url, redis_timeout_ms=5_000) as service:
+        online = _replay(service, redis_url, data, [builder.request(int(row)) for row in impressions])
+
+    np.testing.assert_allclose(online, offline, rtol=0.0, atol=TOLERANCE)
+    clicked, user = data.clicked_N[impressions] > 0, data.user_N[impressions]
+    assert len(np.unique(np.round(offline, 3))) > 100, "a network that tells nothing apart would prove nothing"
+    assert gauc(user, clicked, np.array(online)) == pytest.approx(gauc(user, clicked, offline), abs=5e-5)
+
+
+def _briefly_trained(name: NetworkName, data: EncodedDataset) -> Network:
+    torch.manual_seed(0)
+    config = TrainConfig(epochs=1, evaluations_per_epoch=1, learning_rate=5e-3, embedding_learning_rate=5e-2)
+    network = build_network(name, data.encoder.schema, config.network)
+    rows = {**data.split_rows, TRAIN: data.split_rows[TRAIN][:TRAINED_ON], VALID: data.split_rows[VALID][:1_000]}
+    train(network, dataclasses.replace(data, split_rows=rows), config, rng=np.random.default_rng(0))
+    return network
+
+
+def _whole_users(data: EncodedDataset) -> np.ndarray:
+    """Test impressions of so many users that there are at least NUM_IMPRESSIONS of them."""
+    rows = data.split_rows[TEST]
+    by_user = rows[np.argsort(data.user_N[rows], kind="stable")]
+    last_user = data.user_N[by_user[NUM_IMPRESSIONS - 1]]
+    return by_user[data.user_N[by_user] <= last_user]
+
+
+def _export(out: Path, network: Network, name: NetworkName, dataset: Dataset, data: EncodedDataset) -> Path:
+    export_bundle(
+        out,
+        network=network,
+        name=name,
+        encoder=data.encoder,
+        golden_requests=golden_requests(dataset, data),
+        training={},
+        metrics={},
+    )
+    return out
+
+
+def _replay(
+    service: RunningService, redis_url: str, data: EncodedDataset, requests: Sequence[ScoringRequest]
+) -> list[float]:
+    """The CTR of each request's first candidate, every request as a user of its own with the history of that moment."""
+    users = [
+        UserRecord(
+            user_id=f"impression {number}",
+            behaviours=[TimedBehaviour(str(item), time, {}) for time, item in enumerate(request.behaviours)],
+            profile=request.profile,
+        )
+        for number, request in enumerate(requests)
+    ]
+    service.runner.run(_write(redis_url, data, users))
+    ctrs = []
+    for user, request in zip(users, requests, strict=True):
+        context = {feature: value for feature, value in request.context.items() if value is not None}
+        body = {"user_id": user.user_id, "candidates": [{"ad_id": request.candidates[0], "bid": 1.0}]}
+        answer = service.rank({**body, "context": context}).json()
+        assert answer["degraded"] == []
+        assert answer["behaviours"] == len(request.behaviours)
+        ctrs.append(answer["ads"][0]["ctr"])
+    return ctrs
+
+
+async def _write(redis_url: str, data: EncodedDataset, users: Sequence[UserRecord]) -> None:
+    connection = connect(redis_url, timeout_ms=10_000, max_connections=1)
+    try:
+        await RedisFeatureWriter(connection, data.encoder.schema).write_users(users)
+    finally:
+        await connection.aclose()
