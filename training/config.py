@@ -41,7 +41,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     embedding_learning_rate: float = 1e-3
     min_count: int = 1
-    max_behaviour_dropout: float = 0.8
+    max_behaviour_dropout: float = 1.0
     average_every: int = 10
     mini_batch_aware_l2: float = 0.0
 

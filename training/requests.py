@@ -49,7 +49,8 @@ class RequestBuilder:
         row = self._user_row.get(user_id)
         if row is None:
             return {}
-        return _as_tokens(self._users.select(self._user_features).row(row, named=True))
+        values = self._users.row(row, named=True)
+        return _as_tokens({name: values[name] for name in self._user_features})
 
 
 def _as_tokens(values: dict[str, Any]) -> dict[str, str | list[str | None] | None]:

@@ -38,7 +38,7 @@ class NetworkConfig:
     unit_activation: Activation = Activation.DICE
     initial_weight: float = 1.0
     base_pooling: Pooling = Pooling.SUM
-    interest_pooling: Pooling = Pooling.SQRTN
+    interest_pooling: Pooling = Pooling.MEAN
     interest_product: bool = True
 
     def embedding(self, features: Sequence[Feature]) -> FeatureEmbedding:

@@ -18,8 +18,8 @@ class DIN(nn.Module):
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 4.3, Eq. 3.
     Deviations, each an option of `NetworkConfig` and each measured in docs/experiments.md:
-    - the interest is divided by √T (`interest_pooling`), which keeps its length comparable between short and long
-      histories. The weights stay raw, so the length still tells how strong the interest is.
+    - the interest is divided by the number of behaviours (`interest_pooling`), so that its length does not tell short
+      histories from long ones. The weights stay raw, so it still tells how strong the interest is.
     - the product interest∘v in the tower (`interest_product`); the paper has none, the authors' later code multiplies
       the candidate with the summed history.
     - activation weights begin at 1 instead of near 0 (`initial_weight`), so that DIN begins as pooling.

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from model.bundle.schema import Group, Kind
+from model.bundle.vocabulary import token
 from training.data.errors import DatasetError
 from training.data.split import SPLITS, split_by_time
 
@@ -132,7 +133,7 @@ def _checked(path: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     clicked = impressions["clicked"]
     if clicked.dtype != pl.Boolean and not (clicked.dtype.is_numeric() and clicked.is_in([0, 1]).all()):
         raise DatasetError(file, expected="clicked to be true or false, or 0 and 1", found=str(clicked.dtype))
-    return impressions.with_columns(pl.col("user_id", "item_id").cast(pl.String), pl.col("clicked").cast(pl.Boolean))
+    return _with_tokens(impressions, "user_id", "item_id").with_columns(pl.col("clicked").cast(pl.Boolean))
 
 
 def _with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, str]:
@@ -153,7 +154,7 @@ def _behaviours(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     columns = ["user_id", "item_id", "timestamp"]
     if not file.exists():
         return impressions.filter(pl.col("clicked")).select(columns)
-    table = _read_table(file, columns).select(columns).with_columns(pl.col("user_id", "item_id").cast(pl.String))
+    table = _read_table(file, columns).select(columns)
     _refuse_nulls(file, table, columns)
     if table["timestamp"].dtype != impressions["timestamp"].dtype:
         raise DatasetError(
@@ -175,7 +176,19 @@ def _entities(file: Path, key: str, features: list[str]) -> pl.DataFrame:
     attributes = [name for name in features if name != key]
     if not attributes and not file.exists():
         return pl.DataFrame(schema={key: pl.String})
-    table = _read_table(file, [key, *attributes]).select(pl.col(key).cast(pl.String), *attributes)
+    table = _with_tokens(_read_table(file, [key, *attributes]).select(key, *attributes), key)
     if table[key].has_nulls() or table[key].is_duplicated().any():
         raise DatasetError(file, expected=f"each {key} once", found="nulls or duplicates")
     return table
+
+
+def _with_tokens(table: pl.DataFrame, *ids: str) -> pl.DataFrame:
+    """The ids as the tokens under which the service knows them too: 21.0, 21 and "21" are one."""
+    return table.with_columns(_tokens(table[name]) for name in ids)
+
+
+def _tokens(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.String:
+        return column
+    distinct = column.unique()
+    return column.replace_strict(distinct, [token(value) for value in distinct.to_list()], return_dtype=pl.String)
