@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ from model.bundle.schema import Group
 from service.publish.publisher import publish
 from service.store.embedded import embedded_redis
 
-MAX_CANDIDATES = 24
-SHOWN = 12
+NUM_CANDIDATES = 24
+NUM_SHOWN_BEHAVIOURS = 4
 TIMEOUT_S = 30
 
 
@@ -36,16 +36,17 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A user of the test split and what was shown to them.
+    """A real user, and ads to choose from.
 
     Attributes:
-        titles: item id to title, the id itself where the dataset has none.
-        clicked: ids of the candidates that the user did click.
+        request: body of POST /rank.
+        titles: item id to title; empty where the dataset has none.
+        last_clicked: ids of the user's newest behaviours, newest first.
     """
 
     request: Mapping[str, Any]
     titles: Mapping[str, str]
-    clicked: frozenset[str]
+    last_clicked: Sequence[str]
 
 
 def run_demo(bundle: Bundle, data: Path, console: Console) -> None:
@@ -59,31 +60,37 @@ def run_demo(bundle: Bundle, data: Path, console: Console) -> None:
         console.print(f"published to an embedded Redis: {publish(bundle, data, url, console=console)}", highlight=False)
         with _service(bundle.path, url, Path(directory) / "service.log") as address:
             answer = _rank(address, scene.request)
-            _show(console, address, scene, answer)
+            _show(console, scene, answer)
     console.print("Redis and the service have stopped. `make serve` keeps them up.", highlight=False)
 
 
 def choose_scene(bundle: Bundle, data: Path) -> Scene:
-    """The test user with the most impressions, up to MAX_CANDIDATES of them as candidates, with made-up bids."""
-    impressions = pl.read_parquet(data / "impressions.parquet")
+    """The test user with the most impressions, and the most popular items that the user has not been shown.
+
+    The bids are drawn from a log-normal distribution: datasets like MovieLens have none.
+    """
+    impressions = pl.read_parquet(data / "impressions.parquet").with_columns(pl.col("clicked").cast(pl.Boolean))
     test = impressions.filter(pl.col("split") == "test") if "split" in impressions.columns else impressions
-    user_id = test.group_by("user_id").len().sort("len", "user_id", descending=[True, False])["user_id"][0]
-    shown = test.filter(pl.col("user_id") == user_id).tail(MAX_CANDIDATES).unique("item_id", maintain_order=True)
+    user_id = _most_frequent(test, "user_id", 1)[0]
+    of_user = impressions.filter(pl.col("user_id") == user_id).sort("timestamp", maintain_order=True)
+    unseen = impressions.filter(~pl.col("item_id").is_in(of_user["item_id"].implode()))
+    candidates = _most_frequent(unseen, "item_id", NUM_CANDIDATES)
     rng = np.random.default_rng(0)
-    bids = np.round(rng.lognormal(mean=-1.0, sigma=0.6, size=len(shown)), 2).tolist()
-    context = [feature.name for feature in bundle.schema.group(Group.CONTEXT)]
-    request = {
-        "user_id": str(user_id),
-        "candidates": [
-            {"ad_id": str(item_id), "bid": bid} for item_id, bid in zip(shown["item_id"], bids, strict=True)
-        ],
-        "context": {name: shown[name][-1] for name in context if shown[name][-1] is not None},
-    }
+    bids = np.round(rng.lognormal(mean=-1.0, sigma=0.6, size=len(candidates)), 2).tolist()
+    context = {feature.name: of_user[feature.name][-1] for feature in bundle.schema.group(Group.CONTEXT)}
     return Scene(
-        request=request,
+        request={
+            "user_id": str(user_id),
+            "candidates": [{"ad_id": str(ad), "bid": bid} for ad, bid in zip(candidates, bids, strict=True)],
+            "context": {name: value for name, value in context.items() if value is not None},
+        },
         titles=_titles(data / "items.parquet"),
-        clicked=frozenset(map(str, shown.filter(pl.col("clicked").cast(pl.Boolean))["item_id"])),
+        last_clicked=[str(item) for item in reversed(of_user.filter("clicked")["item_id"].tail(NUM_SHOWN_BEHAVIOURS))],
     )
+
+
+def _most_frequent(table: pl.DataFrame, column: str, count: int) -> list[Any]:
+    return table.group_by(column).len().sort("len", column, descending=[True, False])[column].head(count).to_list()
 
 
 def _titles(file: Path) -> dict[str, str]:
@@ -132,24 +139,28 @@ def _rank(address: str, request: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _show(console: Console, address: str, scene: Scene, answer: Mapping[str, Any]) -> None:
+def _show(console: Console, scene: Scene, answer: Mapping[str, Any]) -> None:
+    def title(item_id: str) -> str:
+        return scene.titles.get(item_id, item_id)
+
     ads = answer["ads"]
     console.print(
         f"\nPOST /rank for user {scene.request['user_id']} with {len(ads)} candidates, by {answer['model']['name']} "
-        f"{answer['model']['version']} on {answer['behaviours']} behaviours. The bids are made up; 'clicked' is what "
-        "the user really did.\n",
+        f"{answer['model']['version']} on {answer['behaviours']} behaviours, the newest: "
+        f"{'; '.join(map(title, scene.last_clicked))}.\nThe bids are made up.\n",
         highlight=False,
     )
-    table = Table("rank", "ad", "title", "bid", "CTR", "eCPM", "clicked")
-    for ad in ads[:SHOWN]:
-        title = scene.titles.get(ad["ad_id"], ad["ad_id"])
-        clicked = "yes" if ad["ad_id"] in scene.clicked else "no"
+    table = Table("rank", "ad", "title", "bid", "CTR", "eCPM = bid × CTR")
+    for ad in ads:
         table.add_row(
-            str(ad["rank"]), ad["ad_id"], title, f"{ad['bid']:.2f}", f"{ad['ctr']:.4f}", f"{ad['ecpm']:.4f}", clicked
+            str(ad["rank"]),
+            ad["ad_id"],
+            title(ad["ad_id"]),
+            f"{ad['bid']:.2f}",
+            f"{ad['ctr']:.4f}",
+            f"{ad['ecpm']:.4f}",
         )
     console.print(table)
-    if len(ads) > SHOWN:
-        console.print(f"… and {len(ads) - SHOWN} more", highlight=False)
     body = shlex.quote(json.dumps(scene.request))
     console.print("\nThe same request by hand, while a service is up (`make serve`):\n", highlight=False)
     print(f"curl -s http://127.0.0.1:8000/rank -H 'Content-Type: application/json' -d {body}\n")  # noqa: T201

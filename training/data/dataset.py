@@ -129,11 +129,12 @@ def _checked(path: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     file = path / "impressions.parquet"
     if impressions.is_empty():
         raise DatasetError(file, expected="impressions", found="no row")
+    impressions = _with_tokens(impressions, "user_id", "item_id")
     _refuse_nulls(file, impressions, ["user_id", "item_id", "clicked", "timestamp"])
     clicked = impressions["clicked"]
     if clicked.dtype != pl.Boolean and not (clicked.dtype.is_numeric() and clicked.is_in([0, 1]).all()):
         raise DatasetError(file, expected="clicked to be true or false, or 0 and 1", found=str(clicked.dtype))
-    return _with_tokens(impressions, "user_id", "item_id").with_columns(pl.col("clicked").cast(pl.Boolean))
+    return impressions.with_columns(pl.col("clicked").cast(pl.Boolean))
 
 
 def _with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, str]:
@@ -154,7 +155,7 @@ def _behaviours(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     columns = ["user_id", "item_id", "timestamp"]
     if not file.exists():
         return impressions.filter(pl.col("clicked")).select(columns)
-    table = _read_table(file, columns).select(columns)
+    table = _with_tokens(_read_table(file, columns).select(columns), "user_id", "item_id")
     _refuse_nulls(file, table, columns)
     if table["timestamp"].dtype != impressions["timestamp"].dtype:
         raise DatasetError(

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -12,11 +14,11 @@ def set_all(network: Network, value: float) -> None:
             tensor.fill_(value)
 
 
-def averages(*, decay: float, every: int, values: list[float]) -> list[float]:
-    """The average of a network that starts at 0 and whose every number is set to each of `values` in turn."""
+def averages(values: list[float], *, every: int = 1, start: float = 0.0) -> list[float]:
+    """The average of a network that begins at `start` and whose every number is set to each of `values` in turn."""
     network = random_network(NetworkName.DIN)
-    set_all(network, 0.0)
-    averaged = AveragedNetwork(network, decay=decay, every=every)
+    set_all(network, start)
+    averaged = AveragedNetwork(network, every=every)
     found = []
     for value in values:
         set_all(network, value)
@@ -27,28 +29,32 @@ def averages(*, decay: float, every: int, values: list[float]) -> list[float]:
     return found
 
 
-def test_the_start_is_the_plain_mean_of_all_states() -> None:
-    """Of 0, 1, 2, 6: 1/2, 3/3, 9/4."""
-    assert averages(decay=0.99, every=1, values=[1.0, 2.0, 6.0]) == pytest.approx([0.5, 1.0, 2.25])
+def test_an_update_moves_towards_the_newest_state_by_the_formula() -> None:
+    """By 10/11, 10/12 and 10/13 of the way: 0 -> 10/11 -> 20/11 -> 720/143."""
+    assert averages([1.0, 2.0, 6.0]) == pytest.approx([10 / 11, 20 / 11, 720 / 143])
 
 
-def test_later_the_newest_state_weighs_one_minus_decay() -> None:
-    """With decay 0.6 the third update weighs 0.4, not 1/4: 0.6·1 + 0.4·6 = 3."""
-    assert averages(decay=0.6, every=1, values=[1.0, 2.0, 6.0, 8.0]) == pytest.approx([0.5, 1.1, 3.06, 5.036])
+def test_the_average_looks_back_over_about_the_last_tenth() -> None:
+    """Of states that grow evenly from 0 to 1 the newest is 1, the average as old as a tenth of the training or so."""
+    assert averages([step / 300 for step in range(1, 301)])[-1] == pytest.approx(0.9, abs=0.02)
 
 
-def test_decay_0_follows_the_trained_network() -> None:
-    assert averages(decay=0.0, every=1, values=[1.0, 2.0, 6.0]) == [1.0, 2.0, 6.0]
+def test_the_start_is_forgotten() -> None:
+    """After n updates its weight is n!·10! / (n + 10)!, at n = 20 less than 1e-7."""
+    weight = 1 / math.comb(30, 10)
+    assert averages([0.0] * 20, start=1.0)[-1] == pytest.approx(weight, rel=1e-3)
+    assert weight < 1e-7
 
 
 def test_steps_in_between_do_not_update() -> None:
-    assert averages(decay=0.0, every=3, values=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == [0.0, 0.0, 3.0, 3.0, 3.0, 6.0]
+    first, second = averages([3.0, 6.0])
+    assert averages([9.0, 9.0, 3.0, 9.0, 9.0, 6.0, 9.0], every=3) == [0.0, 0.0, first, first, first, second, second]
 
 
 def test_averaging_leaves_the_trained_network_alone() -> None:
     network = random_network(NetworkName.BASE)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    averaged = AveragedNetwork(network, decay=0.5, every=1)
+    averaged = AveragedNetwork(network, every=1)
     set_all(averaged.network, 7.0)
     averaged.after_step()
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -17,7 +17,7 @@ from torch import nn
 
 from model.bundle.golden import TOLERANCE
 from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, candidate_input, graph_inputs, request_input
-from model.bundle.schema import Group
+from model.bundle.schema import Feature, FeatureSchema, Group
 from model.layers.activation_unit import LocalActivationUnit
 from model.layers.dice import Dice
 from model.layers.mlp import MLP, Activation
@@ -38,10 +38,11 @@ PRELU = NetworkConfig(
     tower_activation=Activation.PRELU,
     interest_product=False,
 )
+ITEM_IDS_ALONE = FeatureSchema(features=SCHEMA.features[:1], max_behaviours=SCHEMA.max_behaviours)
 NETWORKS = {
-    "base": (NetworkName.BASE, SMALL),
-    "din": (NetworkName.DIN, SMALL),
-    "din with PReLU": (NetworkName.DIN, PRELU),
+    "base": (NetworkName.BASE, SMALL, SCHEMA),
+    "din": (NetworkName.DIN, SMALL, SCHEMA),
+    "din with PReLU on item ids alone": (NetworkName.DIN, PRELU, ITEM_IDS_ALONE),
 }
 
 
@@ -77,24 +78,27 @@ def _make_awkward(linear: nn.Linear, activation: nn.Module) -> None:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    name, config = NETWORKS[request.param]
-    network = random_network(name, config)
+    name, config, schema = NETWORKS[request.param]
+    network = random_network(name, config, schema=schema)
     make_awkward(network)
-    graph = ServingGraph(network, SCHEMA).eval()
+    graph = ServingGraph(network, schema).eval()
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
     export_graph(graph, path)
     return Exported(graph, path, ort.InferenceSession(path, providers=["CPUExecutionProvider"]))
 
 
-def random_arrays(num_candidates: int, num_behaviours: int, rng: np.random.Generator) -> Arrays:
-    item_features = SCHEMA.group(Group.ITEM)
-    request_features = (*SCHEMA.group(Group.USER), *SCHEMA.group(Group.CONTEXT))
+def request_features(schema: FeatureSchema) -> tuple[Feature, ...]:
+    return (*schema.group(Group.USER), *schema.group(Group.CONTEXT))
+
+
+def random_arrays(schema: FeatureSchema, num_candidates: int, num_behaviours: int, rng: np.random.Generator) -> Arrays:
+    item_features = schema.group(Group.ITEM)
     candidates, behaviours = (random_indices(item_features, size, rng) for size in (num_candidates, num_behaviours))
-    of_request = random_indices(request_features, 1, rng)
+    of_request = random_indices(request_features(schema), 1, rng)
     return {
         **{candidate_input(feature): candidates[feature.name] for feature in item_features},
         **{behaviour_input(feature): behaviours[feature.name] for feature in item_features},
-        **{request_input(feature): of_request[feature.name] for feature in request_features},
+        **{request_input(feature): of_request[feature.name] for feature in request_features(schema)},
     }
 
 
@@ -109,7 +113,7 @@ def test_onnx_matches_torch_within_1e_5(
     exported: Exported, num_candidates: int, num_behaviours: int, seed: int
 ) -> None:
     """For any number of candidates and behaviours, none included."""
-    arrays = random_arrays(num_candidates, num_behaviours, np.random.default_rng(seed))
+    arrays = random_arrays(exported.graph.schema, num_candidates, num_behaviours, np.random.default_rng(seed))
     ctr, *weights = exported.session.run(None, arrays)
     expected_ctr, *expected_weights = by_torch(exported.graph, arrays)
     assert ctr.shape == (num_candidates,)
@@ -123,21 +127,20 @@ def test_the_graph_has_the_inputs_and_outputs_of_the_contract(exported: Exported
     inputs = {each.name: tuple(each.shape) for each in exported.session.get_inputs()}
     outputs = {each.name: tuple(each.shape) for each in exported.session.get_outputs()}
     has_unit = any(isinstance(module, LocalActivationUnit) for module in exported.graph.modules())
-    assert inputs == graph_inputs(SCHEMA)
+    assert inputs == graph_inputs(exported.graph.schema)
     assert {each.type for each in exported.session.get_inputs()} == {"tensor(int64)"}
     assert outputs == {CTR_OUTPUT: ("C",)} | ({WEIGHTS_OUTPUT: ("C", "T")} if has_unit else {})
 
 
 def test_the_graph_is_the_network_for_one_user(exported: Exported) -> None:
     """The same candidates and behaviours as rows of one table of distinct items, in the trainer's layout."""
-    rng = np.random.default_rng(0)
-    items = random_indices(SCHEMA.group(Group.ITEM), 4, rng)
-    request = random_indices((*SCHEMA.group(Group.USER), *SCHEMA.group(Group.CONTEXT)), 1, rng)
+    rng, schema = np.random.default_rng(0), exported.graph.schema
+    items = random_indices(schema.group(Group.ITEM), 4, rng)
+    request = random_indices(request_features(schema), 1, rng)
     candidates, behaviours = np.array([3, 0, 3]), np.array([1, 1, 2, 3, 0])
-    arrays = {candidate_input(feature): items[feature.name][candidates] for feature in SCHEMA.group(Group.ITEM)}
-    arrays |= {behaviour_input(feature): items[feature.name][behaviours] for feature in SCHEMA.group(Group.ITEM)}
-    for feature in (*SCHEMA.group(Group.USER), *SCHEMA.group(Group.CONTEXT)):
-        arrays[request_input(feature)] = request[feature.name]
+    arrays = {candidate_input(feature): items[feature.name][candidates] for feature in schema.group(Group.ITEM)}
+    arrays |= {behaviour_input(feature): items[feature.name][behaviours] for feature in schema.group(Group.ITEM)}
+    arrays |= {request_input(feature): request[feature.name] for feature in request_features(schema)}
     inputs = NetworkInputs(
         items=tensors(items),
         candidates_UC=torch.from_numpy(candidates)[None],

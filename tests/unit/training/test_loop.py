@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from collections import Counter
 
@@ -26,7 +27,6 @@ QUICK = TrainConfig(
     embedding_learning_rate=0.02,
     max_behaviour_dropout=0.0,
     average_every=1,
-    average_decay=0.0,
 )
 STILL = dataclasses.replace(  # weights and predictions that stay as they are: SparseAdam refuses a rate of 0
     QUICK,
@@ -111,6 +111,15 @@ def test_one_seed_gives_one_network_and_another_seed_another(encoded_dataset: En
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+def test_a_network_handed_over_in_evaluation_mode_is_trained_all_the_same(encoded_dataset: EncodedDataset) -> None:
+    config = dataclasses.replace(QUICK, epochs=1)
+    expected, _ = trained(encoded_dataset, config)
+    network = new_network(encoded_dataset, config).eval()
+    train(network, encoded_dataset, config, rng=np.random.default_rng(0))
+    state = network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.state_dict().items())
+
+
 def test_every_epoch_steps_through_the_training_rows_once(encoded_dataset: EncodedDataset) -> None:
     steps: list[int] = []
     seen: list[Evaluation] = []
@@ -141,6 +150,18 @@ def test_a_diverged_loss_is_refused_with_advice(encoded_dataset: EncodedDataset)
     config = dataclasses.replace(QUICK, learning_rate=1e20, embedding_learning_rate=1e20)
     with pytest.raises(TrainingDiverged, match=r"the loss is (nan|inf) in epoch 1\.00; try a lower learning_rate"):
         trained(encoded_dataset, config)
+
+
+def test_layers_and_tables_have_a_learning_rate_each(encoded_dataset: EncodedDataset) -> None:
+    """Adam's first step is as long as its learning rate, whatever the gradient."""
+    config = dataclasses.replace(QUICK, learning_rate=0.1, embedding_learning_rate=0.001)
+    network = new_network(encoded_dataset, config)
+    before = copy.deepcopy(network)
+    batch = make_batch(encoded_dataset, encoded_dataset.split_rows["train"])
+    Optimisers(network, config).step(1000 * network(batch.inputs).logit_UC.square().sum())
+    for (name, new), old in zip(network.named_parameters(), before.parameters(), strict=True):
+        rate = 0.001 if ".tables." in name else 0.1
+        assert (new - old).abs().max().item() == pytest.approx(rate, rel=1e-3), name
 
 
 def test_rows_that_a_batch_does_not_touch_keep_their_vectors(encoded_dataset: EncodedDataset) -> None:

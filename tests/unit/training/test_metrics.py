@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss  # type: ignore[import-untyped]
 from sklearn.metrics import roc_auc_score
@@ -29,12 +29,14 @@ def both_classes(rows: list[Impression]) -> bool:
     return len({clicked for _, clicked, _ in rows}) == 2
 
 
+@settings(deadline=None)
 @given(rows=impressions.filter(both_classes))
 def test_auc_equals_scikit_learns_ties_included(rows: list[Impression]) -> None:
     _, clicked, ctr = columns(rows)
     assert auc(clicked, ctr) == pytest.approx(roc_auc_score(clicked, ctr), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(rows=impressions)
 def test_auc_counts_pairs_a_tie_as_one_half(rows: list[Impression]) -> None:
     """The definition, pair by pair; no pair, no AUC."""
@@ -46,6 +48,7 @@ def test_auc_counts_pairs_a_tie_as_one_half(rows: list[Impression]) -> None:
         assert found == pytest.approx(sum((yes > no) + (yes == no) / 2 for yes, no in pairs) / len(pairs), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(rows=impressions)
 def test_gauc_is_weighted_by_impressions_over_users_with_both_classes(rows: list[Impression]) -> None:
     total, weight = 0.0, 0
@@ -85,6 +88,7 @@ def test_one_class_has_no_auc_and_no_gauc(clicked: bool) -> None:
     assert math.isnan(gauc(*rows)) and math.isnan(auc(*rows[1:]))
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(st.booleans(), st.floats(0.001, 0.999)), min_size=1, max_size=20))
 def test_log_loss_equals_scikit_learns(rows: list[tuple[bool, float]]) -> None:
     clicked, ctr = (np.array(column) for column in zip(*rows, strict=True))

@@ -6,8 +6,9 @@ import pytest
 from model.bundle.graph import behaviour_input, candidate_input, request_input
 from model.bundle.request import encode_request
 from model.bundle.schema import Group
+from tests.fixtures.dataset import tiny_dataset
 from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset
+from training.data.encoded import EncodedDataset, encode_dataset
 from training.requests import RequestBuilder
 
 
@@ -56,6 +57,14 @@ def test_a_request_holds_raw_values_as_text(builder: RequestBuilder, dataset: Da
 def test_more_candidates_follow_the_impressions_own(builder: RequestBuilder, dataset: Dataset) -> None:
     request = builder.request(0, more_candidates=["i3", "no such item"])
     assert request.candidates == [dataset.impressions["item_id"][0], "i3", "no such item"]
+
+
+def test_a_dataset_without_user_and_context_features_makes_requests(dataset: Dataset) -> None:
+    users = dataset.users.select("user_id")
+    items_alone = tiny_dataset(dataset.impressions, items=dataset.items, users=users)
+    request = RequestBuilder(items_alone, encode_dataset(items_alone, min_count=1)).request(400)
+    assert (request.profile, request.context) == ({}, {})
+    assert len(request.behaviours) > 0
 
 
 def test_a_user_without_a_profile_has_an_empty_one(builder: RequestBuilder, dataset: Dataset) -> None:

@@ -43,7 +43,7 @@ some_sizes = st.builds(
 )
 every_network = pytest.mark.parametrize("name", NetworkName)
 DICE_TOLERANCE = 1e-6  # in training, where Dice divides by a batch's standard deviation, down to 1e-4
-few_examples = settings(deadline=None, max_examples=25)
+few_examples = settings(deadline=None, max_examples=15)
 
 
 def exact(name: NetworkName, *, seed: int = 0) -> Network:

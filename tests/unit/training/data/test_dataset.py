@@ -68,11 +68,26 @@ def test_a_given_split_is_kept_and_named(tmp_path: Path) -> None:
     assert read_back.split_rule == "as given in the column split"
 
 
-def test_numbers_as_ids_and_labels_become_text_and_truth(tmp_path: Path) -> None:
-    numbers = impressions(user_id=[7] * 10, item_id=list(range(10)), clicked=[1, 0] * 5)
-    read_back = read(tmp_path, {"impressions": numbers})
-    assert read_back.impressions.select("user_id", "item_id", "clicked").row(2) == ("7", "2", True)
-    assert read_back.behaviours.row(0) == ("7", "0", 0)
+@pytest.mark.parametrize("number", [int, float])
+def test_numbers_as_ids_become_the_tokens_of_the_service(tmp_path: Path, number: type) -> None:
+    """In every file alike; floats are what integers become where a column had gaps once."""
+    user, items = number(7), [number(item) for item in range(10)]
+    tables = {
+        "impressions": impressions(user_id=[user] * 10, item_id=items),
+        "behaviours": pl.DataFrame({"user_id": [user], "item_id": [items[3]], "timestamp": [5]}),
+        "items": pl.DataFrame({"item_id": items}),
+        "users": pl.DataFrame({"user_id": [user]}),
+    }
+    read_back = read(tmp_path, tables)
+    assert read_back.impressions.select("user_id", "item_id").row(2) == ("7", "2")
+    assert read_back.behaviours.row(0) == ("7", "3", 5)
+    assert read_back.items["item_id"].to_list() == [str(item) for item in range(10)]
+    assert read_back.users["user_id"].to_list() == ["7"]
+
+
+def test_labels_of_0_and_1_are_clicks(tmp_path: Path) -> None:
+    read_back = read(tmp_path, {"impressions": impressions(clicked=[1, 0] * 5)})
+    assert read_back.impressions["clicked"].to_list() == [True, False] * 5
 
 
 def test_without_attributes_the_files_of_items_and_users_may_be_missing(tmp_path: Path) -> None:
@@ -87,6 +102,9 @@ BY_FILE: dict[str, dict[str, pl.DataFrame]] = {
     r"impressions\.parquet: expected impressions, found no row": {"impressions": impressions().clear()},
     r"impressions\.parquet: expected a value in every row of item_id, found nulls": {
         "impressions": impressions(item_id=[None, *"abcdefghi"])
+    },
+    r"impressions\.parquet: expected a value in every row of user_id, found nulls": {
+        "impressions": impressions(user_id=[float("nan")] + [1.0] * 9)
     },
     r"impressions\.parquet: expected a value in every row of clicked, found nulls": {
         "impressions": impressions(clicked=[None] + [True] * 9)
