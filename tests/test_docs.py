@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from service.cli import app as service_app
 from service.settings import ENV_PREFIX, Settings
 from training.__main__ import app as training_app
 from training.config import TrainConfig
-from training.data.dataset import _declared
+from training.data.declaration import read_declaration
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -99,9 +98,9 @@ def test_the_shown_request_and_answer_are_of_the_documented_form() -> None:
     assert [ad["ecpm"] for ad in answer["ads"]] == pytest.approx([ad["bid"] * ad["ctr"] for ad in answer["ads"]])
 
 
-def test_the_shown_schema_can_be_read() -> None:
-    for entry in tomllib.loads(blocks("toml")[0])["features"]:
-        _declared(entry)
+def test_the_shown_schema_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "schema.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    assert [feature.name for feature in read_declaration(tmp_path / "schema.toml").features][-1] == "hour"
 
 
 def test_every_training_option_is_documented_where_readme_points() -> None:

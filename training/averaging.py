@@ -32,9 +32,11 @@ class AveragedNetwork:
         """To be called after every training step."""
         self._num_steps += 1
         if self._num_steps % self._every == 0:
-            self._update(self._num_steps // self._every)
+            self.update()
 
-    def _update(self, n: int) -> None:
+    def update(self) -> None:
+        """Take the present state in; before a look too, as a small data set may have fewer steps than `every`."""
+        n = self._num_steps / self._every
         newest = self._trained.state_dict()
         with torch.no_grad():
             for name, average in self.network.state_dict().items():

@@ -45,12 +45,22 @@ class TrainConfig:
     average_every: int = 10
     mini_batch_aware_l2: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "evaluations_per_epoch", "patience", "batch_size", "average_every", "min_count"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "embedding_learning_rate"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0.0 <= self.max_behaviour_dropout <= 1.0:
+            raise ValueError(f"max_behaviour_dropout must be between 0 and 1, not {self.max_behaviour_dropout}")
+
     @classmethod
     def read(cls, file: Path) -> Self:
         """Read a TOML file: the training keys at the top, the network's under [network].
 
         Raises:
-            ConfigError: no such file, no TOML, an unknown key, or a value of the wrong type.
+            ConfigError: no such file, no TOML, an unknown key, or a value of the wrong type or out of range.
         """
         try:
             document = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -59,7 +69,10 @@ class TrainConfig:
         network = document.pop("network", {})
         if not isinstance(network, dict):
             raise ConfigError(f"{file}: network is a section [network], found {network!r}")
-        return cls(network=NetworkConfig(**_checked(file, NetworkConfig, network)), **_checked(file, cls, document))
+        try:
+            return cls(network=NetworkConfig(**_checked(file, NetworkConfig, network)), **_checked(file, cls, document))
+        except ValueError as exc:
+            raise ConfigError(f"{file}: {exc}") from exc
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -155,7 +155,9 @@ def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> flo
                     raise ParityError(
                         f"{circumstance} the graph gives {found.shape}, the network {tuple(wanted.shape)}"
                     )
-                difference = float(np.max(np.abs(wanted.numpy() - found), initial=0.0))
+                # CTRs are at most 1; raw activation weights may be large, so their difference is relative above 1.
+                size = np.maximum(1.0, np.abs(wanted.numpy()))
+                difference = float(np.max(np.abs(wanted.numpy() - found) / size, initial=0.0))
                 if not difference <= TOLERANCE:  # NaN is no agreement either
                     raise ParityError(
                         f"{circumstance} graph and network are up to {difference:.2e} apart; {TOLERANCE:.0e} is allowed"

@@ -118,6 +118,7 @@ def train(
         seconds, num_samples = seconds + time.perf_counter() - started, num_samples + len(chunk)
         if not math.isfinite(sum(losses)):
             raise TrainingDiverged(f"the loss is {sum(losses)} in epoch {epoch:.2f}; try a lower learning_rate")
+        averaged.update()
         evaluations.append(Evaluation(epoch, sum(losses) / len(losses), evaluate(averaged.network, data, VALID)))
         on_evaluation(evaluations[-1])
         since_best = len(evaluations) - 1 - _position_of_best(evaluations)

@@ -22,7 +22,8 @@ def mini_batch_aware_l2(network: Network, data: EncodedDataset, batch: Batch, st
     """
     if not strength or ITEM_ID not in batch.inputs.items:
         return 0.0
-    occurrences_I = torch.from_numpy(data.item_counts)[batch.item_rows_I].clamp(min=1)
-    vectors_ID = network.item_embedding.tables[ITEM_ID](batch.inputs.items[ITEM_ID])
-    penalty: Tensor = strength / 2 * (vectors_ID.square().sum(dim=1) / occurrences_I).sum()
+    ids_J = torch.unique(batch.inputs.items[ITEM_ID])  # several rare items share the unknown id
+    occurrences_J = torch.from_numpy(data.item_id_counts)[ids_J].clamp(min=1)
+    vectors_JD = network.item_embedding.tables[ITEM_ID](ids_J)
+    penalty: Tensor = strength / 2 * (vectors_JD.square().sum(dim=1) / occurrences_J).sum()
     return penalty

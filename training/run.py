@@ -13,7 +13,7 @@ from model.nets.registry import NetworkName, build_network
 from training.config import TrainConfig
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
-from training.data.split import TEST, TRAIN, VALID
+from training.data.split import TEST, TRAIN, VALID, require_both_classes
 from training.export import export_bundle
 from training.loop import TrainingRun, train
 from training.predict import evaluate
@@ -49,6 +49,7 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists; a bundle is never overwritten: choose another --out or remove it")
     dataset = read_dataset(options.data)
+    require_both_classes(dataset.impressions)
     data = encode_dataset(dataset, min_count=options.config.min_count)
     rows = ", ".join(f"{len(data.split_rows[split]):,} {split}" for split in (TRAIN, VALID, TEST))
     console.print(f"{dataset.name}: {rows} impressions; split {dataset.split_rule}", highlight=False)

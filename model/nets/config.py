@@ -41,6 +41,14 @@ class NetworkConfig:
     interest_pooling: Pooling = Pooling.MEAN
     interest_product: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.unit:
+            raise ValueError("unit needs at least one hidden layer")
+        if self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be at least 1, not {self.embedding_dim}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+
     def embedding(self, features: Sequence[Feature]) -> FeatureEmbedding:
         return FeatureEmbedding(features, embedding_dim=self.embedding_dim, init_std=self.embedding_std)
 

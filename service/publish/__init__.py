@@ -2,6 +2,5 @@
 
 from service.publish.errors import DatasetUnreadable
 from service.publish.publisher import PublishReport, publish
-from service.publish.users import published_user_ids
 
-__all__ = ["DatasetUnreadable", "PublishReport", "publish", "published_user_ids"]
+__all__ = ["DatasetUnreadable", "PublishReport", "publish"]

@@ -22,7 +22,8 @@ from model.bundle.reader import Bundle
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from model.bundle.vocabulary import Vocabulary
 from service.errors import FeatureStoreUnavailable
-from service.publish import DatasetUnreadable, PublishReport, publish, published_user_ids
+from service.publish import DatasetUnreadable, PublishReport, publish
+from service.store.users import published_user_ids
 from tests.fixtures.bundle import make_encoder
 from tests.fixtures.redis_server import RedisServer, wait_until
 

@@ -17,9 +17,9 @@ from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from service.publish.users import published_user_ids
 from service.settings import EMBEDDED
 from service.store.embedded import default_data_dir
+from service.store.users import published_user_ids
 
 ZIPF_EXPONENT = 1.1
 CANDIDATES = (50, 500)

@@ -1,29 +1,16 @@
 """A dataset directory as it lies on disk: logs of a team, in five files."""
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from model.bundle.schema import Group, Kind
 from model.bundle.vocabulary import token
+from training.data.declaration import DeclaredFeature, read_declaration
 from training.data.errors import DatasetError
 from training.data.split import SPLITS, split_by_time
-
-MAX_VALUES = 16  # slots of a multi-valued feature, unless the data needs fewer or schema.toml says otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class DeclaredFeature:
-    """A feature as `schema.toml` names it; its vocabulary comes from the training rows."""
-
-    name: str
-    group: Group
-    kind: Kind
-    max_values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,58 +45,23 @@ def read_dataset(path: Path) -> Dataset:
     Raises:
         DatasetError: a file or a column is missing or unusable; the message names it.
     """
-    declaration = _read_declaration(path / "schema.toml")
-    features = tuple(_declared(entry) for entry in declaration["features"])
-    columns = {group: [feature.name for feature in features if feature.group is group] for group in Group}
-    impressions = _read_table(
-        path / "impressions.parquet", ["user_id", "item_id", "clicked", "timestamp", *columns[Group.CONTEXT]]
-    )
-    impressions, split_rule = _with_split(path / "impressions.parquet", _checked(path, impressions))
+    declaration = read_declaration(path / "schema.toml")
+    of_group = {group: [feature for feature in declaration.features if feature.group is group] for group in Group}
+    file = path / "impressions.parquet"
+    columns = ["user_id", "item_id", "clicked", "timestamp", *(feature.name for feature in of_group[Group.CONTEXT])]
+    impressions = _checked(file, _with_shapes(file, _read_table(file, columns), of_group[Group.CONTEXT]))
+    impressions, split_rule = _with_split(file, impressions)
     return Dataset(
-        name=str(declaration["dataset"].get("name", path.name)),
-        source=str(declaration["dataset"].get("source", "")),
-        features=features,
-        max_behaviours=int(declaration["behaviours"]["max_length"]),
+        name=declaration.name or path.name,
+        source=declaration.source,
+        features=declaration.features,
+        max_behaviours=declaration.max_behaviours,
         impressions=impressions,
         behaviours=_behaviours(path / "behaviours.parquet", impressions),
-        items=_entities(path / "items.parquet", "item_id", columns[Group.ITEM]),
-        users=_entities(path / "users.parquet", "user_id", columns[Group.USER]),
+        items=_entities(path / "items.parquet", "item_id", of_group[Group.ITEM]),
+        users=_entities(path / "users.parquet", "user_id", of_group[Group.USER]),
         split_rule=split_rule,
     )
-
-
-def _read_declaration(file: Path) -> dict[str, Any]:
-    try:
-        declaration = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise DatasetError(file, expected="a dataset's schema.toml", found="no file") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise DatasetError(file, expected="TOML", found=str(exc)) from exc
-    for section in ("dataset", "behaviours", "features"):
-        if section not in declaration:
-            raise DatasetError(file, expected=f"a section [{section}]", found=", ".join(declaration) or "none")
-    if "max_length" not in declaration["behaviours"]:
-        raise DatasetError(file, expected="max_length in [behaviours]", found="none")
-    return declaration
-
-
-def _declared(entry: Mapping[str, Any]) -> DeclaredFeature:
-    unknown = set(entry) - {"name", "group", "kind", "max_values"}
-    if unknown or not {"name", "group"} <= set(entry):
-        raise DatasetError(
-            "schema.toml", expected="a feature with name, group, kind and max_values", found=str(dict(entry))
-        )
-    try:
-        return DeclaredFeature(
-            name=entry["name"],
-            group=Group(entry["group"]),
-            kind=Kind(entry.get("kind", "single")),
-            max_values=int(entry.get("max_values", MAX_VALUES)),
-        )
-    except ValueError as exc:
-        raise DatasetError(
-            "schema.toml", expected=f"a known group and kind of {entry['name']!r}", found=str(exc)
-        ) from exc
 
 
 def _read_table(file: Path, required: list[str]) -> pl.DataFrame:
@@ -125,8 +77,7 @@ def _read_table(file: Path, required: list[str]) -> pl.DataFrame:
     return table
 
 
-def _checked(path: Path, impressions: pl.DataFrame) -> pl.DataFrame:
-    file = path / "impressions.parquet"
+def _checked(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     if impressions.is_empty():
         raise DatasetError(file, expected="impressions", found="no row")
     impressions = _with_tokens(impressions, "user_id", "item_id")
@@ -172,14 +123,29 @@ def _refuse_nulls(file: Path, table: pl.DataFrame, columns: list[str]) -> None:
             raise DatasetError(file, expected=f"a value in every row of {column}", found="nulls")
 
 
-def _entities(file: Path, key: str, features: list[str]) -> pl.DataFrame:
+def _entities(file: Path, key: str, features: Sequence[DeclaredFeature]) -> pl.DataFrame:
     """One row per item or user. The file may be missing when it would hold ids alone."""
-    attributes = [name for name in features if name != key]
+    attributes = [feature for feature in features if feature.name != key]
+    names = [key, *(feature.name for feature in attributes)]
     if not attributes and not file.exists():
         return pl.DataFrame(schema={key: pl.String})
-    table = _with_tokens(_read_table(file, [key, *attributes]).select(key, *attributes), key)
+    table = _with_tokens(_with_shapes(file, _read_table(file, names).select(names), attributes), key)
     if table[key].has_nulls() or table[key].is_duplicated().any():
         raise DatasetError(file, expected=f"each {key} once", found="nulls or duplicates")
+    return table
+
+
+def _with_shapes(file: Path, table: pl.DataFrame, features: Sequence[DeclaredFeature]) -> pl.DataFrame:
+    """Lists where features are multi-valued, numbers where they are numeric, single values elsewhere."""
+    for feature in features:
+        dtype = table[feature.name].dtype
+        if isinstance(dtype, pl.Array):
+            table = table.with_columns(pl.col(feature.name).arr.to_list())
+        is_list = isinstance(dtype, pl.Array | pl.List)
+        if is_list and feature.kind is not Kind.MULTI:
+            raise DatasetError(file, expected=f"one value per row in {feature.name}", found=f"{dtype}: is it multi?")
+        if feature.kind is Kind.NUMERIC and not dtype.is_numeric():
+            raise DatasetError(file, expected=f"numbers in {feature.name}", found=str(dtype))
     return table
 
 

@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from training.data.errors import DatasetError
+
 HISTORY = "history"  # behaviours only: neither trained nor measured on
 TRAIN = "train"
 VALID = "valid"
@@ -25,3 +27,19 @@ def split_by_time(impressions: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit(TEST))
     )
     return impressions.with_columns(split.alias("split"))
+
+
+def require_both_classes(impressions: pl.DataFrame) -> None:
+    """Training stops by GAUC, which only users with clicked and not-clicked impressions have.
+
+    Raises:
+        DatasetError: valid or test has no such user.
+    """
+    for split in (VALID, TEST):
+        by_user = impressions.filter(pl.col("split") == split).group_by("user_id").agg(pl.col("clicked").n_unique())
+        if not (by_user["clicked"] > 1).any():
+            raise DatasetError(
+                "impressions.parquet",
+                expected=f"a user with clicked and not-clicked impressions in {split}, which GAUC needs",
+                found="none",
+            )

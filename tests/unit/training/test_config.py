@@ -38,11 +38,16 @@ def test_named_keys_change_and_the_others_keep_their_default(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("option", [field.name for field in dataclasses.fields(TrainConfig) if field.name != "network"])
 def test_every_training_option_can_be_set(tmp_path: Path, option: str) -> None:
-    value = type(getattr(TrainConfig(), option))(7)
+    value = 0.25 if isinstance(getattr(TrainConfig(), option), float) else 7
     assert read(tmp_path, f"{option} = {value}") == dataclasses.replace(TrainConfig(), **{option: value})
 
 
 REFUSED = {
+    "epochs must be at least 1, not 0": "epochs = 0",
+    "learning_rate must be positive, not -1.0": "learning_rate = -1",
+    "max_behaviour_dropout must be between 0 and 1, not 1.5": "max_behaviour_dropout = 1.5",
+    "unit needs at least one hidden layer": "[network]\nunit = []",
+    r"dropout must be at least 0 and below 1, not 1\.0": "[network]\ndropout = 1",
     "unknown key 'epoch'; known are epochs, ": "epoch = 3",
     "unknown key 'towers'; known are embedding_dim, ": "[network]\ntowers = [3]",
     "unknown key 'networks'": "[networks]\ntower = [3]",

@@ -181,7 +181,6 @@ def test_rows_that_a_batch_does_not_touch_keep_their_vectors(encoded_dataset: En
     assert len(touched) < len(before) - 2
 
 
-@pytest.mark.xfail(strict=True, reason="the average is taken for the first time after `average_every` steps")
 def test_the_defaults_train_on_a_dataset_of_few_batches(encoded_dataset: EncodedDataset) -> None:
     """464 rows are one batch for each look at `valid`."""
     config = dataclasses.replace(TrainConfig(), network=SMALL)

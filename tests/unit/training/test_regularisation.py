@@ -74,9 +74,6 @@ def test_the_gradient_is_that_of_the_paper_for_ids_in_the_batch_and_zero_for_oth
     torch.testing.assert_close(found_gradient(network, encoded_dataset, batch), expected)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every rare item of a batch regularises the one unknown vector, by its own count"
-)
 def test_items_that_share_the_unknown_vector_are_one_id(dataset: Dataset) -> None:
     data = encode_dataset(dataset, min_count=60)
     network, counts = new_network(data), occurrences(data)

@@ -5,7 +5,8 @@ import pytest
 
 from model.bundle.schema import Group, Kind
 from tests.fixtures.dataset import SCHEMA_TOML, invented_tables, write_dataset_directory
-from training.data.dataset import MAX_VALUES, Dataset, DeclaredFeature, read_dataset
+from training.data.dataset import Dataset, DeclaredFeature, read_dataset
+from training.data.declaration import MAX_VALUES
 from training.data.errors import DatasetError
 
 ITEM_ID_ALONE = """
@@ -153,7 +154,22 @@ BY_SCHEMA = {
     r"schema\.toml: expected a section \[dataset\]": ITEM_ID_ALONE.replace("[dataset]", "[data]"),
     r"schema\.toml: expected a section \[behaviours\]": ITEM_ID_ALONE.replace("[behaviours]", "[behaviour]"),
     r"schema\.toml: expected a section \[features\]": ITEM_ID_ALONE.replace("[[features]]", "[[feature]]"),
-    r"schema\.toml: expected max_length in \[behaviours\]": ITEM_ID_ALONE.replace("max_length", "length"),
+    r"schema\.toml: expected a positive max_length in \[behaviours\], found None": (
+        ITEM_ID_ALONE.replace("max_length", "length")
+    ),
+    r"schema\.toml: expected a positive max_length in \[behaviours\], found 'five'": (
+        ITEM_ID_ALONE.replace("max_length = 3", 'max_length = "five"')
+    ),
+    r"schema\.toml: expected a section \[\[features\]\] per feature": (
+        ITEM_ID_ALONE.replace("[[features]]", "[features]")
+    ),
+    r"schema\.toml: expected features that fit together, found features are named twice: item_id": (
+        ITEM_ID_ALONE + '[[features]]\nname = "item_id"\ngroup = "item"\n'
+    ),
+    r"schema\.toml: expected features that fit together, found a schema needs at least one item feature": (
+        ITEM_ID_ALONE.replace('"item_id"', '"hour"').replace('"item"', '"context"')
+    ),
+    r"schema\.toml: expected features that fit together, found item_id must be": ITEM_ID_ALONE + 'kind = "multi"\n',
     r"schema\.toml: expected a feature with name, group, kind and max_values, found .*'kinds'": (
         ITEM_ID_ALONE + 'kinds = "single"'
     ),

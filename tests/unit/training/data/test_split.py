@@ -1,8 +1,10 @@
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.split import TEST, TRAIN, VALID, split_by_time
+from training.data.errors import DatasetError
+from training.data.split import TEST, TRAIN, VALID, require_both_classes, split_by_time
 
 
 def splits(timestamps: list[int]) -> list[str]:
@@ -42,3 +44,17 @@ def test_distinct_moments_are_split_within_a_row_of_80_10_10(num_rows: int) -> N
     found = splits(list(range(num_rows)))
     for split, share in ((TRAIN, 0.8), (VALID, 0.1), (TEST, 0.1)):
         assert abs(found.count(split) - share * num_rows) < 1
+
+
+def test_a_split_without_a_user_of_both_classes_is_refused() -> None:
+    """In valid user 1 clicked and user 2 did not; in test user 1 did both."""
+    impressions = pl.DataFrame(
+        {
+            "user_id": ["1", "2", "1", "1"],
+            "clicked": [True, False, True, False],
+            "split": ["valid", "valid", "test", "test"],
+        }
+    )
+    with pytest.raises(DatasetError, match="clicked and not-clicked impressions in valid"):
+        require_both_classes(impressions)
+    require_both_classes(impressions.with_columns(user_id=pl.lit("1")))
