@@ -55,7 +55,7 @@ format: $(INSTALLED) ## lay the code out as `make check` wants it
 	$(BIN)/ruff format .
 
 load: $(INSTALLED) ## load on a running service, bounded in time: make load URL=... USERS=16 DURATION=30s
-	$(BIN)/locust --locustfile tests/load/locustfile.py --headless --only-summary \
+	$(BIN)/locust --locustfile tests/load/locustfile.py --headless --only-summary --bundle $(BUNDLE) \
 		--host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION)
 
 clean: ## remove the demo's data and bundle, but not the environment
