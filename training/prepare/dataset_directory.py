@@ -5,25 +5,16 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from model.bundle.schema import Group, Kind
+from training.data.declaration import MAX_VALUES, DeclaredFeature
 from training.data.errors import DatasetError
 
 MAX_BEHAVIOURS = 50
 _ALWAYS_THERE = {Group.CONTEXT: {"user_id", "item_id", "clicked", "timestamp"}, Group.ITEM: {"item_id"}}
-
-
-@dataclass(frozen=True, slots=True)
-class DeclaredFeature:
-    """One `[[features]]` entry of schema.toml. Its values are a column of the group's parquet file."""
-
-    name: str
-    group: Group
-    kind: Kind = Kind.SINGLE
 
 
 def write_dataset(
@@ -108,6 +99,8 @@ def _schema_toml(name: str, source: str, features: Sequence[DeclaredFeature]) ->
         lines += ["", "[[features]]", f"name = {_quoted(feature.name)}", f"group = {_quoted(feature.group)}"]
         if feature.kind is not Kind.SINGLE:
             lines.append(f"kind = {_quoted(feature.kind)}")
+        if feature.max_values != MAX_VALUES:
+            lines.append(f"max_values = {feature.max_values}")
     return "\n".join(lines) + "\n"
 
 
