@@ -5,6 +5,7 @@ Truncation is decided here: of too many behaviours the newest stay, of too many 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from model.bundle.vocabulary import PADDING_ID, FeatureVocabulary, RawScalar, Ra
 
 Indices = NDArray[np.int64]
 Attributes = Mapping[str, RawValue]
+T = TypeVar("T")
 
 
 class UnknownFeatureError(ValueError):
@@ -74,7 +76,7 @@ class Encoder:
         for feature in self.schema.group(Group.ITEM):
             self._check_column(feature)
 
-    def newest(self, behaviours: Sequence[RawScalar]) -> Sequence[RawScalar]:
+    def newest(self, behaviours: Sequence[T]) -> Sequence[T]:
         """The behaviours, oldest first, that the model uses: the newest `max_behaviours`."""
         return behaviours[-self.schema.max_behaviours :]
 

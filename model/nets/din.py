@@ -17,7 +17,7 @@ class DIN(nn.Module):
     logit = MLP([v, interest, interest∘v, user, context]).
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 4.3, Eq. 3.
-    Deviations, each an option of `NetworkConfig` and each measured in docs/experiments.md:
+    Deviations, each an option of `NetworkConfig`; docs/experiments.md has what was measured of the first two:
     - the interest is divided by the number of behaviours (`interest_pooling`), so that its length does not tell short
       histories from long ones. The weights stay raw, so it still tells how strong the interest is.
     - the product interest∘v in the tower (`interest_product`); the paper has none, the authors' later code multiplies

@@ -13,7 +13,7 @@ def assemble(task: RankingTask, stored: StoredFeatures, encoder: Encoder) -> Sco
     Stored attributes count for items that the bundle lacks only: of the others it knows what the model was trained
     with. What the request says about a candidate overrides both.
     """
-    behaviours = stored.behaviours[-encoder.schema.max_behaviours :]
+    behaviours = encoder.newest(stored.behaviours)
     candidate_attributes: dict[int, Attributes] = {
         position: {**stored.ads.get(candidate.ad_id, {}), **candidate.features}
         for position, candidate in enumerate(task.candidates)
