@@ -1,5 +1,7 @@
 """CTRs of logged impressions, as the trainer sees them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +16,24 @@ PREDICTION_BATCH = 4096
 
 
 # Legend: N = impressions asked for.
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the network said of a split's impressions, and what came of them: one pass, for all that is measured.
+
+    Attributes:
+        impressions: rows of the encoded dataset, [N].
+        user_N: a number per user.
+    """
+
+    impressions: Indices
+    user_N: Indices
+    clicked_N: NDArray[np.bool_]
+    ctr_N: NDArray[np.float32]
+
+    def metrics(self) -> dict[str, float]:
+        return all_metrics(self.user_N, self.clicked_N, self.ctr_N)
+
+
 def predict(network: Network, data: EncodedDataset, impressions: Indices) -> NDArray[np.float32]:
     """CTR of each impression, [N], with the network in evaluation mode; its mode is put back afterwards."""
     was_training = network.training
@@ -30,7 +50,16 @@ def predict(network: Network, data: EncodedDataset, impressions: Indices) -> NDA
     return ctr_N
 
 
+def predict_split(network: Network, data: EncodedDataset, split: str) -> Predictions:
+    impressions = data.split_rows[split]
+    return Predictions(
+        impressions=impressions,
+        user_N=data.user_N[impressions],
+        clicked_N=data.clicked_N[impressions] > 0,
+        ctr_N=predict(network, data, impressions),
+    )
+
+
 def evaluate(network: Network, data: EncodedDataset, split: str) -> dict[str, float]:
     """All metrics of one split."""
-    impressions = data.split_rows[split]
-    return all_metrics(data.user_N[impressions], data.clicked_N[impressions] > 0, predict(network, data, impressions))
+    return predict_split(network, data, split).metrics()

@@ -14,11 +14,20 @@ from training.config import TrainConfig
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
 from training.data.split import TEST, TRAIN, VALID, require_both_classes
+from training.diagnostics.diagnose import Diagnostics, diagnose
 from training.export import export_bundle
+from training.html_report.page import write_html_report
 from training.loop import TrainingRun, train
-from training.predict import evaluate
+from training.predict import predict_split
 from training.progress import TrainingProgress
-from training.report import library_versions, metrics_table, report_path, source_commit, write_report
+from training.report import (
+    html_report_path,
+    library_versions,
+    metrics_table,
+    report_path,
+    source_commit,
+    write_report,
+)
 from training.requests import RequestBuilder
 
 NUM_GOLDEN = 8  # golden requests, of as many valid impressions
@@ -65,7 +74,8 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             on_step=progress.advance,
             on_evaluation=progress.show,
         )
-    metrics = {split: evaluate(network, data, split) for split in (VALID, TEST)}
+    predictions = {split: predict_split(network, data, split) for split in (VALID, TEST)}
+    metrics = {split: found.metrics() for split, found in predictions.items()}
     console.print(metrics_table(f"{options.model} on {dataset.name}", metrics))
 
     origin = _origin(options, dataset)
@@ -79,9 +89,12 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             training=origin,
             metrics=metrics,
         )
-    report = _report(options, manifest.model_version, origin, training_run, metrics)
-    write_report(report_path(options.out), report)
-    console.print(f"bundle {options.out} (version {manifest.model_version}), report {report_path(options.out)}")
+    with console.status("diagnosing and drawing"):
+        diagnostics = diagnose(network, dataset, data, predictions)
+        report = _report(options, manifest.model_version, origin, training_run, metrics, diagnostics)
+        write_report(report_path(options.out), report)
+        write_html_report(html_report_path(options.out), report)
+    console.print(f"bundle {options.out} (version {manifest.model_version}), report {html_report_path(options.out)}")
     return report
 
 
@@ -116,6 +129,7 @@ def _report(
     origin: dict[str, Any],
     training_run: TrainingRun,
     metrics: dict[str, dict[str, float]],
+    diagnostics: Diagnostics,
 ) -> dict[str, Any]:
     return {
         "model": options.model.value,
@@ -128,4 +142,5 @@ def _report(
         "threads": torch.get_num_threads(),
         **metrics,
         "evaluations": training_run.to_json()["evaluations"],
+        "diagnostics": diagnostics.to_json(),
     }
