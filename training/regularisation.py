@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from model.bundle.schema import ITEM_ID
+from model.layers.embedding import FeatureEmbedding
 from model.nets.registry import Network
 from training.data.batches import Batch
 from training.data.encoded import EncodedDataset
@@ -24,6 +25,11 @@ def mini_batch_aware_l2(network: Network, data: EncodedDataset, batch: Batch, st
         return 0.0
     ids_J = torch.unique(batch.inputs.items[ITEM_ID])  # several rare items share the unknown id
     occurrences_J = torch.from_numpy(data.item_id_counts)[ids_J].clamp(min=1)
-    vectors_JD = network.item_embedding.tables[ITEM_ID](ids_J)
-    penalty: Tensor = strength / 2 * (vectors_JD.square().sum(dim=1) / occurrences_J).sum()
+    tables = [
+        module.tables[ITEM_ID]
+        for module in network.modules()
+        if isinstance(module, FeatureEmbedding) and ITEM_ID in module.tables
+    ]
+    squares_J = sum(table(ids_J).square().sum(dim=1) for table in tables)
+    penalty: Tensor = strength / 2 * (squares_J / occurrences_J).sum()
     return penalty
