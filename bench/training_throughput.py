@@ -13,8 +13,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,8 +55,9 @@ class Worker:
     def run(self, mode: Mode, num_batches: int) -> Measured:
         """Train on the next batches."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"mode": mode, "batches": num_batches}) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # of a worker that ended; there is no answer then either
+            self._process.stdin.write(json.dumps({"mode": mode, "batches": num_batches}) + "\n")
+            self._process.stdin.flush()
         return Measured(**self._answer())
 
     def _answer(self) -> dict[str, Any]:
@@ -119,71 +120,72 @@ def main(
     for python, _ in implementations.values():
         if not python.exists():
             raise typer.BadParameter(f"no interpreter {python}: `make bench` makes the environments")
+    machine = _machine()
+    num_rows = batch_size * len(Mode) * (warm_up + rounds * batches)
     try:
         encoded = read_encoded(data, attribute)
-        number = batch_size * len(Mode) * (warm_up + rounds * batches)
-        impressions = choose_impressions(encoded, number, full_only=full_histories, seed=SEED)
+        impressions = choose_impressions(encoded, num_rows, full_only=full_histories, seed=SEED)
     except (DatasetError, ValueError) as exc:
         raise typer.BadParameter(str(exc)) from exc
     arrays = to_arrays(encoded, impressions, attribute)
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        file = Path(folder) / "arrays.npz"
-        np.savez(file, allow_pickle=False, **arrays)
         setting = Setting(
             data=str(data.resolve()),
             attribute=attribute,
-            arrays=str(file),
+            arrays=str(Path(folder) / "arrays.npz"),
             batch_size=batch_size,
             threads=threads,
             fuxictr_loaders=fuxictr_loaders,
         )
+        np.savez(setting.arrays, allow_pickle=False, **arrays)
         workers = [
             stack.enter_context(started(name, python.absolute(), module, setting))
             for name, (python, module) in implementations.items()
         ]
         runs = take_turns(workers, rounds=rounds, batches=batches, warm_up=warm_up, batch_size=batch_size)
-        versions = {worker.name: worker.versions for worker in workers}
 
     summary = summarise(runs, OURS)
-    share_real = float(arrays["hist_length"].mean() / NUM_SLOTS)
+    share_filled, constant = float(arrays["hist_length"].mean()) / NUM_SLOTS, constant_loss(arrays["clicked"])
     console.print(results_table(summary, OURS, f"training DIN on {data.name}, batch {batch_size:,}, {threads} threads"))
     console.print(
-        f"{len(impressions):,} rows, {share_real:.0%} of their {NUM_SLOTS} history slots filled. The log losses are of "
-        f"the last turn, on the same rows for all; a constant would have {constant_loss(arrays['clicked']):.4f}."
+        f"{num_rows:,} rows, {share_filled:.0%} of their {NUM_SLOTS} history slots filled. The log losses are of the "
+        f"last turn, on the same rows for all; a constant would have {constant:.4f}."
     )
-    circumstances = {
+    document = {
         "data": data.name,
-        "setting": asdict(setting) | {"data": data.name, "arrays": None},
+        "attribute": attribute,
+        "batch_size": batch_size,
+        "threads": threads,
+        "fuxictr_loaders": fuxictr_loaders,
         "full_histories": full_histories,
-        "share_of_slots_filled": share_real,
-        "constant_loss": constant_loss(arrays["clicked"]),
         "rounds": rounds,
         "batches": batches,
         "warm_up": warm_up,
+        "share_of_slots_filled": share_filled,
+        "constant_loss": constant,
         "commit": source_commit(),
-        "machine": _machine(),
-        "versions": versions,
+        "machine": machine,
+        "versions": {worker.name: worker.versions for worker in workers},
+        "summary": summary,
+        "runs": [asdict(run) for run in runs],
     }
-    _write(out, {**circumstances, "summary": summary, "runs": [asdict(run) for run in runs]})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     console.print(f"figures in {out}")
 
 
 def _machine() -> dict[str, Any]:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()}
-
-
-def _write(file: Path, document: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    """What it runs on, and how busy that was before the measurement."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "load_before": os.getloadavg(),
+    }
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Training impressions as plain arrays: the same rows, in the same order, for every implementation."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,20 +37,22 @@ def _with_two_features(dataset: Dataset, attribute: str) -> Dataset:
 
 
 def choose_impressions(data: EncodedDataset, number: int, *, full_only: bool, seed: int) -> Indices:
-    """Training rows in random order.
+    """Training rows in random order; when `number` is more than there are, in several passes, each shuffled anew.
 
     Args:
         full_only: only those with `NUM_SLOTS` behaviours, so that nobody has a slot to skip.
 
     Raises:
-        ValueError: there are fewer than `number`.
+        ValueError: there is none.
     """
     rows = data.split_rows[TRAIN]
     if full_only:
         rows = rows[(data.last_N - data.first_N)[rows] == NUM_SLOTS]
-    if len(rows) < number:
-        raise ValueError(f"{number:,} training rows wanted, {len(rows):,} there: ask for fewer rounds or batches")
-    return np.random.default_rng(seed).permutation(rows)[:number]
+    if not len(rows):
+        raise ValueError(f"no training row has {NUM_SLOTS} behaviours: measure without --full-histories")
+    rng = np.random.default_rng(seed)
+    passes = [rng.permutation(rows) for _ in range(math.ceil(number / len(rows)))]
+    return np.concatenate(passes)[:number]
 
 
 def to_arrays(data: EncodedDataset, impressions: Indices, attribute: str) -> dict[str, NDArray[Any]]:

@@ -5,8 +5,9 @@ with FuxiCTR's `FeatureEmbeddingDict`, `DIN_Attention` (Dice, no softmax) and `M
 gradients at norm 10 and the step are those of its `BaseModel`. Where it has a choice, this takes the faster one: no
 regulariser, no dropout, no progress bar.
 
-Batches come from its `NpzDataLoader`, which keeps the file in memory, without a loader process: with one, which is its
-default, the loader and the training share the cores, and `--fuxictr-loaders 1` measures that.
+Batches come from its `NpzDataLoader`, which keeps the file in memory, without a loader process. Its default is one,
+which shares the cores with the training and has two batches ready when a turn begins; `--fuxictr-loaders 1` measures
+that.
 """
 
 import tempfile

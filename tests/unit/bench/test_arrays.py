@@ -1,8 +1,8 @@
 """What the other libraries are given is what our own batches hold."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bench.throughput.arrays import choose_impressions, read_encoded, to_arrays
@@ -33,17 +33,23 @@ def test_the_arrays_hold_what_a_batch_of_the_same_rows_holds(data: EncodedDatase
     assert arrays["clicked"].tolist() == data.clicked_N[impressions].tolist()
 
 
-def test_rows_are_training_rows_and_none_comes_twice(data: EncodedDataset) -> None:
-    impressions = choose_impressions(data, 100, full_only=False, seed=0)
-    assert len(set(impressions.tolist())) == 100
-    assert np.isin(impressions, data.split_rows["train"]).all()
+def test_every_training_row_comes_once_a_pass(data: EncodedDataset) -> None:
+    train = sorted(data.split_rows["train"].tolist())
+    impressions = choose_impressions(data, 2 * len(train) + 7, full_only=False, seed=0).tolist()
+    first, second, rest = impressions[: len(train)], impressions[len(train) : 2 * len(train)], impressions[-7:]
+    assert sorted(first) == sorted(second) == train
+    assert first != second
+    assert len(set(rest)) == 7
 
 
-def test_rows_that_are_not_there_are_refused(data: EncodedDataset) -> None:
-    with pytest.raises(ValueError, match="fewer rounds or batches"):
-        choose_impressions(data, len(data.split_rows["train"]) + 1, full_only=False, seed=0)
-    with pytest.raises(ValueError, match="1 training rows wanted, 0 there"):
+def test_full_histories_alone_can_be_asked_for(data: EncodedDataset) -> None:
+    with pytest.raises(ValueError, match="measure without --full-histories"):
         choose_impressions(data, 1, full_only=True, seed=0)
+    first_N = data.first_N.copy()
+    full = data.split_rows["train"][-3:]
+    first_N[full] = data.last_N[full] - NUM_SLOTS
+    chosen = choose_impressions(replace(data, first_N=first_N), 3, full_only=True, seed=0)
+    assert set(chosen.tolist()) == set(full.tolist())
 
 
 @pytest.mark.parametrize("attribute", ["tags", "gender", "item_id", "colour"])
