@@ -22,7 +22,8 @@ class Manifest:
         files: sha256 by path relative to the bundle, the manifest itself excepted.
         training: data set, source commit, seed, config and the library versions behind the bundle.
         metrics: offline metrics by split.
-        calibration: how logits became CTRs; `{"method": "none"}` when they are the network's own.
+        calibration: how logits became CTRs: `method` (`none` when they are the network's own) with its parameters, and
+            `negative_sampling_rate`. The graph computes all of it; this is its description.
     """
 
     model_name: str
