@@ -63,9 +63,9 @@ class PlattCalibration(nn.Module):
 
 
 class IsotonicCalibration(nn.Module):
-    """Straight lines between K knots, and slope 1 beyond them:
+    """Straight lines between K knots, and beyond them the slope s from the first to the last; 1 with a single knot:
 
-        y_1 + min(x − x_1, 0) + Σ_k slope_k·clamp(x − x_k, 0, x_{k+1} − x_k) + max(x − x_K, 0)
+        y_1 + s·min(x − x_1, 0) + Σ_k slope_k·clamp(x − x_k, 0, x_{k+1} − x_k) + s·max(x − x_K, 0)
 
     Every term rises with x and every rounding keeps order, so the sum is never inverted, in float32 either. It has no
     search and no branch, which a graph would have to repeat per candidate.
@@ -89,16 +89,19 @@ class IsotonicCalibration(nn.Module):
         tolerance = 1e-6  # for slopes that were computed from the rounded knots and back
         if not ((slope >= MIN_SLOPE * (1 - tolerance)) & (slope <= MAX_SLOPE * (1 + tolerance))).all():
             raise ValueError(f"slopes must be between {MIN_SLOPE} and {MAX_SLOPE}, not {slope.tolist()}")
+        outer_slope = (y_K[-1] - y_K[0]) / (x_K[-1] - x_K[0]) if len(x_K) > 1 else 1.0
         for name, array in {"logit_K": x_K, "calibrated_K": y_K, "width": width, "slope": slope}.items():
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32))
+        self.register_buffer("outer_slope", torch.tensor(outer_slope, dtype=torch.float32))
         self.logit_K: Tensor
         self.calibrated_K: Tensor
         self.width: Tensor
         self.slope: Tensor
+        self.outer_slope: Tensor
 
     def forward(self, logit: Tensor) -> Tensor:
         past = logit[..., None] - self.logit_K
-        below, above = past[..., 0].clamp(max=0.0), past[..., -1].clamp(min=0.0)
+        below, above = (self.outer_slope * x for x in (past[..., 0].clamp(max=0.0), past[..., -1].clamp(min=0.0)))
         between = (self.slope * torch.minimum(past[..., :-1].clamp(min=0.0), self.width)).sum(dim=-1)
         return self.calibrated_K[0] + below + between + above
 

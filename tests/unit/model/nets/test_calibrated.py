@@ -32,7 +32,9 @@ def ctr_and_corrected(rate: float) -> tuple[np.ndarray, np.ndarray]:
     network = random_network(NetworkName.BASE).double()
     with torch.inference_mode():
         return tuple(
-            torch.sigmoid(CalibratedNetwork(network, NoCalibration(), negative_sampling_rate=w)(inputs).logit_UC).numpy()
+            torch.sigmoid(
+                CalibratedNetwork(network, NoCalibration(), negative_sampling_rate=w)(inputs).logit_UC
+            ).numpy()
             for w in (1.0, rate)
         )
 
