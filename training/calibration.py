@@ -17,7 +17,7 @@ from model.layers.calibration import (
 from training.metrics import Bools, Floats, equal_count_bins
 
 MAX_GROUPS = 98  # with the two ends, at most 100 knots
-MIN_GROUP_ROWS = 50
+MIN_GROUP_ROWS = 400  # docs/experiments.md has what fewer gave
 _MAX_NEWTON_STEPS = 100
 _SMALL_STEP = 1e-10
 
@@ -101,8 +101,8 @@ def _fit_isotonic(logit_N: Floats, clicked_N: Bools) -> CalibrationFit:
     """Click rates of groups with neighbouring logits, pooled until they rise, joined by straight lines in logits.
 
     At most `MAX_GROUPS` groups of about equal size, so that the graph stays small, each with one more row of the mean
-    click rate, so that no rate is 0 or 1. A pooled block is a knot at its mean logit; from the outermost blocks' knots
-    to the outermost groups the curve is as flat as is allowed.
+    click rate, so that no rate is 0 or 1. Too few impressions for two groups give a shift. A pooled block is a knot at
+    its mean logit; from the outermost blocks' knots to the outermost groups the curve is as flat as is allowed.
 
     Source: Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates", KDD
         2002, for isotonic regression; Oron and Flournoy, "Centered Isotonic Regression", Statistics in

@@ -77,7 +77,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     for section in ("dataset", "behaviours", "features"):
         if section not in document:
             raise DatasetError(file, expected=f"a section [{section}]", found=", ".join(document) or "none")
-    if unknown := set(document["dataset"]) - _DATASET_KEYS:
+    if unknown := set(document["dataset"]) - _DATASET_KEYS:  # a misspelt rate would silently be 1
         found = ", ".join(sorted(unknown))
         raise DatasetError(file, expected=f"in [dataset] only {', '.join(sorted(_DATASET_KEYS))}", found=found)
     return document

@@ -90,16 +90,22 @@ def test_isotonic_finds_a_curve_that_no_line_fits() -> None:
 
 
 def test_isotonic_by_hand() -> None:
-    """Three groups of 100 equal logits with 40, 20 and 90 clicks, mean rate ½, so each counts half a click and one row
-    more: rates 40.5/101, 20.5/101 and 90.5/101. The first two are pooled to 61/202, their knot at the mean logit −1;
-    the end at −2 is as flat as allowed, and the last block is its own end."""
-    logit = np.repeat([-2.0, 0.0, 1.0], 100)
-    clicked = np.concatenate([np.arange(100) < clicks for clicks in (40, 20, 90)])
+    """Three groups of 1000 equal logits with 400, 200 and 900 clicks, mean rate ½, so each counts half a click and one
+    row more: rates 400.5/1001, 200.5/1001 and 900.5/1001. The first two are pooled to 601/2002, their knot at the mean
+    logit −1; the end at −2 is as flat as allowed, and the last block is its own end."""
+    logit = np.repeat([-2.0, 0.0, 1.0], 1000)
+    clicked = np.concatenate([np.arange(1000) < clicks for clicks in (400, 200, 900)])
     layer = fit_calibration(ISOTONIC, logit, clicked).layer
-    pooled, high = np.log(61 / 141), np.log(90.5 / 10.5)
+    pooled, high = np.log(601 / 1401), np.log(900.5 / 100.5)
     assert isinstance(layer, IsotonicCalibration)
     assert layer.logit_K.tolist() == [-2.0, -1.0, 1.0]
     np.testing.assert_allclose(layer.calibrated_K.numpy(), [pooled - MIN_SLOPE, pooled, high], rtol=1e-6)
+
+
+def test_isotonic_from_few_rows_is_a_shift_to_their_click_rate() -> None:
+    """One group: 4 of 10 clicked, with its row of the mean 4.4 / 11 = 0.4, at the mean logit 4.5."""
+    layer = fit_calibration(ISOTONIC, np.arange(10.0), np.arange(10) >= 6).layer
+    np.testing.assert_allclose(calibrated(layer, np.array([4.5, 7.5])), np.log(0.4 / 0.6) + np.array([0, 3]), rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=150)
@@ -121,7 +127,7 @@ def test_pooled_adjacent_violators_equal_scikit_learns(groups: list[tuple[float,
 @given(
     scale=st.sampled_from([0.0, 1e-6, 1e-3, 1.0, 30.0]),
     slope=st.sampled_from([-2.0, 0.0, 0.5, 40.0]),
-    num=st.integers(2, 400),
+    num=st.integers(2, 100) | st.integers(800, 4000),
     seed=st.integers(0, 999),
 )
 def test_every_fit_is_finite_and_keeps_the_order(

@@ -132,10 +132,11 @@ def test_errors_in_opposite_directions_do_not_cancel_between_bins_but_do_in_the_
 
 
 def test_few_rows_have_fewer_bins() -> None:
-    """99 rows have one bin of at least 50, where the errors cancel; 100 have two, where they do not."""
+    """99 rows have one bin of at least 50, where the errors cancel; 100 have two, where they do not: CTRs of 0/99 to
+    49/99 are all clicked, those of 50/99 to 99/99 are not."""
     ctr = np.linspace(0.0, 1.0, 100)
     clicked = ctr < 0.5
-    assert expected_calibration_error(clicked, ctr) == pytest.approx(0.5, abs=0.01)
+    assert expected_calibration_error(clicked, ctr) == pytest.approx((1 - 24.5 / 99) / 2 + (74.5 / 99) / 2)
     one_bin = expected_calibration_error(clicked[:99], ctr[:99])
     assert one_bin == pytest.approx(abs(ctr[:99].mean() - clicked[:99].mean()))
 

@@ -19,6 +19,7 @@ from model.bundle.graph import CTR_OUTPUT
 from model.bundle.reader import Bundle, open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from model.nets.registry import NetworkName
+from tests.fixtures.dataset import SCHEMA_TOML, write_dataset_directory
 from training import __main__ as command_line
 from training import measurement, predict, run
 from training.config import TrainConfig
@@ -216,6 +217,30 @@ def test_a_second_run_gives_the_same_version_and_predicts_test_once(
     reads_of_test = [rows for rows in predicted if test_rows & set(rows)]
     assert [set(rows) for rows in reads_of_test] == [test_rows]
     assert predicted[-1] == reads_of_test[0]  # when every choice is made
+
+
+def test_down_sampled_rows_are_reported_as_they_are_and_served_corrected(
+    config_file: Path, bundle: Bundle, report: dict[str, Any], tmp_path: Path
+) -> None:
+    """The same run, but for the share of kept negatives in schema.toml."""
+    schema = SCHEMA_TOML.replace("[dataset]", "[dataset]\nnegative_sampling_rate = 0.1")
+    config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    options = run.RunOptions(
+        data=write_dataset_directory(tmp_path / "data", schema=schema),
+        model=NetworkName.DIN,
+        out=tmp_path / "din",
+        seed=SEED,
+        config=config,
+    )
+    screen = io.StringIO()
+    found = run.run(options, Console(file=screen))
+    assert {split: found[split] for split in ("valid", "test")} == {split: report[split] for split in ("valid", "test")}
+    assert "negative_sampling_rate" in screen.getvalue()
+    corrected = open_bundle(tmp_path / "din")
+    assert corrected.manifest.calibration == {**bundle.manifest.calibration, "negative_sampling_rate": 0.1}
+    for answer, plain in zip(corrected.golden, bundle.golden, strict=True):
+        p = np.array(plain.ctr)
+        np.testing.assert_allclose(answer.ctr, p / (p + (1 - p) / 0.1), rtol=1e-5)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
