@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 MIN_SLOPE = 0.01  # at least so steep everywhere: what the network tells apart stays apart
-MAX_SLOPE = 100.0  # at most so steep: a rounding error of the logit grows by no more
+MAX_SLOPE = 100.0  # the curve is at most so steep: a rounding error of the logit grows by no more
 
 
 class CalibrationMethod(StrEnum):

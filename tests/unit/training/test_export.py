@@ -169,7 +169,7 @@ def test_the_served_order_is_the_networks_own(exported: Exported, seed: int) -> 
     arrays = random_arrays(exported.graph.schema, 40, 5, np.random.default_rng(seed))
     network = exported.graph.network
     bare = network.network if isinstance(network, CalibratedNetwork) else network
-    raw = logit(ServingGraph(bare, exported.graph.schema).double().score(arrays))
+    raw = logit(ServingGraph(copy.deepcopy(bare).double(), exported.graph.schema).score(arrays))
     (ctr, *_) = exported.session.run(None, arrays)
     first, second = np.triu_indices(40, 1)
     differ = np.abs(raw[first] - raw[second]) > 1e-3
