@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from model.layers.calibration import CalibrationMethod
 from model.nets.config import NetworkConfig
 
 
@@ -31,6 +32,8 @@ class TrainConfig:
         average_every: steps between two updates of the average of recent weights, which is what is measured and
             exported.
         mini_batch_aware_l2: λ of the paper's regularisation of item embeddings; 0 is none.
+        calibration: how the finished network's logits are fitted to the clicks of `valid`: by a straight line
+            (`platt`), a rising curve of at most 100 knots (`isotonic`) or not at all (`none`). CTRs keep their order.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -44,6 +47,7 @@ class TrainConfig:
     max_behaviour_dropout: float = 1.0
     average_every: int = 10
     mini_batch_aware_l2: float = 0.0
+    calibration: CalibrationMethod = CalibrationMethod.PLATT
 
     def __post_init__(self) -> None:
         for name in ("epochs", "evaluations_per_epoch", "patience", "batch_size", "average_every", "min_count"):
