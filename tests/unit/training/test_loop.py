@@ -13,9 +13,10 @@ from model.nets.registry import Network, NetworkName, build_network
 from training.config import TrainConfig
 from training.data.batches import make_batch
 from training.data.encoded import EncodedDataset
-from training.loop import Evaluation, Optimisers, TrainingDiverged, TrainingRun, train
+from training.loop import TrainingDiverged, TrainingRun, train
 from training.metrics import log_loss
 from training.predict import evaluate, predict
+from training.state import Evaluation, Optimisers
 
 SMALL = NetworkConfig(embedding_dim=4, embedding_std=0.1, tower=(16,), unit=(8,))
 QUICK = TrainConfig(
