@@ -48,6 +48,7 @@ class AveragedNetwork:
     def after_step(self) -> None:
         """To be called after every training step."""
         self._num_steps += 1
+        self._rows.assert_read()
         self._rows.decay_all()
         if self._num_steps % self._every == 0:
             self._update()

@@ -17,6 +17,7 @@ class _Table:
     mark_L: the event up to which a row is up to date.
     """
 
+    trained: nn.Embedding
     weight_LD: Tensor
     average_LD: Tensor
     mark_L: Tensor
@@ -36,7 +37,8 @@ class LazyRows:
         r = R / R'     d = D / D'               s = D·(S − S') / R'
 
     That is exact up to rounding. A row is brought up to date whenever a table's module looks it up, so the network
-    always reads what a pass over the whole table would have left.
+    always reads what a pass over the whole table would have left. It has to look up by calling the module: a network
+    that goes to the weights behind its back is caught by `assert_read`.
 
     Args:
         tables: the trained tables, each with the table that its average is kept in.
@@ -49,7 +51,7 @@ class LazyRows:
         self._hooks = []
         for trained, average in tables:
             marks_L = torch.zeros(len(trained.weight), dtype=torch.int32)
-            table = _Table(trained.weight.detach(), average.weight.detach(), marks_L)
+            table = _Table(trained, trained.weight.detach(), average.weight.detach(), marks_L)
             self._tables.append(table)
             self._hooks.append(trained.register_forward_pre_hook(self._reader(table)))
         self._events_K3 = torch.tensor([[1.0, 1.0, 0.0]], dtype=torch.float64)  # R, D and S after each event
@@ -66,6 +68,13 @@ class LazyRows:
         r, d, s = self._events_K3[self._now].tolist()
         d *= 1.0 - share
         self._append(r, d, s + share * r / d)
+
+    def assert_read(self) -> None:
+        """To be called after a step: every row that got a gradient was read through its module."""
+        for table in self._tables:
+            if (gradient := table.trained.weight.grad) is not None:
+                marks = table.mark_L.index_select(0, gradient._indices()[0])
+                assert bool((marks == self._now).all()), "a network reads an embedding table without its module"
 
     @torch.no_grad()
     def bring_all_up_to_date(self) -> None:

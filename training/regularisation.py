@@ -13,7 +13,7 @@ from training.data.split import TRAIN
 
 
 class MiniBatchAwareL2:
-    """λ/2 · Σ_j ‖w_j‖² / n_j over the feature ids j in the batch, in every table of the network.
+    """λ/2 · Σ_j ‖w_j‖² / n_j over the feature ids j in the batch, in every table that a feature has.
 
     Its gradient is the paper's λ·(α_mj / n_j)·w_j: n_j counts the id's occurrences in the training set, and α_mj is 1
     for an id that the batch holds at least once, else 0. An item's ids occur as often as the item does, as candidate or
@@ -21,7 +21,7 @@ class MiniBatchAwareL2:
 
     The ids are those of all features, as in the paper, whose sum runs over the whole feature space: item ids, which
     are rare, carry nearly all of it, and ids that half of the rows hold next to nothing. A network that has several
-    tables of one feature has a vector w_j in each.
+    tables of one feature has a vector w_j in each. Tables of hashed crosses have no ids of their own and are left out.
 
     Args:
         strength: λ; 0 is none.

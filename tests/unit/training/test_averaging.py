@@ -117,3 +117,13 @@ def move_towards(average: Network, newest: Network, share: float) -> None:
 def assert_equal_states(found: Network, expected: Network) -> None:
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], tensor, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_a_network_that_reads_a_table_behind_its_modules_back_is_caught() -> None:
+    network = random_network(NetworkName.BASE)
+    averaged = AveragedNetwork(network, every=1)
+    averaged.after_step()
+    table = next(module for module in network.modules() if isinstance(module, nn.Embedding))
+    nn.functional.embedding(torch.tensor([2]), table.weight, sparse=True).sum().backward()  # type: ignore[no-untyped-call]
+    with pytest.raises(AssertionError, match="without its module"):
+        averaged.after_step()
