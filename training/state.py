@@ -13,6 +13,7 @@ from model.bundle.encoding import Indices
 from model.nets.registry import Network
 from training.averaging import AveragedNetwork
 from training.config import TrainConfig
+from training.lazy_adam import LazyAdam
 from training.regularisation import table_decay
 
 
@@ -38,24 +39,22 @@ class Optimisers:
         tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
         in_tables = {id(table) for table in tables}
         layers = [parameter for parameter in network.parameters() if id(parameter) not in in_tables]
-        self._optimisers = (
-            torch.optim.Adam(layers, lr=config.learning_rate),
-            torch.optim.SparseAdam(tables, lr=config.embedding_learning_rate),
-        )
+        self._layers = torch.optim.Adam(layers, lr=config.learning_rate)
+        self._tables = LazyAdam(tables, learning_rate=config.embedding_learning_rate)
 
     def step(self, loss: Tensor) -> None:
-        for optimiser in self._optimisers:
-            optimiser.zero_grad()
+        self._layers.zero_grad()
+        self._tables.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        for optimiser in self._optimisers:
-            optimiser.step()
+        self._layers.step()
+        self._tables.step()
 
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [optimiser.state_dict() for optimiser in self._optimisers]
+    def state_dict(self) -> dict[str, Any]:
+        return {"layers": self._layers.state_dict(), "tables": self._tables.state_dict()}
 
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for optimiser, state in zip(self._optimisers, states, strict=True):
-            optimiser.load_state_dict(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._layers.load_state_dict(state["layers"])
+        self._tables.load_state_dict(state["tables"])
 
 
 class TrainingState:

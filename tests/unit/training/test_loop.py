@@ -29,7 +29,7 @@ QUICK = TrainConfig(
     max_behaviour_dropout=0.0,
     average_every=1,
 )
-STILL = dataclasses.replace(  # weights and predictions that stay as they are: SparseAdam refuses a rate of 0
+STILL = dataclasses.replace(  # weights and predictions that stay as they are: a rate of 0 is refused
     QUICK,
     network=dataclasses.replace(SMALL, unit_activation=Activation.RELU, tower_activation=Activation.RELU),
     learning_rate=1e-30,

@@ -20,7 +20,6 @@ from model.bundle.graph import CTR_OUTPUT
 from model.bundle.reader import Bundle, open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from model.nets.registry import NetworkName
-from tests.fixtures.redis_server import wait_until
 from training import __main__ as command_line
 from training import predict, run
 from training.checkpoint import CheckpointError
@@ -256,13 +255,14 @@ def test_a_process_killed_in_training_is_resumed_to_the_same_version(
         [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", str(out), "--resume"],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    try:
-        wait_until(lambda: process.poll() is not None or checkpoint.exists(), "there is a checkpoint")
-    finally:
+    assert process.stdout is not None
+    with process:
+        assert any("epoch" in line for line in process.stdout)  # the first look, after which there is a checkpoint
         process.kill()
-    assert process.wait() == -signal.SIGKILL
+    assert process.returncode == -signal.SIGKILL
     assert not out.exists()
     config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
     killed = run.RunOptions(data=dataset_path, model=NetworkName.DIN, out=out, seed=SEED, config=config)
