@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from model.layers.calibration import CalibrationMethod
 from model.nets.config import NetworkConfig
 
 
@@ -34,6 +35,8 @@ class TrainConfig:
             is none.
         l2: λ of plain L2 on embeddings, which concerns every id at every step: tables shrink by
             `embedding_learning_rate` · λ of themselves after each; 0 is none.
+        calibration: how the finished network's logits are fitted to the clicks of `valid`: by a straight line
+            (`platt`), a rising curve of at most 100 knots (`isotonic`) or not at all (`none`). CTRs keep their order.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -48,6 +51,7 @@ class TrainConfig:
     average_every: int = 10
     mini_batch_aware_l2: float = 0.0
     l2: float = 0.0
+    calibration: CalibrationMethod = CalibrationMethod.PLATT
 
     def __post_init__(self) -> None:
         for name in ("epochs", "evaluations_per_epoch", "patience", "batch_size", "average_every", "min_count"):

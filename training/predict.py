@@ -1,10 +1,11 @@
-"""CTRs of logged impressions, as the trainer sees them."""
+"""Logits and CTRs of logged impressions, as the trainer sees them."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.bundle.encoding import Indices
+from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import Network
 from training.data.batches import batches
 from training.data.encoded import EncodedDataset
@@ -14,23 +15,37 @@ PREDICTION_BATCH = 4096
 
 
 # Legend: N = impressions asked for.
-def predict(network: Network, data: EncodedDataset, impressions: Indices) -> NDArray[np.float32]:
+def predict(network: Network | CalibratedNetwork, data: EncodedDataset, impressions: Indices) -> NDArray[np.float32]:
     """CTR of each impression, [N], with the network in evaluation mode; its mode is put back afterwards."""
+    return _ctrs(predict_logits(network, data, impressions))
+
+
+def predict_logits(
+    network: Network | CalibratedNetwork, data: EncodedDataset, impressions: Indices
+) -> NDArray[np.float32]:
+    """The logit of each impression, [N], as `predict`."""
     was_training = network.training
     network.eval()
     try:
         with torch.inference_mode():
-            ctr = [
-                torch.sigmoid(network(batch.inputs).logit_UC)[:, 0]
-                for batch in batches(data, impressions, PREDICTION_BATCH)
-            ]
+            logits = [network(batch.inputs).logit_UC[:, 0] for batch in batches(data, impressions, PREDICTION_BATCH)]
     finally:
         network.train(was_training)
-    ctr_N: NDArray[np.float32] = torch.cat(ctr).numpy()
-    return ctr_N
+    logit_N: NDArray[np.float32] = torch.cat(logits).numpy()
+    return logit_N
 
 
-def evaluate(network: Network, data: EncodedDataset, split: str) -> dict[str, float]:
+def evaluate(network: Network | CalibratedNetwork, data: EncodedDataset, split: str) -> dict[str, float]:
     """All metrics of one split."""
+    return evaluate_logits(predict_logits(network, data, data.split_rows[split]), data, split)
+
+
+def evaluate_logits(logit_N: NDArray[np.float32], data: EncodedDataset, split: str) -> dict[str, float]:
+    """All metrics of one split whose impressions have these logits."""
     impressions = data.split_rows[split]
-    return all_metrics(data.user_N[impressions], data.clicked_N[impressions] > 0, predict(network, data, impressions))
+    return all_metrics(data.user_N[impressions], data.clicked_N[impressions] > 0, _ctrs(logit_N))
+
+
+def _ctrs(logit_N: NDArray[np.float32]) -> NDArray[np.float32]:
+    ctr_N: NDArray[np.float32] = torch.sigmoid(torch.from_numpy(logit_N)).numpy()
+    return ctr_N

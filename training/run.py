@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest
+from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import NetworkName, build_network
 from training.checkpoint import Checkpoint, CheckpointError, checkpoint_path, fingerprint
 from training.config import TrainConfig
@@ -17,9 +19,9 @@ from training.data.encoded import EncodedDataset, encode_dataset
 from training.data.split import TEST, TRAIN, VALID, require_both_classes
 from training.export import export_bundle
 from training.loop import TrainingRun, train
-from training.predict import evaluate
+from training.measurement import Measurement, calibrate_and_measure
 from training.progress import TrainingProgress
-from training.report import library_versions, metrics_table, report_path, source_commit, write_report
+from training.report import library_versions, report_path, show_measurement, source_commit, write_report
 from training.requests import RequestBuilder
 
 NUM_GOLDEN = 8  # golden requests, of as many valid impressions
@@ -78,20 +80,23 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             on_step=progress.advance,
             on_evaluation=progress.show,
         )
-    metrics = {split: evaluate(network, data, split) for split in (VALID, TEST)}
-    console.print(metrics_table(f"{options.model} on {dataset.name}", metrics))
+    measurement = calibrate_and_measure(network, data, options.config.calibration)
+    show_measurement(console, f"{options.model} on {dataset.name}", measurement, dataset.negative_sampling_rate)
+    served = CalibratedNetwork(
+        network, measurement.calibration.layer, negative_sampling_rate=dataset.negative_sampling_rate
+    )
 
     with console.status("exporting the bundle"):
         manifest = export_bundle(
             options.out,
-            network=network,
+            network=served,
             name=options.model,
             encoder=data.encoder,
             golden_requests=golden_requests(dataset, data),
             training=origin,
-            metrics=metrics,
+            metrics=measurement.after,
         )
-    report = _report(options, manifest.model_version, origin, training_run, metrics)
+    report = _report(options, manifest, origin, training_run, measurement)
     write_report(report_path(options.out), report)
     checkpoint.remove()
     console.print(f"bundle {options.out} (version {manifest.model_version}), report {report_path(options.out)}")
@@ -135,20 +140,22 @@ def _identity(options: RunOptions, origin: dict[str, Any]) -> dict[str, Any]:
 
 def _report(
     options: RunOptions,
-    model_version: str,
+    manifest: Manifest,
     origin: dict[str, Any],
     training_run: TrainingRun,
-    metrics: dict[str, dict[str, float]],
+    measurement: Measurement,
 ) -> dict[str, Any]:
     return {
         "model": options.model.value,
-        "model_version": model_version,
+        "model_version": manifest.model_version,
         **origin,
         "epochs": training_run.evaluations[-1].epoch,
         "best_epoch": training_run.best.epoch,
         "seconds": training_run.seconds,
         "samples_per_second": training_run.samples_per_second,
         "threads": torch.get_num_threads(),
-        **metrics,
+        **measurement.after,
+        "before_calibration": measurement.before,
+        "calibration": {**manifest.calibration, "warning": measurement.calibration.warning},
         "evaluations": training_run.to_json()["evaluations"],
     }
