@@ -12,6 +12,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest
 from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import NetworkName, build_network
+from training.checkpoint import Checkpoint, CheckpointError, checkpoint_path, fingerprint
 from training.config import TrainConfig
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
@@ -33,6 +34,7 @@ class RunOptions:
 
     Attributes:
         out: where the bundle goes; it must not exist yet.
+        resume: go on from the checkpoint beside `out`, if there is one.
     """
 
     data: Path
@@ -40,22 +42,32 @@ class RunOptions:
     out: Path
     seed: int
     config: TrainConfig
+    resume: bool = False
 
 
 def run(options: RunOptions, console: Console) -> dict[str, Any]:
     """Train, measure, export and report; returns the report.
 
     Raises:
-        DatasetError, TrainingDiverged, ParityError, FileExistsError: each says what to do.
+        DatasetError, TrainingDiverged, ParityError, FileExistsError, CheckpointError: each says what to do.
     """
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists; a bundle is never overwritten: choose another --out or remove it")
+    checkpoint_file = checkpoint_path(options.out)
+    if checkpoint_file.exists() and not options.resume:
+        raise CheckpointError(
+            f"{checkpoint_file} exists, left by a training that did not end: go on from it with --resume, or delete it"
+        )
     dataset = read_dataset(options.data)
     require_both_classes(dataset.impressions)
     data = encode_dataset(dataset, min_count=options.config.min_count)
     rows = ", ".join(f"{len(data.split_rows[split]):,} {split}" for split in (TRAIN, VALID, TEST))
     console.print(f"{dataset.name}: {rows} impressions; split {dataset.split_rule}", highlight=False)
 
+    origin = _origin(options, dataset)
+    checkpoint = Checkpoint(checkpoint_file, _identity(options, origin))
+    if checkpoint_file.exists():
+        console.print(f"going on from {checkpoint_file}", highlight=False)
     torch.manual_seed(options.seed)
     network = build_network(options.model, data.encoder.schema, options.config.network)
     with TrainingProgress(console, options.config, num_samples=len(data.split_rows[TRAIN])) as progress:
@@ -64,6 +76,7 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             data,
             options.config,
             rng=np.random.default_rng(options.seed),
+            checkpoint=checkpoint,
             on_step=progress.advance,
             on_evaluation=progress.show,
         )
@@ -73,7 +86,6 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         network, measurement.calibration.layer, negative_sampling_rate=dataset.negative_sampling_rate
     )
 
-    origin = _origin(options, dataset)
     with console.status("exporting the bundle"):
         manifest = export_bundle(
             options.out,
@@ -86,6 +98,7 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         )
     report = _report(options, manifest, origin, training_run, measurement)
     write_report(report_path(options.out), report)
+    checkpoint.remove()
     console.print(f"bundle {options.out} (version {manifest.model_version}), report {report_path(options.out)}")
     return report
 
@@ -112,6 +125,16 @@ def _origin(options: RunOptions, dataset: Dataset) -> dict[str, Any]:
         "seed": options.seed,
         "config": options.config.to_json(),
         "versions": library_versions(),
+    }
+
+
+def _identity(options: RunOptions, origin: dict[str, Any]) -> dict[str, Any]:
+    """Everything that determines a run's result; threads round differently when they are more or fewer."""
+    return {
+        "model": options.model.value,
+        **{name: origin[name] for name in ("seed", "config", "commit", "versions")},
+        "dataset": fingerprint(options.data),
+        "threads": torch.get_num_threads(),
     }
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.bundle.vocabulary import PADDING_ID
@@ -106,9 +105,7 @@ class HashedCrosses(nn.Module):
         first, second = first[..., :, None], second[..., None, :]
         bucket = (first * _FIRST_FACTOR + second * _SECOND_FACTOR + (place + 1) * _CROSS_FACTOR) % self.num_buckets + 1
         is_pair = (first != PADDING_ID) & (second != PADDING_ID)
-        weights = F.embedding(
-            torch.where(is_pair, bucket, PADDING_ID), self.table.weight, padding_idx=PADDING_ID, sparse=True
-        )
+        weights = self.table(torch.where(is_pair, bucket, PADDING_ID))
         num_pairs = is_pair.sum(dim=(-1, -2)).clamp(min=1)
         mean: Tensor = weights.squeeze(-1).sum(dim=(-1, -2)) / num_pairs
         return mean

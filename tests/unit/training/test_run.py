@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from model.nets.registry import NetworkName
 from tests.fixtures.dataset import SCHEMA_TOML, write_dataset_directory
 from training import __main__ as command_line
 from training import measurement, predict, run
+from training.checkpoint import CheckpointError
 from training.config import TrainConfig
 from training.data.dataset import Dataset
 from training.data.encoded import EncodedDataset
@@ -271,6 +273,40 @@ def test_a_missing_dataset_and_a_bad_config_are_one_line_each(
     message = refusal(capsys, monkeypatch, "--data", tmp_path, "--out", out, "--config", tmp_path / "train.toml")
     assert message.startswith(f"error: {tmp_path}/train.toml: unknown key 'epoch'; known are epochs")
     assert not out.exists()
+
+
+def test_a_process_killed_in_training_is_resumed_to_the_same_version(
+    dataset_path: Path, config_file: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    """With SIGKILL, as soon as there is a checkpoint. The report is of a run that nobody killed."""
+    out = tmp_path / "din"
+    checkpoint = tmp_path / "din.checkpoint"
+    options = ["--data", str(dataset_path), "--model", "din", "--seed", str(SEED), "--config", str(config_file)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", str(out), "--resume"],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process:
+        assert any("epoch" in line for line in process.stdout)  # the first look, after which there is a checkpoint
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    killed = run.RunOptions(data=dataset_path, model=NetworkName.DIN, out=out, seed=SEED, config=config)
+    with pytest.raises(CheckpointError, match=rf"{checkpoint} exists, .*: go on from it with --resume, or delete it"):
+        run.run(killed, Console(file=io.StringIO()))
+    with pytest.raises(CheckpointError, match=r"another run: seed was 3 and is 4\. Train with what it was begun with"):
+        run.run(dataclasses.replace(killed, seed=4, resume=True), Console(file=io.StringIO()))
+    screen = io.StringIO()
+    resumed = run.run(dataclasses.replace(killed, resume=True), Console(file=screen, width=500))
+    assert f"going on from {checkpoint}" in screen.getvalue()
+    assert resumed["model_version"] == report["model_version"]
+    assert list(resumed["evaluations"]) == report["evaluations"]
+    assert {path.name for path in tmp_path.iterdir()} == {"din", "din.report.json"}
 
 
 def test_metrics_of_the_report_are_numbers(report: dict[str, Any]) -> None:
