@@ -12,8 +12,10 @@ BUNDLE := bundles/din-ml-100k
 URL ?= http://127.0.0.1:8000
 USERS ?= 16
 DURATION ?= 30s
+BENCH_DATA ?= $(DATASET)
+BENCH_LIBRARIES := .bench/fuxictr/.installed .bench/deepctr/.installed
 
-.PHONY: help install demo serve test check format load clean
+.PHONY: help install demo serve test check format load bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +59,14 @@ format: $(INSTALLED) ## lay the code out as `make check` wants it
 load: $(INSTALLED) ## load on a running service, bounded in time: make load URL=... USERS=16 DURATION=30s
 	$(BIN)/locust --locustfile tests/load/locustfile.py --headless --only-summary --bundle $(BUNDLE) \
 		--host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION)
+
+bench: $(INSTALLED) $(BENCH_LIBRARIES) | $(BENCH_DATA) ## training throughput against FuxiCTR and DeepCTR-Torch: make bench BENCH_DATA=...
+	$(BIN)/python -m bench.training_throughput --data $(BENCH_DATA)
+
+.bench/%/.installed: bench/requirements-%.txt
+	$(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/python -m pip install --quiet --requirement $<
+	@touch $@
 
 clean: ## remove the demo's data and bundle, but not the environment
 	rm -rf data bundles bundles/*.report.json

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from model.nets.registry import NetworkName
+from training.checkpoint import CheckpointError
 from training.config import ConfigError, TrainConfig
 from training.data.errors import DatasetError
 from training.export import ParityError
@@ -64,12 +65,15 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and shuffling.")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with training options.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from OUT.checkpoint if a killed training left one.")
+    ] = False,
 ) -> None:
     """Train a network, measure it and write the bundle that the service serves."""
     options = TrainConfig() if config is None else TrainConfig.read(config)
     if epochs is not None:
         options = dataclasses.replace(options, epochs=epochs)
-    run(RunOptions(data=data, model=model, out=out, seed=seed, config=options), console)
+    run(RunOptions(data=data, model=model, out=out, seed=seed, config=options, resume=resume), console)
 
 
 def main() -> None:
@@ -77,7 +81,7 @@ def main() -> None:
         logging.getLogger(exporter).setLevel(logging.ERROR)
     try:
         app()
-    except (ConfigError, DatasetError, FileExistsError, ParityError, TrainingDiverged) as exc:
+    except (CheckpointError, ConfigError, DatasetError, FileExistsError, ParityError, TrainingDiverged) as exc:
         Console(stderr=True).print(f"[bold red]error:[/] {exc}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from exc
 

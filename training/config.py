@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from model.layers.calibration import CalibrationMethod
 from model.nets.config import NetworkConfig
 
 
@@ -30,7 +31,12 @@ class TrainConfig:
             this; 0 drops none. It keeps a network from recognising users by their histories.
         average_every: steps between two updates of the average of recent weights, which is what is measured and
             exported.
-        mini_batch_aware_l2: λ of the paper's regularisation of item embeddings; 0 is none.
+        mini_batch_aware_l2: λ of the paper's regularisation of embeddings, which concerns the ids of the batch alone; 0
+            is none.
+        l2: λ of plain L2 on embeddings, which concerns every id at every step: tables shrink by
+            `embedding_learning_rate` · λ of themselves after each; 0 is none.
+        calibration: how the finished network's logits are fitted to the clicks of `valid`: by a straight line
+            (`platt`), a rising curve of at most 100 knots (`isotonic`) or not at all (`none`). CTRs keep their order.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -44,16 +50,24 @@ class TrainConfig:
     max_behaviour_dropout: float = 1.0
     average_every: int = 10
     mini_batch_aware_l2: float = 0.0
+    l2: float = 0.0
+    calibration: CalibrationMethod = CalibrationMethod.PLATT
 
     def __post_init__(self) -> None:
         for name in ("epochs", "evaluations_per_epoch", "patience", "batch_size", "average_every", "min_count"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "embedding_learning_rate"):
-            if not getattr(self, name) > 0.0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if not 0.0 <= self.max_behaviour_dropout <= 1.0:
-            raise ValueError(f"max_behaviour_dropout must be between 0 and 1, not {self.max_behaviour_dropout}")
+            _require(getattr(self, name) > 0.0, f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("mini_batch_aware_l2", "l2"):
+            _require(getattr(self, name) >= 0.0, f"{name} must be 0 or more, not {getattr(self, name)}")
+        _require(
+            self.embedding_learning_rate * self.l2 < 1.0,
+            f"l2 must be below 1 / embedding_learning_rate = {1.0 / self.embedding_learning_rate}, not {self.l2}",
+        )
+        _require(
+            0.0 <= self.max_behaviour_dropout <= 1.0,
+            f"max_behaviour_dropout must be between 0 and 1, not {self.max_behaviour_dropout}",
+        )
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -76,6 +90,11 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def _require(is_so: bool, otherwise: str) -> None:
+    if not is_so:
+        raise ValueError(otherwise)
 
 
 def _checked(file: Path, config: type[Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest, encode_request
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.bundle.writer import write_bundle
+from model.nets.calibrated import CalibratedNetwork, describe_calibration
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
 
@@ -36,7 +37,7 @@ class ParityError(Exception):
 class ServingGraph(nn.Module):
     """A trained network behind the inputs and outputs that `model.bundle.graph` names: one user, exact history."""
 
-    def __init__(self, network: Network, schema: FeatureSchema) -> None:
+    def __init__(self, network: Network | CalibratedNetwork, schema: FeatureSchema) -> None:
         super().__init__()
         self.network = network
         self.schema = schema
@@ -84,7 +85,7 @@ class ServingGraph(nn.Module):
 def export_bundle(
     out: Path,
     *,
-    network: Network,
+    network: Network | CalibratedNetwork,
     name: NetworkName,
     encoder: Encoder,
     golden_requests: list[ScoringRequest],
@@ -113,7 +114,7 @@ def export_bundle(
             ],
             training=training,
             metrics=metrics,
-            calibration={"method": "none"},
+            calibration=describe_calibration(network),
         )
 
 

@@ -1,4 +1,4 @@
-"""CTRs of logged impressions, as the trainer sees them."""
+"""Logits and CTRs of logged impressions, as the trainer sees them."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.bundle.encoding import Indices
+from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import Network
 from training.data.batches import batches
 from training.data.encoded import EncodedDataset
@@ -18,7 +19,7 @@ PREDICTION_BATCH = 4096
 # Legend: N = impressions asked for.
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What the network said of a split's impressions, and what came of them: one pass, for all that is measured.
+    """What was predicted of a split's impressions, and what came of them: one pass, for all that is measured.
 
     Attributes:
         impressions: rows of the encoded dataset, [N].
@@ -34,32 +35,42 @@ class Predictions:
         return all_metrics(self.user_N, self.clicked_N, self.ctr_N)
 
 
-def predict(network: Network, data: EncodedDataset, impressions: Indices) -> NDArray[np.float32]:
+def predict(network: Network | CalibratedNetwork, data: EncodedDataset, impressions: Indices) -> NDArray[np.float32]:
     """CTR of each impression, [N], with the network in evaluation mode; its mode is put back afterwards."""
+    return _ctrs(predict_logits(network, data, impressions))
+
+
+def predict_logits(
+    network: Network | CalibratedNetwork, data: EncodedDataset, impressions: Indices
+) -> NDArray[np.float32]:
+    """The logit of each impression, [N], as `predict`."""
     was_training = network.training
     network.eval()
     try:
         with torch.inference_mode():
-            ctr = [
-                torch.sigmoid(network(batch.inputs).logit_UC)[:, 0]
-                for batch in batches(data, impressions, PREDICTION_BATCH)
-            ]
+            logits = [network(batch.inputs).logit_UC[:, 0] for batch in batches(data, impressions, PREDICTION_BATCH)]
     finally:
         network.train(was_training)
-    ctr_N: NDArray[np.float32] = torch.cat(ctr).numpy()
-    return ctr_N
+    logit_N: NDArray[np.float32] = torch.cat(logits).numpy()
+    return logit_N
 
 
-def predict_split(network: Network, data: EncodedDataset, split: str) -> Predictions:
+def evaluate(network: Network | CalibratedNetwork, data: EncodedDataset, split: str) -> dict[str, float]:
+    """All metrics of one split."""
+    return as_predictions(predict_logits(network, data, data.split_rows[split]), data, split).metrics()
+
+
+def as_predictions(logit_N: NDArray[np.float32], data: EncodedDataset, split: str) -> Predictions:
+    """Those of a split whose impressions have these logits."""
     impressions = data.split_rows[split]
     return Predictions(
         impressions=impressions,
         user_N=data.user_N[impressions],
         clicked_N=data.clicked_N[impressions] > 0,
-        ctr_N=predict(network, data, impressions),
+        ctr_N=_ctrs(logit_N),
     )
 
 
-def evaluate(network: Network, data: EncodedDataset, split: str) -> dict[str, float]:
-    """All metrics of one split."""
-    return predict_split(network, data, split).metrics()
+def _ctrs(logit_N: NDArray[np.float32]) -> NDArray[np.float32]:
+    ctr_N: NDArray[np.float32] = torch.sigmoid(torch.from_numpy(logit_N)).numpy()
+    return ctr_N

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from training.config import TrainConfig
-from training.loop import Evaluation
+from training.state import Evaluation
 
 
 class _Throughput(ProgressColumn):

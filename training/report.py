@@ -8,7 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
+
+from model.layers.calibration import NoCalibration
+from training.measurement import Measurement
 
 _LIBRARIES = ("dinrank", "torch", "onnx", "onnxruntime", "numpy", "polars")
 
@@ -41,9 +45,30 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def metrics_table(title: str, by_split: Mapping[str, Mapping[str, float]]) -> Table:
-    table = Table("split", "AUC", "GAUC", "log loss", "Σctr/Σclicks", title=title, title_justify="left")
-    for split, metrics in by_split.items():
-        names = ("auc", "gauc", "log_loss", "calibration")
-        table.add_row(split, *(f"{metrics[name]:.4f}" for name in names))
+def show_measurement(console: Console, title: str, measurement: Measurement, negative_sampling_rate: float) -> None:
+    """The table of metrics, and in words what else there is to know of the CTRs."""
+    console.print(metrics_table(title, measurement))
+    if measurement.calibration.warning:
+        console.print(f"[bold yellow]warning:[/] {measurement.calibration.warning}", highlight=False)
+    if negative_sampling_rate < 1.0:
+        console.print(
+            "The figures are of the rows as they are, with a share of "
+            f"{negative_sampling_rate:g} of the not-clicked impressions (negative_sampling_rate). "
+            "The bundle serves CTRs that are corrected for it.",
+            highlight=False,
+        )
+
+
+def metrics_table(title: str, measurement: Measurement) -> Table:
+    """A row per split of the network's own CTRs and, where they were calibrated, one of the calibrated CTRs.
+
+    AUC and GAUC stand once: calibration keeps the order.
+    """
+    is_calibrated = not isinstance(measurement.calibration.layer, NoCalibration)
+    order, values = ("auc", "gauc"), ("log_loss", "calibration", "expected_calibration_error")
+    table = Table("split", "CTRs", "AUC", "GAUC", "log loss", "Σctr/Σclicks", "ECE", title=title, title_justify="left")
+    for split, metrics in measurement.before.items():
+        table.add_row(split, "as trained", *(f"{metrics[name]:.4f}" for name in (*order, *values)))
+        if is_calibrated:
+            table.add_row("", "calibrated", "", "", *(f"{measurement.after[split][name]:.4f}" for name in values))
     return table

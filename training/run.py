@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest
+from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import NetworkName, build_network
+from training.checkpoint import Checkpoint, CheckpointError, checkpoint_path, fingerprint
 from training.config import TrainConfig
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
@@ -18,13 +21,13 @@ from training.diagnostics.diagnose import Diagnostics, diagnose
 from training.export import export_bundle
 from training.html_report.page import write_html_report
 from training.loop import TrainingRun, train
-from training.predict import predict_split
+from training.measurement import Measurement, calibrate_and_measure
 from training.progress import TrainingProgress
 from training.report import (
     html_report_path,
     library_versions,
-    metrics_table,
     report_path,
+    show_measurement,
     source_commit,
     write_report,
 )
@@ -40,6 +43,7 @@ class RunOptions:
 
     Attributes:
         out: where the bundle goes; it must not exist yet.
+        resume: go on from the checkpoint beside `out`, if there is one.
     """
 
     data: Path
@@ -47,22 +51,32 @@ class RunOptions:
     out: Path
     seed: int
     config: TrainConfig
+    resume: bool = False
 
 
 def run(options: RunOptions, console: Console) -> dict[str, Any]:
     """Train, measure, export and report; returns the report.
 
     Raises:
-        DatasetError, TrainingDiverged, ParityError, FileExistsError: each says what to do.
+        DatasetError, TrainingDiverged, ParityError, FileExistsError, CheckpointError: each says what to do.
     """
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists; a bundle is never overwritten: choose another --out or remove it")
+    checkpoint_file = checkpoint_path(options.out)
+    if checkpoint_file.exists() and not options.resume:
+        raise CheckpointError(
+            f"{checkpoint_file} exists, left by a training that did not end: go on from it with --resume, or delete it"
+        )
     dataset = read_dataset(options.data)
     require_both_classes(dataset.impressions)
     data = encode_dataset(dataset, min_count=options.config.min_count)
     rows = ", ".join(f"{len(data.split_rows[split]):,} {split}" for split in (TRAIN, VALID, TEST))
     console.print(f"{dataset.name}: {rows} impressions; split {dataset.split_rule}", highlight=False)
 
+    origin = _origin(options, dataset)
+    checkpoint = Checkpoint(checkpoint_file, _identity(options, origin))
+    if checkpoint_file.exists():
+        console.print(f"going on from {checkpoint_file}", highlight=False)
     torch.manual_seed(options.seed)
     network = build_network(options.model, data.encoder.schema, options.config.network)
     with TrainingProgress(console, options.config, num_samples=len(data.split_rows[TRAIN])) as progress:
@@ -71,28 +85,31 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             data,
             options.config,
             rng=np.random.default_rng(options.seed),
+            checkpoint=checkpoint,
             on_step=progress.advance,
             on_evaluation=progress.show,
         )
-    predictions = {split: predict_split(network, data, split) for split in (VALID, TEST)}
-    metrics = {split: found.metrics() for split, found in predictions.items()}
-    console.print(metrics_table(f"{options.model} on {dataset.name}", metrics))
+    measurement = calibrate_and_measure(network, data, options.config.calibration)
+    show_measurement(console, f"{options.model} on {dataset.name}", measurement, dataset.negative_sampling_rate)
+    served = CalibratedNetwork(
+        network, measurement.calibration.layer, negative_sampling_rate=dataset.negative_sampling_rate
+    )
 
-    origin = _origin(options, dataset)
     with console.status("exporting the bundle"):
         manifest = export_bundle(
             options.out,
-            network=network,
+            network=served,
             name=options.model,
             encoder=data.encoder,
             golden_requests=golden_requests(dataset, data),
             training=origin,
-            metrics=metrics,
+            metrics=measurement.after,
         )
-    with console.status("diagnosing and drawing"):
-        diagnostics = diagnose(network, dataset, data, predictions)
-        report = _report(options, manifest.model_version, origin, training_run, metrics, diagnostics)
+    with console.status("diagnosing the network and drawing the report"):
+        diagnostics = diagnose(network, dataset, data, measurement)
+        report = _report(options, manifest, origin, training_run, measurement, diagnostics)
         write_report(report_path(options.out), report)
+        checkpoint.remove()
         write_html_report(html_report_path(options.out), report)
     console.print(f"bundle {options.out} (version {manifest.model_version}), report {html_report_path(options.out)}")
     return report
@@ -123,24 +140,36 @@ def _origin(options: RunOptions, dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def _identity(options: RunOptions, origin: dict[str, Any]) -> dict[str, Any]:
+    """Everything that determines a run's result; threads round differently when they are more or fewer."""
+    return {
+        "model": options.model.value,
+        **{name: origin[name] for name in ("seed", "config", "commit", "versions")},
+        "dataset": fingerprint(options.data),
+        "threads": torch.get_num_threads(),
+    }
+
+
 def _report(
     options: RunOptions,
-    model_version: str,
+    manifest: Manifest,
     origin: dict[str, Any],
     training_run: TrainingRun,
-    metrics: dict[str, dict[str, float]],
+    measurement: Measurement,
     diagnostics: Diagnostics,
 ) -> dict[str, Any]:
     return {
         "model": options.model.value,
-        "model_version": model_version,
+        "model_version": manifest.model_version,
         **origin,
         "epochs": training_run.evaluations[-1].epoch,
         "best_epoch": training_run.best.epoch,
         "seconds": training_run.seconds,
         "samples_per_second": training_run.samples_per_second,
         "threads": torch.get_num_threads(),
-        **metrics,
+        **measurement.after,
+        "before_calibration": measurement.before,
+        "calibration": {**manifest.calibration, "warning": measurement.calibration.warning},
         "evaluations": training_run.to_json()["evaluations"],
         "diagnostics": diagnostics.to_json(),
     }

@@ -21,8 +21,9 @@ class Manifest:
         model_version: hash of the bundle's files: equal files, equal version, whenever they were written.
         files: sha256 by path relative to the bundle, the manifest itself excepted.
         training: data set, source commit, seed, config and the library versions behind the bundle.
-        metrics: offline metrics by split.
-        calibration: how logits became CTRs; `{"method": "none"}` when they are the network's own.
+        metrics: offline metrics by split, of calibrated CTRs and the rows as they are, down-sampled or not.
+        calibration: how logits became CTRs: `method` (`none` when they are the network's own) with its parameters, and
+            `negative_sampling_rate`. The graph computes all of it; this is its description.
     """
 
     model_name: str

@@ -12,9 +12,13 @@ class Dice(nn.Module):
     kept and used at inference. A batch of a single position has no variance and uses the moving averages too. α is
     learned, one per unit, and starts at 0.
 
+    The n-th batch has the weight 1/n in the moving averages until that falls below `momentum`: they never hold anything
+    of the values that they start with, which after a hundred batches would still outweigh the small variances of a
+    young network.
+
     Args:
         width: number of hidden units, the size of the last dimension.
-        momentum: weight of the newest batch in the moving averages.
+        momentum: least weight of the newest batch in the moving averages.
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 5.2, Eq. 9;
         ε = 1e-8 as there.
@@ -27,12 +31,29 @@ class Dice(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(width))
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
+        self.register_buffer("num_batches", torch.zeros(()))
         self.running_mean: Tensor
         self.running_var: Tensor
+        self.num_batches: Tensor
 
     def forward(self, s: Tensor) -> Tensor:
         p = torch.sigmoid(self._normalise(s))
         return s * (self.alpha + p * (1.0 - self.alpha))
+
+    def record(self, mean: Tensor, variance: Tensor, num_positions: int) -> None:
+        """Take a batch's statistics into the moving averages, where another computed them.
+
+        Args:
+            variance: the biased one, as the formula has it; the averages are of the unbiased one.
+            num_positions: at least two.
+        """
+        weight = self._next_weight()
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance * (num_positions / (num_positions - 1)), weight)
+
+    def _next_weight(self) -> float:
+        self.num_batches += 1
+        return max(self.momentum, 1.0 / float(self.num_batches))
 
     def _normalise(self, s: Tensor) -> Tensor:
         num_positions = s[..., 0].numel() if self.training else 0
@@ -43,7 +64,7 @@ class Dice(nn.Module):
             self.running_mean,
             self.running_var,
             training=True,
-            momentum=self.momentum,
+            momentum=self._next_weight(),
             eps=self.epsilon,
         )
         return normalised.view_as(s)

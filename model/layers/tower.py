@@ -25,9 +25,16 @@ class Tower(nn.Module):
 
     def forward(self, parts_UC: Sequence[Tensor], request: Mapping[str, Tensor]) -> Tensor:
         """logit_UC from per-candidate vectors [U, C, ·] and the indices of user and context features."""
-        parts = list(parts_UC)
-        if self.request_embedding.features:
-            request_UF = self.request_embedding(request)
-            parts.append(request_UF[:, None, :].expand(-1, parts[0].shape[1], -1))
+        parts = [*parts_UC, *request_parts(self.request_embedding, request, parts_UC[0].shape[1])]
         logit_UC: Tensor = self.mlp(torch.cat(parts, dim=-1)).squeeze(-1)
         return logit_UC
+
+
+def request_parts(
+    embedding: FeatureEmbedding, request: Mapping[str, Tensor], num_candidates: int
+) -> tuple[Tensor, ...]:
+    """User and context as one part of every candidate, [U, C, F]; no part when the schema has no such features."""
+    if not embedding.features:
+        return ()
+    request_UF: Tensor = embedding(request)
+    return (request_UF[:, None, :].expand(-1, num_candidates, -1),)

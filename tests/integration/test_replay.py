@@ -10,10 +10,13 @@ import torch
 
 from model.bundle.golden import TOLERANCE
 from model.bundle.request import ScoringRequest
+from model.layers.calibration import CalibrationMethod
+from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import Network, NetworkName, build_network
 from service.store.connection import connect
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 from tests.fixtures.service import RunningService, running_service
+from training.calibration import fit_calibration
 from training.config import TrainConfig
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
@@ -21,7 +24,7 @@ from training.data.split import TEST, TRAIN, VALID
 from training.export import export_bundle
 from training.loop import train
 from training.metrics import gauc
-from training.predict import predict
+from training.predict import predict, predict_logits
 from training.requests import RequestBuilder
 from training.run import golden_requests
 
@@ -36,7 +39,7 @@ def test_online_ctr_equals_the_trainers_on_every_test_impression(
 ) -> None:
     dataset = read_dataset(request.getfixturevalue(dataset_fixture))
     data = encode_dataset(dataset, min_count=2)
-    network = _briefly_trained(name, data)
+    network = _calibrated(_briefly_trained(name, data), data)
     impressions = _whole_users(data)
     offline = predict(network, data, impressions)
     bundle = _export(tmp_path / "bundle", network, name, dataset, data)
@@ -59,6 +62,13 @@ def _briefly_trained(name: NetworkName, data: EncodedDataset) -> Network:
     return network
 
 
+def _calibrated(network: Network, data: EncodedDataset) -> CalibratedNetwork:
+    """With the curve, the more delicate calibration, and a correction for down-sampling."""
+    valid = data.split_rows[VALID]
+    fit = fit_calibration(CalibrationMethod.ISOTONIC, predict_logits(network, data, valid), data.clicked_N[valid] > 0)
+    return CalibratedNetwork(network, fit.layer, negative_sampling_rate=0.5)
+
+
 def _whole_users(data: EncodedDataset) -> np.ndarray:
     """Test impressions of so many users that there are at least NUM_IMPRESSIONS of them."""
     rows = data.split_rows[TEST]
@@ -67,7 +77,7 @@ def _whole_users(data: EncodedDataset) -> np.ndarray:
     return by_user[data.user_N[by_user] <= last_user]
 
 
-def _export(out: Path, network: Network, name: NetworkName, dataset: Dataset, data: EncodedDataset) -> Path:
+def _export(out: Path, network: CalibratedNetwork, name: NetworkName, dataset: Dataset, data: EncodedDataset) -> Path:
     export_bundle(
         out,
         network=network,

@@ -23,6 +23,7 @@ class Dataset:
         items: item_id and item features, one row per item.
         users: user_id and user features, one row per user.
         split_rule: how rows came to their split, in words.
+        negative_sampling_rate: the share of the not-clicked impressions that was kept, in every split.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     items: pl.DataFrame
     users: pl.DataFrame
     split_rule: str
+    negative_sampling_rate: float = 1.0
 
     def group(self, group: Group) -> tuple[DeclaredFeature, ...]:
         return tuple(feature for feature in self.features if feature.group is group)
@@ -61,6 +63,7 @@ def read_dataset(path: Path) -> Dataset:
         items=_entities(path / "items.parquet", "item_id", of_group[Group.ITEM]),
         users=_entities(path / "users.parquet", "user_id", of_group[Group.USER]),
         split_rule=split_rule,
+        negative_sampling_rate=declaration.negative_sampling_rate,
     )
 
 

@@ -11,6 +11,7 @@ from model.bundle.vocabulary import FIRST_ID
 from training.data.errors import DatasetError
 
 MAX_VALUES = 16  # slots of a multi-valued feature, unless the data needs fewer or schema.toml says otherwise
+_DATASET_KEYS = {"name", "source", "negative_sampling_rate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,14 @@ class Declaration:
     """Attributes:
     name, source: of the data set; empty when not given.
     max_behaviours: the newest so many behaviours are used.
+    negative_sampling_rate: the share of the not-clicked impressions that the data set kept; clicked ones are all there.
     """
 
     name: str
     source: str
     features: tuple[DeclaredFeature, ...]
     max_behaviours: int
+    negative_sampling_rate: float
 
 
 def read_declaration(file: Path) -> Declaration:
@@ -51,7 +54,17 @@ def read_declaration(file: Path) -> Declaration:
         source=str(document["dataset"].get("source", "")),
         features=features,
         max_behaviours=max_length,
+        negative_sampling_rate=_negative_sampling_rate(file, document["dataset"]),
     )
+
+
+def _negative_sampling_rate(file: Path, section: Mapping[str, Any]) -> float:
+    rate = section.get("negative_sampling_rate", 1.0)
+    if type(rate) not in (int, float) or not 0.0 < rate <= 1.0:
+        raise DatasetError(
+            file, expected="a negative_sampling_rate above 0 and at most 1 in [dataset]", found=repr(rate)
+        )
+    return float(rate)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -64,6 +77,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
     for section in ("dataset", "behaviours", "features"):
         if section not in document:
             raise DatasetError(file, expected=f"a section [{section}]", found=", ".join(document) or "none")
+    if unknown := set(document["dataset"]) - _DATASET_KEYS:  # a misspelt rate would silently be 1
+        found = ", ".join(sorted(unknown))
+        raise DatasetError(file, expected=f"in [dataset] only {', '.join(sorted(_DATASET_KEYS))}", found=found)
     return document
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from model.bundle.catalogue import FIRST_ROW, UNKNOWN_ROW
+from model.bundle.catalogue import UNKNOWN_ROW
 from model.bundle.encoding import Encoder, Indices
-from model.bundle.schema import ITEM_ID, Group
+from model.bundle.schema import Group
 from training.data.behaviours import count_in_windows, find_windows
 from training.data.dataset import Dataset
 from training.data.split import HISTORY, TEST, TRAIN, VALID
@@ -34,7 +34,6 @@ class EncodedDataset:
         behaviour_source_B: the behaviour's row in `dataset.behaviours`.
         split_rows: the impressions of train, valid and test.
         item_counts: occurrences in the training set per catalogue row, as candidate or behaviour.
-        item_id_counts: the same per index of the item_id feature, where rare items are one; empty without that feature.
     """
 
     encoder: Encoder
@@ -48,7 +47,6 @@ class EncodedDataset:
     user_N: Indices
     split_rows: Mapping[str, Indices]
     item_counts: Indices
-    item_id_counts: Indices
 
 
 def encode_dataset(dataset: Dataset, *, min_count: int) -> EncodedDataset:
@@ -82,7 +80,6 @@ def encode_dataset(dataset: Dataset, *, min_count: int) -> EncodedDataset:
         user_N=dataset.impressions["user_id"].rank("dense").cast(pl.Int64).to_numpy(),
         split_rows={name: (split == name).arg_true().cast(pl.Int64).to_numpy() for name in (TRAIN, VALID, TEST)},
         item_counts=np.concatenate([[0, 0], occurrences.items]),
-        item_id_counts=_item_id_counts(encoder, occurrences.items),
     )
 
 
@@ -90,14 +87,6 @@ def _catalogue_rows(items: pl.DataFrame, events: pl.DataFrame) -> Indices:
     rows = items.select("item_id").with_row_index("row", offset=UNKNOWN_ROW + 1)
     joined = events.select("item_id").join(rows, on="item_id", how="left", maintain_order="left")
     return joined["row"].cast(pl.Int64).fill_null(UNKNOWN_ROW).to_numpy()
-
-
-def _item_id_counts(encoder: Encoder, known_item_counts: Indices) -> Indices:
-    column = encoder.catalogue.columns.get(ITEM_ID)
-    if column is None:
-        return np.empty(0, dtype=np.int64)
-    num_indices = encoder.vocabularies[ITEM_ID].num_indices
-    return np.bincount(column[FIRST_ROW:], weights=known_item_counts, minlength=num_indices).astype(np.int64)
 
 
 def _user_counts(dataset: Dataset, is_train: NDArray[np.bool_]) -> Indices:

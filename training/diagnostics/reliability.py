@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from training.metrics import Bools, Floats
+from training.metrics import Bools, Floats, equal_count_bins
 
 NUM_BINS = 10
 NUM_HISTOGRAM_BARS = 30
@@ -45,25 +44,16 @@ def reliability(clicked_N: Bools, ctr_N: Floats, *, num_bins: int = NUM_BINS) ->
     Equal CTRs stay in one bin, so there are fewer bins where ties are many. At least one impression is needed.
     """
     ctr_N = np.asarray(ctr_N, dtype=np.float64)
-    order = np.argsort(ctr_N, kind="stable")
-    ctr, clicked = ctr_N[order], np.asarray(clicked_N, dtype=np.int64)[order]
-    cuts = _cuts(ctr, num_bins)
-    counts, edges = np.histogram(ctr, bins=NUM_HISTOGRAM_BARS, range=(0.0, float(ctr[-1]) or 1.0))
+    bin_N = equal_count_bins(ctr_N, num_bins)
+    counts, edges = np.histogram(ctr_N, bins=NUM_HISTOGRAM_BARS, range=(0.0, float(ctr_N.max()) or 1.0))
     return Reliability(
-        bins=tuple(map(_bin, np.split(clicked, cuts), np.split(ctr, cuts))),
+        bins=tuple(_bin(clicked_N[bin_N == place], ctr_N[bin_N == place]) for place in range(bin_N.max() + 1)),
         histogram_edges=tuple(edges.tolist()),
         histogram_counts=tuple(counts.tolist()),
     )
 
 
-def _cuts(sorted_ctr_N: Floats, num_bins: int) -> NDArray[np.int64]:
-    """Where one bin ends and the next begins: at equal shares, moved to the first of a tie."""
-    wanted = np.arange(1, num_bins) * len(sorted_ctr_N) // num_bins
-    cuts = np.unique(np.searchsorted(sorted_ctr_N, sorted_ctr_N[wanted], side="left"))
-    return cuts[cuts > 0]
-
-
-def _bin(clicked: NDArray[np.int64], ctr: Floats) -> ReliabilityBin:
+def _bin(clicked: Bools, ctr: Floats) -> ReliabilityBin:
     low, high = wilson_interval(int(clicked.sum()), len(clicked))
     return ReliabilityBin(len(clicked), float(ctr.mean()), float(clicked.mean()), low, high)
 

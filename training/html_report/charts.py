@@ -45,29 +45,51 @@ def training_charts(report: Mapping[str, Any]) -> list[Chart]:
     return charts
 
 
-def reliability_charts(by_split: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
+def reliability_charts(
+    by_split: Mapping[str, Mapping[str, Any]], before_by_split: Mapping[str, Mapping[str, Any]]
+) -> list[Chart]:
+    """A diagram per split, all with the same axes."""
+    top = _common_end([*by_split.values(), *before_by_split.values()])
     charts = []
     for split, numbers in by_split.items():
-        bins = numbers["bins"]
-        within = sum(found["low"] <= found["mean_ctr"] <= found["high"] for found in bins)
-        worst = max(bins, key=lambda found: abs(found["click_rate"] - found["mean_ctr"]))
-        text = (
-            f"In {within} of {len(bins)} bins the mean CTR lies within the click rate's 95 % interval. The two are "
-            f"furthest apart at a mean CTR of {number(worst['mean_ctr'])}: there the click rate is "
-            f"{number(worst['click_rate'])}."
-        )
-        rows = [
-            (
-                str(place),
-                f"{found['num_impressions']:,}",
-                *(number(found[name]) for name in ("mean_ctr", "click_rate", "low", "high")),
-            )
-            for place, found in enumerate(bins, start=1)
-        ]
+        before = before_by_split.get(split)
+        rows = _reliability_rows("", numbers["bins"])
+        text = _agreement(numbers["bins"])
+        if before is not None:
+            rows = _reliability_rows("served, ", numbers["bins"]) + _reliability_rows("before, ", before["bins"])
+            text = f"Served CTRs: {text} Before calibration: {_agreement(before['bins'])}"
         table = Table(("bin", "impressions", "mean CTR", "click rate", "from", "to"), tuple(rows))
-        draw = reliability_diagram(numbers)
+        draw = reliability_diagram(numbers, before, top=top)
         charts.append(_chart(f"reliability-{split}", f"Reliability on {split}", text, draw, table, height=4.2))
     return charts
+
+
+def _common_end(diagrams: Sequence[Mapping[str, Any]]) -> float:
+    """The end of both axes: a little beyond all there is to see, at most 1."""
+    highest = max(
+        value for numbers in diagrams for found in numbers["bins"] for value in (found["high"], found["mean_ctr"])
+    )
+    return min(1.0, 1.05 * max(highest, *(numbers["histogram_edges"][-1] for numbers in diagrams)))
+
+
+def _agreement(bins: Sequence[Mapping[str, Any]]) -> str:
+    within = sum(found["low"] <= found["mean_ctr"] <= found["high"] for found in bins)
+    worst = max(bins, key=lambda found: abs(found["click_rate"] - found["mean_ctr"]))
+    return (
+        f"in {within} of {len(bins)} bins the mean CTR lies within the click rate's 95 % interval; the two are furthest "
+        f"apart at a mean CTR of {number(worst['mean_ctr'])}, where the click rate is {number(worst['click_rate'])}."
+    )
+
+
+def _reliability_rows(prefix: str, bins: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{prefix}{place}",
+            f"{found['num_impressions']:,}",
+            *(number(found[name]) for name in ("mean_ctr", "click_rate", "low", "high")),
+        )
+        for place, found in enumerate(bins, start=1)
+    ]
 
 
 def gauc_chart(name: str, title: str, by_split: Mapping[str, Sequence[Mapping[str, Any]]], *, x_label: str) -> Chart:
@@ -123,5 +145,6 @@ def _chart(
     width: float = _WIDTH,
     height: float = _HEIGHT,
 ) -> Chart:
+    description = description[0].upper() + description[1:]
     svg = draw_svg(draw, name=name, title=title, description=description, width=width, height=height)
     return Chart(title, description, Markup(svg), table, is_wide=width > _WIDTH)  # ElementTree has escaped all text

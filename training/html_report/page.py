@@ -41,7 +41,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         metrics=tables.metrics(report, (VALID, TEST)),
         options=tables.options(report["config"]),
         training=charts.training_charts(report),
-        reliability=charts.reliability_charts(diagnostics["reliability"]),
+        reliability=charts.reliability_charts(diagnostics["reliability"], diagnostics["reliability_before"]),
         gauc=[
             charts.gauc_chart(
                 "history-length",

@@ -1,16 +1,17 @@
 """The report's facts, metrics and options as tables of text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from model.layers.calibration import CalibrationMethod
 
 _METRIC_NAMES = {
     "auc": "AUC",
     "gauc": "GAUC",
     "log_loss": "log loss",
     "calibration": "Σctr/Σclicks",
-    "expected_calibration_error": "expected calibration error",
-    "ece": "expected calibration error",
+    "expected_calibration_error": "ECE",
 }
 
 
@@ -40,20 +41,15 @@ def facts(report: Mapping[str, Any]) -> Table:
 
 
 def metrics(report: Mapping[str, Any], splits: Sequence[str]) -> Table:
-    """A row per split, and one per group of metrics within a split, such as those before calibration."""
-    rows = [row for split in splits for row in _metric_rows(split, report[split])]
-    names = list(dict.fromkeys(name for _, numbers in rows for name in numbers))
+    """A row per split and, where CTRs were calibrated, one of the network's own."""
+    rows = {split: report[split] for split in splits}
+    if report["calibration"]["method"] != CalibrationMethod.NONE:
+        rows = {f"{split}, before calibration": report["before_calibration"][split] for split in splits} | rows
+    names = list(report[splits[0]])
     return Table(
         ("split", *(_METRIC_NAMES.get(name, name.replace("_", " ")) for name in names)),
-        tuple((title, *(number(numbers.get(name)) for name in names)) for title, numbers in rows),
+        tuple((title, *(number(values[name]) for name in names)) for title, values in sorted(rows.items())),
     )
-
-
-def _metric_rows(title: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
-    yield title, {name: value for name, value in values.items() if isinstance(value, int | float)}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _metric_rows(f"{title}, {name.replace('_', ' ')}", value)
 
 
 def options(config: Mapping[str, Any], prefix: str = "") -> Table:

@@ -13,7 +13,7 @@ SURFACE = "#ffffff"
 BLUE = "#0b5cad"
 ORANGE = "#c2570c"
 
-LEVELS = 8  # shades of each sign in a diverging scale; the one in the middle is 0
+LEVELS = 16  # shades of each sign in a diverging scale; the one in the middle is 0
 _LIGHT_SCALE = ("#0b4a94", "#f1f1ee", "#a8440a")  # lowest, 0, highest
 _DARK_SCALE = ("#79bdff", "#2a3038", "#ffa657")
 

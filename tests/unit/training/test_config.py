@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from model.layers.calibration import CalibrationMethod
 from model.layers.mlp import Activation
 from model.nets.config import NetworkConfig
 from training.config import ConfigError, TrainConfig
@@ -38,14 +39,19 @@ def test_named_keys_change_and_the_others_keep_their_default(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("option", [field.name for field in dataclasses.fields(TrainConfig) if field.name != "network"])
 def test_every_training_option_can_be_set(tmp_path: Path, option: str) -> None:
-    value = 0.25 if isinstance(getattr(TrainConfig(), option), float) else 7
-    assert read(tmp_path, f"{option} = {value}") == dataclasses.replace(TrainConfig(), **{option: value})
+    default = getattr(TrainConfig(), option)
+    value = CalibrationMethod.ISOTONIC if isinstance(default, str) else 0.25 if isinstance(default, float) else 7
+    text = f"'{value}'" if isinstance(default, str) else str(value)
+    assert read(tmp_path, f"{option} = {text}") == dataclasses.replace(TrainConfig(), **{option: value})
 
 
 REFUSED = {
     "epochs must be at least 1, not 0": "epochs = 0",
     "learning_rate must be positive, not -1.0": "learning_rate = -1",
     "max_behaviour_dropout must be between 0 and 1, not 1.5": "max_behaviour_dropout = 1.5",
+    "mini_batch_aware_l2 must be 0 or more, not -1.0": "mini_batch_aware_l2 = -1",
+    "l2 must be 0 or more, not -0.5": "l2 = -0.5",
+    r"l2 must be below 1 / embedding_learning_rate = 10\.0, not 10\.0": "embedding_learning_rate = 0.1\nl2 = 10",
     "unit needs at least one hidden layer": "[network]\nunit = []",
     r"dropout must be at least 0 and below 1, not 1\.0": "[network]\ndropout = 1",
     "unknown key 'epoch'; known are epochs, ": "epoch = 3",
@@ -62,6 +68,7 @@ REFUSED = {
     r"tower takes tuple like \(200, 80\), found \[2.5\]": "[network]\ntower = [2.5]",
     "tower_activation is one of dice, prelu, relu, not 'gelu'": "[network]\ntower_activation = 'gelu'",
     "tower_activation takes Activation like <Activation.DICE: 'dice'>, found 1": "[network]\ntower_activation = 1",
+    "calibration is one of platt, isotonic, none, not 'temperature'": "calibration = 'temperature'",
     r"network is a section \[network\], found 3": "network = 3",
     "cannot be read as TOML": "epochs =",
 }

@@ -19,8 +19,11 @@ from model.bundle.golden import TOLERANCE
 from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, candidate_input, graph_inputs, request_input
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.layers.activation_unit import LocalActivationUnit
+from model.layers.calibration import IsotonicCalibration
 from model.layers.dice import Dice
 from model.layers.mlp import MLP, Activation
+from model.layers.tower import Tower
+from model.nets.calibrated import CalibratedNetwork
 from model.nets.config import NetworkConfig
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
@@ -43,7 +46,11 @@ NETWORKS = {
     "base": (NetworkName.BASE, SMALL, SCHEMA),
     "din": (NetworkName.DIN, SMALL, SCHEMA),
     "din with PReLU on item ids alone": (NetworkName.DIN, PRELU, ITEM_IDS_ALONE),
+    "base, calibrated": (NetworkName.BASE, SMALL, SCHEMA),
 }
+
+
+CURVE = IsotonicCalibration([-3.0, -1.0, 0.0, 0.5, 4.0], [-5.0, -2.0, -1.9, 0.4, 0.5])
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     name, config, schema = NETWORKS[request.param]
     network = random_network(name, config, schema=schema)
     make_awkward(network)
+    if request.param == "base, calibrated":
+        network = CalibratedNetwork(network, CURVE, negative_sampling_rate=0.1)
     graph = ServingGraph(network, schema).eval()
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
     export_graph(graph, path)
@@ -153,6 +162,25 @@ def test_the_graph_is_the_network_for_one_user(exported: Exported) -> None:
     np.testing.assert_allclose(exported.graph.score(arrays), expected, atol=1e-6)
 
 
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0))
+def test_the_served_order_is_the_networks_own(exported: Exported, seed: int) -> None:
+    """Calibrated or not: wherever its logits differ by more than rounding, the graph's CTRs differ the same way."""
+    arrays = random_arrays(exported.graph.schema, 40, 5, np.random.default_rng(seed))
+    network = exported.graph.network
+    bare = network.network if isinstance(network, CalibratedNetwork) else network
+    raw = logit(ServingGraph(copy.deepcopy(bare).double(), exported.graph.schema).score(arrays))
+    (ctr, *_) = exported.session.run(None, arrays)
+    first, second = np.triu_indices(40, 1)
+    differ = np.abs(raw[first] - raw[second]) > 1e-3
+    rises = (ctr[first] - ctr[second]) * np.sign(raw[first] - raw[second])
+    assert differ.any() and (rises[differ] >= 0).all()
+
+
+def logit(ctr: np.ndarray) -> np.ndarray:
+    return np.log(ctr / (1 - ctr))
+
+
 def test_the_graph_holds_no_path_of_the_machine(exported: Exported) -> None:
     content = exported.path.read_bytes()
     assert [file.name for file in exported.path.parent.iterdir()] == ["model.onnx"]
@@ -181,7 +209,7 @@ def tampered(exported: Exported, operator: str, operand: np.ndarray, out: Path) 
 
 @pytest.mark.parametrize(
     ("factor", "message"),
-    [(1.001, r"up to \d\.\d\de-0[34] apart; 1e-05 is allowed"), (float("nan"), "up to nan apart")],
+    [(1.001, r"up to \d\.\d\de-0[345] apart; 1e-05 is allowed"), (float("nan"), "up to nan apart")],
     ids=["slightly off", "not a number"],
 )
 def test_a_graph_with_other_ctrs_is_refused(exported: Exported, tmp_path: Path, factor: float, message: str) -> None:
@@ -199,6 +227,6 @@ def test_a_graph_with_another_shape_is_refused(exported: Exported, tmp_path: Pat
 def test_a_network_that_changed_since_its_export_is_refused(exported: Exported) -> None:
     changed = copy.deepcopy(exported.graph)
     with torch.no_grad():
-        changed.network.tower.mlp.last.bias.add_(0.01)
+        next(module for module in changed.modules() if isinstance(module, Tower)).mlp.last.bias.add_(0.01)
     with pytest.raises(ParityError, match="with 1 candidates and 0 behaviours"):
         check_parity(changed, exported.path, max_behaviours=6)

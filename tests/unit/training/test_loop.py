@@ -13,9 +13,10 @@ from model.nets.registry import Network, NetworkName, build_network
 from training.config import TrainConfig
 from training.data.batches import make_batch
 from training.data.encoded import EncodedDataset
-from training.loop import Evaluation, Optimisers, TrainingDiverged, TrainingRun, train
+from training.loop import TrainingDiverged, TrainingRun, train
 from training.metrics import log_loss
 from training.predict import evaluate, predict
+from training.state import Evaluation, Optimisers
 
 SMALL = NetworkConfig(embedding_dim=4, embedding_std=0.1, tower=(16,), unit=(8,))
 QUICK = TrainConfig(
@@ -28,7 +29,7 @@ QUICK = TrainConfig(
     max_behaviour_dropout=0.0,
     average_every=1,
 )
-STILL = dataclasses.replace(  # weights and predictions that stay as they are: SparseAdam refuses a rate of 0
+STILL = dataclasses.replace(  # weights and predictions that stay as they are: a rate of 0 is refused
     QUICK,
     network=dataclasses.replace(SMALL, unit_activation=Activation.RELU, tower_activation=Activation.RELU),
     learning_rate=1e-30,

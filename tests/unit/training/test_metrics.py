@@ -9,7 +9,16 @@ from sklearn.metrics import log_loss as sklearn_log_loss  # type: ignore[import-
 from sklearn.metrics import roc_auc_score
 
 from training import metrics
-from training.metrics import all_metrics, auc, calibration, gauc, log_loss, rela_impr
+from training.metrics import (
+    all_metrics,
+    auc,
+    calibration,
+    equal_count_bins,
+    expected_calibration_error,
+    gauc,
+    log_loss,
+    rela_impr,
+)
 
 # User, clicked and CTR; few CTRs, so that ties are common, and few users, so that one class is.
 Impression = tuple[int, bool, float]
@@ -107,6 +116,49 @@ def test_calibration_is_promised_over_real_clicks() -> None:
     assert math.isnan(calibration(np.array([False]), np.array([0.5])))
 
 
+def test_expected_calibration_error_by_hand() -> None:
+    """Bins of 3 and 3: CTRs 0.1, 0.1 and 0.4 (mean 0.2) with one click of three, then 0.5, 0.6 and 0.7 (mean 0.6) with
+    two of three: |0.2 − 1/3|·½ + |0.6 − 2/3|·½ = 0.1. Equally wide bins would be {0.1, 0.1} and the rest."""
+    ctr = np.array([0.7, 0.1, 0.5, 0.1, 0.6, 0.4])
+    clicked = np.array([True, True, False, False, True, False])
+    assert expected_calibration_error(clicked, ctr, num_bins=2, min_rows=3) == pytest.approx(0.1)
+
+
+def test_errors_in_opposite_directions_do_not_cancel_between_bins_but_do_in_the_sum() -> None:
+    ctr = np.repeat([0.1, 0.9], 100)
+    clicked = np.arange(200) % 2 == 0
+    assert calibration(clicked, ctr) == pytest.approx(1.0)
+    assert expected_calibration_error(clicked, ctr) == pytest.approx(0.4)
+
+
+def test_few_rows_have_fewer_bins() -> None:
+    """99 rows have one bin of at least 50, where the errors cancel; 100 have two, where they do not: CTRs of 0/99 to
+    49/99 are all clicked, those of 50/99 to 99/99 are not."""
+    ctr = np.linspace(0.0, 1.0, 100)
+    clicked = ctr < 0.5
+    assert expected_calibration_error(clicked, ctr) == pytest.approx((1 - 24.5 / 99) / 2 + (74.5 / 99) / 2)
+    one_bin = expected_calibration_error(clicked[:99], ctr[:99])
+    assert one_bin == pytest.approx(abs(ctr[:99].mean() - clicked[:99].mean()))
+
+
+def test_the_order_of_equal_ctrs_does_not_matter() -> None:
+    """All clicks first: cut through the tie, bins would promise 0.5 where 1 and 0 are clicked."""
+    assert expected_calibration_error(np.arange(200) < 100, np.full(200, 0.5)) == 0.0
+
+
+@settings(deadline=None)
+@given(values=st.lists(st.integers(0, 12), min_size=1, max_size=60), num_bins=st.integers(1, 8))
+def test_bins_are_in_order_keep_ties_together_and_are_about_equal(values: list[int], num_bins: int) -> None:
+    value = np.array(values)
+    bins = equal_count_bins(value, num_bins)
+    assert set(bins) == set(range(bins.max() + 1)) and bins.max() < num_bins
+    order = np.argsort(value, kind="stable")
+    assert (np.diff(bins[order]) >= 0).all()
+    assert all(len(set(bins[value == each])) == 1 for each in set(values))
+    largest_tie = max(values.count(each) for each in values)
+    assert np.bincount(bins).max() < len(values) / num_bins + largest_tie + 1
+
+
 def test_rela_impr_reproduces_the_papers_figures() -> None:
     """DIN's paper prints these for Alibaba's data, where the base model has 0.5970: LR and DIN with MBA and Dice."""
     assert rela_impr(0.5738, 0.5970) == pytest.approx(-23.92, abs=0.005)
@@ -122,10 +174,11 @@ def test_the_reports_row_holds_each_metric_under_its_name() -> None:
         "gauc": 1.0,
         "log_loss": pytest.approx(-(math.log(0.2) + math.log(0.9) + math.log(0.9) + math.log(0.2)) / 4),
         "calibration": 1.0,
+        "expected_calibration_error": pytest.approx(0.0, abs=1e-12),
     }
 
 
 def test_the_docstrings_examples_are_true() -> None:
     result = doctest.testmod(metrics)
-    assert result.attempted >= 6
+    assert result.attempted >= 9
     assert result.failed == 0

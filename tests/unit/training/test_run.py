@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ from model.bundle.graph import CTR_OUTPUT
 from model.bundle.reader import Bundle, open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from model.nets.registry import NetworkName
+from tests.fixtures.dataset import SCHEMA_TOML, write_dataset_directory
 from training import __main__ as command_line
-from training import predict, run
+from training import measurement, predict, run
+from training.checkpoint import CheckpointError
 from training.config import TrainConfig
 from training.data.dataset import Dataset
 from training.data.encoded import EncodedDataset
@@ -107,6 +110,7 @@ def test_the_screen_shows_data_progress_and_result(
     assert "invented: 464 train, 58 valid, 60 test impressions; split by time, 80/10/10" in text
     assert [f"epoch {epoch:.2f} train loss" in text for epoch in (0.5, 1.0, 1.5, 2.0)] == [True] * 4
     assert f"valid GAUC {report['valid']['gauc']:.4f}" in text
+    assert f"{report['before_calibration']['test']['log_loss']:.4f}" in text
     assert f"{report['test']['log_loss']:.4f}" in text
     assert report["model_version"] in text
     assert finished.stderr == ""
@@ -115,7 +119,9 @@ def test_the_screen_shows_data_progress_and_result(
 def test_the_bundle_says_where_it_comes_from(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.model_name == "din"
-    assert manifest.calibration == {"method": "none"}
+    assert manifest.calibration.keys() == {"method", "slope", "intercept", "negative_sampling_rate"}
+    assert manifest.calibration["method"] == "platt"
+    assert manifest.calibration["negative_sampling_rate"] == 1.0
     assert manifest.training["dataset"] == {
         "name": "invented",
         "source": "tests/fixtures/dataset.py",
@@ -156,10 +162,12 @@ def test_the_report_holds_what_was_measured_and_how(report: dict[str, Any], bund
     assert len(report["evaluations"]) == 4
     best = max(report["evaluations"], key=lambda evaluation: evaluation["valid"]["gauc"])
     assert report["best_epoch"] == best["epoch"]
-    assert report["valid"] == best["valid"]
+    assert report["before_calibration"]["valid"] == best["valid"]
+    assert report["calibration"] == {**bundle.manifest.calibration, "warning": ""}
     assert report["samples_per_second"] == pytest.approx(2 * 464 / report["seconds"])
     for split in ("valid", "test"):
-        assert report[split].keys() == {"auc", "gauc", "log_loss", "calibration"}
+        names = {"auc", "gauc", "log_loss", "calibration", "expected_calibration_error"}
+        assert report[split].keys() == report["before_calibration"][split].keys() == names
         assert bundle.manifest.metrics[split] == report[split]
 
 
@@ -194,13 +202,14 @@ def test_a_second_run_gives_the_same_version_and_predicts_test_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     predicted: list[tuple[int, ...]] = []
-    real_predict = predict.predict
+    real_predict = predict.predict_logits
 
     def recorded(network: Any, data: EncodedDataset, impressions: np.ndarray) -> Any:
         predicted.append(tuple(impressions.tolist()))
         return real_predict(network, data, impressions)
 
-    monkeypatch.setattr(predict, "predict", recorded)
+    for module in (predict, measurement):
+        monkeypatch.setattr(module, "predict_logits", recorded)
     config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
     options = run.RunOptions(data=dataset_path, model=NetworkName.DIN, out=tmp_path / "din", seed=SEED, config=config)
     second = run.run(options, Console(file=io.StringIO()))
@@ -210,6 +219,30 @@ def test_a_second_run_gives_the_same_version_and_predicts_test_once(
     reads_of_test = [rows for rows in predicted if test_rows & set(rows)]
     assert [set(rows) for rows in reads_of_test] == [test_rows]
     assert predicted[-1] == reads_of_test[0]  # when every choice is made
+
+
+def test_down_sampled_rows_are_reported_as_they_are_and_served_corrected(
+    config_file: Path, bundle: Bundle, report: dict[str, Any], tmp_path: Path
+) -> None:
+    """The same run, but for the share of kept negatives in schema.toml."""
+    schema = SCHEMA_TOML.replace("[dataset]", "[dataset]\nnegative_sampling_rate = 0.1")
+    config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    options = run.RunOptions(
+        data=write_dataset_directory(tmp_path / "data", schema=schema),
+        model=NetworkName.DIN,
+        out=tmp_path / "din",
+        seed=SEED,
+        config=config,
+    )
+    screen = io.StringIO()
+    found = run.run(options, Console(file=screen))
+    assert {split: found[split] for split in ("valid", "test")} == {split: report[split] for split in ("valid", "test")}
+    assert "negative_sampling_rate" in screen.getvalue()
+    corrected = open_bundle(tmp_path / "din")
+    assert corrected.manifest.calibration == {**bundle.manifest.calibration, "negative_sampling_rate": 0.1}
+    for answer, plain in zip(corrected.golden, bundle.golden, strict=True):
+        p = np.array(plain.ctr)
+        np.testing.assert_allclose(answer.ctr, p / (p + (1 - p) / 0.1), rtol=1e-5)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
@@ -240,6 +273,40 @@ def test_a_missing_dataset_and_a_bad_config_are_one_line_each(
     message = refusal(capsys, monkeypatch, "--data", tmp_path, "--out", out, "--config", tmp_path / "train.toml")
     assert message.startswith(f"error: {tmp_path}/train.toml: unknown key 'epoch'; known are epochs")
     assert not out.exists()
+
+
+def test_a_process_killed_in_training_is_resumed_to_the_same_version(
+    dataset_path: Path, config_file: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    """With SIGKILL, as soon as there is a checkpoint. The report is of a run that nobody killed."""
+    out = tmp_path / "din"
+    checkpoint = tmp_path / "din.checkpoint"
+    options = ["--data", str(dataset_path), "--model", "din", "--seed", str(SEED), "--config", str(config_file)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", str(out), "--resume"],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process:
+        assert any("epoch" in line for line in process.stdout)  # the first look, after which there is a checkpoint
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    killed = run.RunOptions(data=dataset_path, model=NetworkName.DIN, out=out, seed=SEED, config=config)
+    with pytest.raises(CheckpointError, match=rf"{checkpoint} exists, .*: go on from it with --resume, or delete it"):
+        run.run(killed, Console(file=io.StringIO()))
+    with pytest.raises(CheckpointError, match=r"another run: seed was 3 and is 4\. Train with what it was begun with"):
+        run.run(dataclasses.replace(killed, seed=4, resume=True), Console(file=io.StringIO()))
+    screen = io.StringIO()
+    resumed = run.run(dataclasses.replace(killed, resume=True), Console(file=screen, width=500))
+    assert f"going on from {checkpoint}" in screen.getvalue()
+    assert resumed["model_version"] == report["model_version"]
+    assert list(resumed["evaluations"]) == report["evaluations"]
+    assert {path.name for path in tmp_path.iterdir()} == {"din", "din.report.json"}
 
 
 def test_metrics_of_the_report_are_numbers(report: dict[str, Any]) -> None:

@@ -72,15 +72,25 @@ def test_statistics_are_taken_per_unit_over_all_leading_dimensions(leading: list
     np.testing.assert_allclose(dice(torch.from_numpy(s)).detach().numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_training_moves_the_averages_by_momentum() -> None:
-    """From 0 and 1 towards mean 2 and, of the two positions 1 and 3, the unbiased variance 2."""
-    dice = Dice(1, momentum=0.1)
+def test_the_averages_are_of_all_batches_until_momentum_weighs_more() -> None:
+    """The batches have the means 2, 5 and 11 and the unbiased variances 2, 2 and 8."""
+    dice = Dice(1, momentum=0.4)
     dice(column(1.0, 3.0))
-    assert dice.running_mean.item() == pytest.approx(0.1 * 2.0)
-    assert dice.running_var.item() == pytest.approx(0.9 * 1.0 + 0.1 * 2.0)
-    dice(column(1.0, 3.0))
-    assert dice.running_mean.item() == pytest.approx(0.9 * 0.2 + 0.1 * 2.0)
-    assert dice.running_var.item() == pytest.approx(0.9 * 1.1 + 0.1 * 2.0)
+    assert (dice.running_mean.item(), dice.running_var.item()) == pytest.approx((2.0, 2.0))
+    dice(column(4.0, 6.0))
+    assert (dice.running_mean.item(), dice.running_var.item()) == pytest.approx((3.5, 2.0))
+    dice(column(9.0, 13.0))
+    assert dice.running_mean.item() == pytest.approx(0.6 * 3.5 + 0.4 * 11.0)
+    assert dice.running_var.item() == pytest.approx(0.6 * 2.0 + 0.4 * 8.0)
+
+
+def test_recorded_statistics_count_as_those_of_a_batch() -> None:
+    computed, told = Dice(1, momentum=0.4), Dice(1, momentum=0.4)
+    for batch in (column(1.0, 3.0, 8.0), column(4.0, 6.0), column(0.0, -2.0, 2.0), column(9.0, 13.0)):
+        computed(batch)
+        told.record(batch.mean(dim=0), batch.var(dim=0, correction=0), len(batch))
+    for name, buffer in told.named_buffers():
+        torch.testing.assert_close(buffer, computed.get_buffer(name))
 
 
 def test_inference_uses_the_moving_averages_and_leaves_them() -> None:

@@ -193,7 +193,9 @@ def test_a_gradient_reaches_every_parameter(name: NetworkName) -> None:
     inputs = random_inputs(rng, is_real_UT=rng.random((num_users, 5)) < 0.7, num_users=num_users, sizes=(2, 5))
     items = random_indices(SCHEMA.group(Group.ITEM), 60, rng)
     inputs = inputs._replace(
-        items=tensors(items), candidates_UC=torch.from_numpy(rng.permutation(80).reshape(num_users, 2) % 60)
+        items=tensors(items),
+        candidates_UC=torch.from_numpy(rng.permutation(80).reshape(num_users, 2) % 60),
+        behaviours_UT=torch.from_numpy(rng.permutation(200).reshape(num_users, 5) % 60),
     )
     logit_UC = network(inputs).logit_UC
     (logit_UC * torch.randn(logit_UC.shape)).sum().backward()
@@ -222,7 +224,7 @@ def _built(name: NetworkName, seed: int) -> dict[str, Tensor]:
     return state
 
 
-@pytest.mark.parametrize("name", [NetworkName.BASE, NetworkName.DIN])
+@every_network
 @given(sizes=some_sizes, data=st.data())
 @few_examples
 def test_the_order_of_behaviours_does_not_matter(name: NetworkName, sizes: Sizes, data: st.DataObject) -> None:

@@ -185,6 +185,27 @@ def test_a_schema_that_cannot_be_used_is_refused(tmp_path: Path, message: str, s
         read(tmp_path, schema=schema)
 
 
+@pytest.mark.parametrize(("line", "rate"), [("", 1.0), ("negative_sampling_rate = 0.1", 0.1)])
+def test_the_rate_of_kept_negatives_is_1_unless_schema_toml_says_otherwise(
+    tmp_path: Path, line: str, rate: float
+) -> None:
+    schema = ITEM_ID_ALONE.replace('name = "plain"', f'name = "plain"\n{line}')
+    assert read(tmp_path, schema=schema).negative_sampling_rate == rate
+
+
+@pytest.mark.parametrize("rate", ["0", "-0.5", "1.01", "nan", "true", "'0.1'"])
+def test_a_rate_that_is_no_share_is_refused(tmp_path: Path, rate: str) -> None:
+    schema = ITEM_ID_ALONE.replace('name = "plain"', f"negative_sampling_rate = {rate}")
+    with pytest.raises(DatasetError, match=r"expected a negative_sampling_rate above 0 and at most 1 in \[dataset\]"):
+        read(tmp_path, schema=schema)
+
+
+def test_a_misspelt_rate_is_refused_and_not_taken_for_1(tmp_path: Path) -> None:
+    schema = ITEM_ID_ALONE.replace('name = "plain"', "negative_sample_rate = 0.1")
+    with pytest.raises(DatasetError, match="only name, negative_sampling_rate, source, found negative_sample_rate"):
+        read(tmp_path, schema=schema)
+
+
 @pytest.mark.parametrize("file", ["schema.toml", "impressions.parquet", "items.parquet", "users.parquet"])
 def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
     path = write_dataset_directory(tmp_path / "data")

@@ -1,0 +1,49 @@
+"""A network with its calibration behind it: what is exported and served."""
+
+import math
+from typing import Any
+
+from torch import nn
+
+from model.layers.calibration import Calibration, NoCalibration
+from model.nets.inputs import NetworkInputs, NetworkOutput
+from model.nets.registry import Network
+
+
+# Legend: U = users, C = candidates per user.
+class CalibratedNetwork(nn.Module):
+    """Takes and gives what a network does; its logit is
+
+        calibration(logit of the network) + ln(negative_sampling_rate)
+
+    Where only a share w of the not-clicked impressions was kept, the odds of a click among what was kept are 1/w times
+    the real ones. The second term takes that back: a CTR p of the kept ones becomes q = p / (p + (1 − p)/w).
+
+    Args:
+        negative_sampling_rate: w, above 0 and at most 1. With 1, the default, CTRs are those of the rows as they are.
+
+    Raises:
+        ValueError: another rate.
+
+    Source: He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, section 6.3.
+    """
+
+    def __init__(self, network: Network, calibration: Calibration, *, negative_sampling_rate: float = 1.0) -> None:
+        super().__init__()
+        if not 0.0 < negative_sampling_rate <= 1.0:
+            raise ValueError(f"negative_sampling_rate must be above 0 and at most 1, not {negative_sampling_rate}")
+        self.network = network
+        self.calibration = calibration
+        self.negative_sampling_rate = negative_sampling_rate
+
+    def forward(self, inputs: NetworkInputs) -> NetworkOutput:
+        output: NetworkOutput = self.network(inputs)
+        calibrated_UC = self.calibration(output.logit_UC) + math.log(self.negative_sampling_rate)
+        return output._replace(logit_UC=calibrated_UC)
+
+
+def describe_calibration(network: Network | CalibratedNetwork) -> dict[str, Any]:
+    """How the network's logits become those that it serves, for the manifest: method, its parameters, and the rate."""
+    if not isinstance(network, CalibratedNetwork):
+        return describe_calibration(CalibratedNetwork(network, NoCalibration()))
+    return {**network.calibration.to_json(), "negative_sampling_rate": network.negative_sampling_rate}
