@@ -56,7 +56,7 @@ def reliability_diagram(numbers: Mapping[str, Any], before: Mapping[str, Any] | 
             upper.plot(ctr, rate, label="uncalibrated", **_SERIES[1])
         ctr, rate, low, high = _columns(numbers["bins"], "mean_ctr", "click_rate", "low", "high")
         errors = np.stack([rate - low, high - rate]).clip(min=0.0)
-        upper.errorbar(ctr, rate, yerr=errors, capsize=2, label="served" if before else "observed", **_SERIES[0])
+        upper.errorbar(ctr, rate, yerr=errors, capsize=2, label="calibrated" if before else "observed", **_SERIES[0])
         upper.set(ylabel="click rate", xlim=(0, top), ylim=(0, top))
         _legend_above(upper)
         edges, counts = numbers["histogram_edges"], numbers["histogram_counts"]
