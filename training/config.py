@@ -30,6 +30,7 @@ class TrainConfig:
             this; 0 drops none. It keeps a network from recognising users by their histories.
         average_every: steps between two updates of the average of recent weights, which is what is measured and
             exported.
+        auxiliary_weight: weight of the network's auxiliary loss, which DIEN alone has, beside the log loss.
         mini_batch_aware_l2: λ of the paper's regularisation of item embeddings; 0 is none.
     """
 
@@ -43,6 +44,7 @@ class TrainConfig:
     min_count: int = 1
     max_behaviour_dropout: float = 1.0
     average_every: int = 10
+    auxiliary_weight: float = 1.0
     mini_batch_aware_l2: float = 0.0
 
     def __post_init__(self) -> None:
@@ -52,6 +54,8 @@ class TrainConfig:
         for name in ("learning_rate", "embedding_learning_rate"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.auxiliary_weight < 0.0:
+            raise ValueError(f"auxiliary_weight must be at least 0, not {self.auxiliary_weight}")
         if not 0.0 <= self.max_behaviour_dropout <= 1.0:
             raise ValueError(f"max_behaviour_dropout must be between 0 and 1, not {self.max_behaviour_dropout}")
 

@@ -110,8 +110,12 @@ def train(
         network.train()
         started, losses = time.perf_counter(), []
         for batch in batches(data, chunk, config.batch_size, thinning=thinning):
-            loss = F.binary_cross_entropy_with_logits(network(batch.inputs).logit_UC, batch.clicked_UC)
-            optimisers.step(loss + mini_batch_aware_l2(network, data, batch, config.mini_batch_aware_l2))
+            output = network(batch.inputs)
+            loss = F.binary_cross_entropy_with_logits(output.logit_UC, batch.clicked_UC)
+            penalty = mini_batch_aware_l2(network, data, batch, config.mini_batch_aware_l2)
+            if output.auxiliary_loss is not None:
+                penalty = penalty + config.auxiliary_weight * output.auxiliary_loss
+            optimisers.step(loss + penalty)
             averaged.after_step()
             losses.append(loss.item())
             on_step(len(batch.clicked_UC))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.layers.embedding import FeatureEmbedding
+from model.layers.gru import Evolution
 from model.layers.interest import Pooling
 from model.layers.mlp import MLP, Activation
 from model.layers.tower import Tower
@@ -25,8 +26,9 @@ class NetworkConfig:
         initial_weight: every behaviour's activation weight at the start.
         base_pooling: how the base model pools behaviours: `sum` as the paper, `mean` as YouTube DNN.
         interest_pooling: how DIN pools weighted behaviours: `sum` as the paper, or divided by the number of behaviours
-            (`mean`) or its root (`sqrtn`). The weights are raw in all three.
+            (`mean`) or its root (`sqrtn`). The weights are raw in all three. DIEN pools plain behaviours so.
         interest_product: feed interest∘candidate to the tower as well.
+        evolution: how DIEN's attention enters its second GRU: `augru`, `agru` or `aigru`.
     """
 
     embedding_dim: int = 32
@@ -40,6 +42,7 @@ class NetworkConfig:
     base_pooling: Pooling = Pooling.SUM
     interest_pooling: Pooling = Pooling.MEAN
     interest_product: bool = True
+    evolution: Evolution = Evolution.AUGRU
 
     def __post_init__(self) -> None:
         if not self.unit:
