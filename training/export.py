@@ -23,6 +23,7 @@ from model.bundle.schema import Feature, FeatureSchema, Group
 from model.bundle.writer import write_bundle
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
+from training.onnx_loops import translations
 
 OPSET = 20
 _EXAMPLE_SIZES = {"C": 3, "T": 5}  # neither 0 nor 1, which the exporter would take for constants
@@ -123,6 +124,7 @@ def export_graph(graph: ServingGraph, path: Path) -> None:
             _example(graph.schema, _EXAMPLE_SIZES, np.random.default_rng(0)),
             dynamo=True,
             opset_version=OPSET,
+            custom_translation_table=translations(),
             input_names=list(shapes),
             output_names=[CTR_OUTPUT, WEIGHTS_OUTPUT] if has_unit else [CTR_OUTPUT],
             dynamic_shapes={"arrays": tuple(_free_axes(shape, dimensions) for shape in shapes.values())},

@@ -80,8 +80,8 @@ class InterestAttention(nn.Module):
         """a, [P, C]."""
         query_UCH: Tensor = self.project(query_UCD)
         if steps.slot_P is None:
-            states_UHT = states_PH.unflatten(0, (steps.num_slots, steps.num_users)).permute(1, 2, 0)
-            return torch.matmul(query_UCH, states_UHT).softmax(dim=-1).permute(2, 0, 1).flatten(0, 1)
+            states_UTH = states_PH.unflatten(0, (steps.num_slots, steps.num_users)).transpose(0, 1)
+            return steps.take(_product(states_UTH, query_UCH.transpose(1, 2)).softmax(dim=1))
         num_candidates, width = query_UCH.shape[1:]
         query_PCH = query_UCH.index_select(0, steps.user_P)
         logit_PC = (query_PCH * states_PH[:, None, :]).sum(dim=-1)
@@ -111,11 +111,22 @@ class InterestEvolution(nn.Module):
     def forward(self, states_PH: Tensor, weights_PC: Tensor, steps: Steps) -> Tensor:
         """Each user's last state for each candidate, [U, C, H]; zero without behaviours."""
         weight_GH = self.gates.of_state.weight
+        of_interest_PG = _product(states_PH, self.gates.of_input.weight.t())
         if self.evolution is Evolution.AIGRU:
-            of_interest_P1G = nn.functional.linear(states_PH, self.gates.of_input.weight)[:, None]
-            parts_PCG = weights_PC[..., None] * of_interest_P1G + self.gates.of_input.bias
+            parts_PCG = weights_PC[..., None] * of_interest_PG[:, None] + self.gates.of_input.bias
             last_UCH = recur(parts_PCG, weight_GH, None, steps, every_state=False)
         else:
-            parts_P1G = self.gates.of_input(states_PH)[:, None]
-            last_UCH = recur(parts_P1G, weight_GH, weights_PC, steps, every_state=False)
+            parts_PG = of_interest_PG + self.gates.of_input.bias
+            last_UCH = recur(parts_PG[:, None], weight_GH, weights_PC, steps, every_state=False)
         return steps.restore_users(last_UCH)
+
+
+def _product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """`rows` @ `matrix` for any number of rows, [..., N, ·].
+
+    In an exported graph an idle row goes along and is cut off: ONNX Runtime 1.31 divides by zero, which ends the
+    process, when it multiplies no rows.
+    """
+    if not torch.compiler.is_exporting():
+        return torch.matmul(rows, matrix)
+    return torch.matmul(nn.functional.pad(rows, (0, 0, 0, 1)), matrix)[..., :-1, :]
