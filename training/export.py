@@ -190,10 +190,18 @@ def _free_axes(shape: tuple[str | int, ...], dimensions: Mapping[str, Any]) -> d
 
 def _strip_traces(model: onnx.ModelProto) -> None:
     """Drop the exporter's stack traces: they name this machine's paths and make equal graphs differ."""
-    for node in model.graph.node:
+    _strip_graph(model.graph)
+    del model.metadata_props[:]
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    """Loop bodies are graphs too."""
+    for node in graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _strip_graph(attribute.g)
+    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del value.metadata_props[:]
-    del model.graph.metadata_props[:]
-    del model.metadata_props[:]
+    del graph.metadata_props[:]

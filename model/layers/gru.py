@@ -79,14 +79,16 @@ class InterestAttention(nn.Module):
     def forward(self, states_PH: Tensor, query_UCD: Tensor, steps: Steps) -> Tensor:
         """a, [P, C]."""
         query_UCH: Tensor = self.project(query_UCD)
-        if steps.slot_P is None:
-            states_UTH = states_PH.unflatten(0, (steps.num_slots, steps.num_users)).transpose(0, 1)
+        if steps.slot_P is None or steps.user_P is None:
+            states_UTH = states_PH.view(steps.num_slots, steps.num_users, states_PH.shape[1]).transpose(0, 1)
             return steps.take(_product(states_UTH, query_UCH.transpose(1, 2)).softmax(dim=1))
         num_candidates, width = query_UCH.shape[1:]
         query_PCH = query_UCH.index_select(0, steps.user_P)
         logit_PC = (query_PCH * states_PH[:, None, :]).sum(dim=-1)
         # In padded slots a weight that underflows to 0; where all are padded nothing is taken.
-        logit_SC = logit_PC.new_full((steps.num_users * steps.num_slots, num_candidates), torch.finfo(logit_PC.dtype).min)
+        logit_SC = logit_PC.new_full(
+            (steps.num_users * steps.num_slots, num_candidates), torch.finfo(logit_PC.dtype).min
+        )
         logit_SC = logit_SC.index_copy(0, steps.slot_P, logit_PC)
         weights_UTC = logit_SC.view(steps.num_users, steps.num_slots, num_candidates).softmax(dim=1)
         return steps.take(weights_UTC)

@@ -40,9 +40,8 @@ def recur(
         et al., AAAI 2019, Eq. 2 to 5, where the reset gate multiplies W_h·h and u is the share of the new.
     """
     arguments = parts_PCG, weight_GH, scale_PC, steps.num_users, steps.counts, every_state
-    if not torch.is_grad_enabled() or torch.compiler.is_exporting():
-        return recur_without_gradient(*arguments)
-    states: Tensor = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
+    without_gradient = torch.compiler.is_exporting() or not torch.is_grad_enabled()
+    states: Tensor = (recur_without_gradient if without_gradient else _Recurrence.apply)(*arguments)
     return states
 
 
@@ -119,7 +118,7 @@ class _Run:
 
 
 class _Recurrence(torch.autograd.Function):
-    """Backpropagation through time by hand: buffers for all steps at once, and only those who take part are computed."""
+    """Backpropagation through time by hand: a buffer for all steps, and only those who take part are computed."""
 
     @staticmethod
     def forward(

@@ -66,7 +66,7 @@ class Steps:
     def sum_by_user(self, values_PD: Tensor) -> Tensor:
         """Each user's sum, [U, D]; zero without behaviours."""
         if self.user_P is None:
-            return values_PD.unflatten(0, (self.num_slots, self.num_users)).sum(dim=0)
+            return values_PD.view(self.num_slots, self.num_users, values_PD.shape[1]).sum(dim=0)
         return values_PD.new_zeros(self.num_users, values_PD.shape[1]).index_add(0, self.user_P, values_PD)
 
     def restore_users(self, values_U: Tensor) -> Tensor:

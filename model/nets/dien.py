@@ -73,5 +73,7 @@ def auxiliary_loss(states_PH: Tensor, rows_ID: Tensor, behaviours_P: Tensor, ste
     states_JH = take_rows(states_PH, earlier_J)
     clicked_J = behaviours_P[next_J]
     other_J = (clicked_J + torch.randint(1, num_items, clicked_J.shape)) % num_items
-    clicked_logit_J, other_logit_J = ((states_JH * take_rows(rows_ID, row_J)).sum(dim=-1) for row_J in (clicked_J, other_J))
+    clicked_logit_J, other_logit_J = (
+        (states_JH * take_rows(rows_ID, row_J)).sum(dim=-1) for row_J in (clicked_J, other_J)
+    )
     return F.softplus(-clicked_logit_J).mean() + F.softplus(other_logit_J).mean()

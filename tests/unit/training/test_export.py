@@ -1,6 +1,7 @@
 """The exported graph against the network. One export per network: each takes seconds."""
 
 import copy
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, cand
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.layers.activation_unit import LocalActivationUnit
 from model.layers.dice import Dice
+from model.layers.gru import Evolution
 from model.layers.mlp import MLP, Activation
 from model.nets.config import NetworkConfig
+from model.nets.dien import DIEN
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
 from tests.fixtures.networks import SCHEMA, SMALL, random_indices, random_network, tensors
@@ -43,6 +46,13 @@ NETWORKS = {
     "base": (NetworkName.BASE, SMALL, SCHEMA),
     "din": (NetworkName.DIN, SMALL, SCHEMA),
     "din with PReLU on item ids alone": (NetworkName.DIN, PRELU, ITEM_IDS_ALONE),
+    "dien": (NetworkName.DIEN, SMALL, SCHEMA),
+    "dien with AGRU": (NetworkName.DIEN, dataclasses.replace(SMALL, evolution=Evolution.AGRU), SCHEMA),
+    "dien with AIGRU on item ids alone": (
+        NetworkName.DIEN,
+        dataclasses.replace(PRELU, evolution=Evolution.AIGRU),
+        ITEM_IDS_ALONE,
+    ),
 }
 
 
@@ -160,6 +170,14 @@ def test_the_graph_holds_no_path_of_the_machine(exported: Exported) -> None:
         assert str(path).encode() not in content
     assert b".py" not in content
     assert b"site-packages" not in content
+
+
+def test_steps_are_looped_over_in_the_graph_with_standard_operators_alone(exported: Exported) -> None:
+    model = onnx.load(exported.path)
+    num_loops = sum(node.op_type == "Loop" for node in model.graph.node)
+    assert num_loops == (2 if isinstance(exported.graph.network, DIEN) else 0)
+    assert [each.domain for each in model.opset_import] == [""]
+    assert not model.functions
 
 
 def test_parity_of_an_honest_graph_is_measured(exported: Exported) -> None:
