@@ -1,5 +1,6 @@
 """The recurrence that GRU and its relatives with attention share, with a backward pass of its own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ def recur(
 
         r = σ(x_r + W_r·h)    u = σ(x_u + W_u·h)    h̃ = tanh(x_h + r∘(W_h·h))    h ← h + a·u∘(h̃ − h)
 
-    where x is the input's part of the gates and a the scale of behaviour and
-    candidate. Without the rows of the update gate (G = 2H), u = 1 and the scale is the update gate.
+    where x is the input's part of the gates and a the scale of behaviour and candidate. Without the rows of the update
+    gate (G = 2H), u = 1 and the scale is the update gate.
 
     Args:
         parts_PCG: x, biases included, columns r, u, h̃; C may be 1, which stands for all candidates.
@@ -37,12 +38,13 @@ def recur(
         [P, C, H], or [U, C, H] in the order within a step, where a user without behaviours keeps the zero state.
 
     Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014, in the form of Zhou
-        et al., AAAI 2019, Eq. 2 to 5, where the reset gate multiplies W_h·h and u is the share of the new.
+        et al., AAAI 2019, "Interest Extractor Layer", where the reset gate multiplies W_h·h and u is the share of the
+        new.
     """
     arguments = parts_PCG, weight_GH, scale_PC, steps.num_users, steps.counts, every_state
     without_gradient = torch.compiler.is_exporting() or not torch.is_grad_enabled()
-    states: Tensor = (recur_without_gradient if without_gradient else _Recurrence.apply)(*arguments)
-    return states
+    run: Callable[..., Tensor] = recur_without_gradient if without_gradient else _Recurrence.apply
+    return run(*arguments)
 
 
 @torch.library.custom_op("dinrank::recur", mutates_args=())

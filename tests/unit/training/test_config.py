@@ -45,6 +45,7 @@ def test_every_training_option_can_be_set(tmp_path: Path, option: str) -> None:
 REFUSED = {
     "epochs must be at least 1, not 0": "epochs = 0",
     "learning_rate must be positive, not -1.0": "learning_rate = -1",
+    "auxiliary_weight must be at least 0, not -0.5": "auxiliary_weight = -0.5",
     "max_behaviour_dropout must be between 0 and 1, not 1.5": "max_behaviour_dropout = 1.5",
     "unit needs at least one hidden layer": "[network]\nunit = []",
     r"dropout must be at least 0 and below 1, not 1\.0": "[network]\ndropout = 1",
