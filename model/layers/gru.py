@@ -1,4 +1,4 @@
-"""DIEN's two recurrent layers: interests from behaviours, and their evolution towards a candidate."""
+"""DIEN's layers: interests from behaviours, attention to them, and their evolution towards a candidate."""
 
 import math
 from enum import StrEnum
@@ -23,7 +23,7 @@ class Evolution(StrEnum):
 
 
 # Legend: U = users, C = candidates per user, T = behaviours, P = real behaviours of the batch, step by step,
-# H = width of the state, D = width of the input, G = width of the gates.
+# S = all slots of the batch, H = width of the state, D = width of the input, G = width of the gates.
 class Gates(nn.Module):
     """The parameters of a GRU: W·x + b for the input and W·h for the state, rows r, u and h̃.
 
@@ -69,7 +69,7 @@ class InterestAttention(nn.Module):
 
     Unlike DIN's weights these are normalised: they add up to 1.
 
-    Source: Zhou et al., AAAI 2019, "Interest Evolving Layer".
+    Source: Zhou et al., AAAI 2019, "Interest Evolving Layer". The authors' released code has an MLP in place of h·W·e.
     """
 
     def __init__(self, width: int, dim: int) -> None:
@@ -82,10 +82,10 @@ class InterestAttention(nn.Module):
         if steps.slot_P is None or steps.user_P is None:
             states_UTH = states_PH.view(steps.num_slots, steps.num_users, states_PH.shape[1]).transpose(0, 1)
             return steps.take(_product(states_UTH, query_UCH.transpose(1, 2)).softmax(dim=1))
-        num_candidates, width = query_UCH.shape[1:]
+        num_candidates = query_UCH.shape[1]
         query_PCH = query_UCH.index_select(0, steps.user_P)
         logit_PC = (query_PCH * states_PH[:, None, :]).sum(dim=-1)
-        # In padded slots a weight that underflows to 0; where all are padded nothing is taken.
+        # A padded slot's weight underflows to 0; where all slots are padded no weight is taken.
         logit_SC = logit_PC.new_full(
             (steps.num_users * steps.num_slots, num_candidates), torch.finfo(logit_PC.dtype).min
         )
@@ -99,7 +99,7 @@ class InterestEvolution(nn.Module):
 
         augru   h ← h + a_t·u_t∘(h̃_t − h)
         agru    h ← h + a_t·(h̃_t − h), no update gate
-        aigru   a GRU on a_t·i_t, i_t the interest
+        aigru   h ← h + u_t∘(h̃_t − h), whose gates see a_t·i_t, i_t the interest
 
     Source: Zhou et al., AAAI 2019, "Interest Evolving Layer". The authors' released code of AUGRU differs: it
         scales by 1 − a_t what is kept of the old state, so that a behaviour without attention changes it too.

@@ -1,7 +1,7 @@
 """The recurrence that GRU and its relatives with attention share, with a backward pass of its own."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,8 +43,8 @@ def recur(
     """
     arguments = parts_PCG, weight_GH, scale_PC, steps.num_users, steps.counts, every_state
     without_gradient = torch.compiler.is_exporting() or not torch.is_grad_enabled()
-    run: Callable[..., Tensor] = recur_without_gradient if without_gradient else _Recurrence.apply
-    return run(*arguments)
+    recurrence: Callable[..., Tensor] = recur_without_gradient if without_gradient else _Recurrence.apply
+    return recurrence(*arguments)
 
 
 @torch.library.custom_op("dinrank::recur", mutates_args=())
@@ -57,7 +57,7 @@ def recur_without_gradient(
     every_state: bool,
 ) -> Tensor:
     """`recur` at inference, an operator of its own so that an exporter can put a loop in its place."""
-    run = _Run(parts_PCG, weight_GH, scale_PC, num_users, counts, every_state=every_state, keep_gates=False)
+    run = _run(parts_PCG, weight_GH, scale_PC, num_users, counts, every_state=every_state, keep_gates=False)
     return run.states_PCH if every_state else run.last_UCH
 
 
@@ -75,8 +75,8 @@ def _shape_of_recur(
     return parts_PCG.new_empty(num_rows, num_candidates, weight_GH.shape[1])
 
 
-class _Run:
-    """One run forward.
+class _Run(NamedTuple):
+    """What a run forward leaves.
 
     Attributes:
         spans: per step its first position in P and the number of users that take part.
@@ -86,37 +86,47 @@ class _Run:
         hidden_PCH: W_h·h, likewise.
     """
 
-    def __init__(
-        self,
-        parts_PCG: Tensor,
-        weight_GH: Tensor,
-        scale_PC: Tensor | None,
-        num_users: int,
-        counts: list[int] | None,
-        *,
-        every_state: bool,
-        keep_gates: bool,
-    ) -> None:
-        num_rows, num_gates, width = len(parts_PCG), *weight_GH.shape
-        num_candidates = (parts_PCG if scale_PC is None else scale_PC).shape[1]
-        self.spans = _spans(counts if counts is not None else [num_users] * (num_rows // max(num_users, 1)))
-        self.last_UCH = parts_PCG.new_zeros(num_users, num_candidates, width)
-        self.states_PCH = parts_PCG.new_empty(num_rows if every_state else 0, num_candidates, width)
-        num_kept = num_rows if keep_gates else num_users
-        self.gates_PCG = parts_PCG.new_empty(num_kept, num_candidates, num_gates)
-        self.hidden_PCH = parts_PCG.new_empty(num_kept, num_candidates, width)
-        for first, count in self.spans:
-            step, kept = slice(first, first + count), slice(first, first + count) if keep_gates else slice(count)
-            state, gates, hidden = self.last_UCH[:count], self.gates_PCG[kept], self.hidden_PCH[kept]
-            parts = parts_PCG[step]
-            torch.mm(state.flatten(0, 1), weight_GH.t(), out=gates.view(-1, num_gates))
-            hidden.copy_(gates[..., -width:])
-            shares, proposal = gates[..., :-width], gates[..., -width:]
-            shares.add_(parts[..., :-width]).sigmoid_()
-            torch.addcmul(parts[..., -width:].expand_as(hidden), gates[..., :width], hidden, out=proposal).tanh_()
-            state.add_(_update(gates, scale_PC, step, width) * (proposal - state))
-            if every_state:
-                self.states_PCH[step] = state
+    spans: list[tuple[int, int]]
+    states_PCH: Tensor
+    last_UCH: Tensor
+    gates_PCG: Tensor
+    hidden_PCH: Tensor
+
+
+def _run(
+    parts_PCG: Tensor,
+    weight_GH: Tensor,
+    scale_PC: Tensor | None,
+    num_users: int,
+    counts: list[int] | None,
+    *,
+    every_state: bool,
+    keep_gates: bool,
+) -> _Run:
+    num_rows, num_gates, width = len(parts_PCG), *weight_GH.shape
+    num_candidates = (parts_PCG if scale_PC is None else scale_PC).shape[1]
+    num_kept = num_rows if keep_gates else num_users
+    run = _Run(
+        spans=_spans(counts if counts is not None else [num_users] * (num_rows // max(num_users, 1))),
+        states_PCH=parts_PCG.new_empty(num_rows if every_state else 0, num_candidates, width),
+        last_UCH=parts_PCG.new_zeros(num_users, num_candidates, width),
+        gates_PCG=parts_PCG.new_empty(num_kept, num_candidates, num_gates),
+        hidden_PCH=parts_PCG.new_empty(num_kept, num_candidates, width),
+    )
+    for first, count in run.spans:
+        step = slice(first, first + count)
+        kept = step if keep_gates else slice(count)
+        state, gates, hidden = run.last_UCH[:count], run.gates_PCG[kept], run.hidden_PCH[kept]
+        torch.mm(state.flatten(0, 1), weight_GH.t(), out=gates.view(-1, num_gates))
+        hidden.copy_(gates[..., -width:])
+        shares, proposal = gates[..., :-width], gates[..., -width:]
+        shares.add_(parts_PCG[step, :, :-width]).sigmoid_()
+        of_input = parts_PCG[step, :, -width:].expand_as(hidden)
+        torch.addcmul(of_input, gates[..., :width], hidden, out=proposal).tanh_()
+        state.add_(_update(gates, scale_PC, step, width) * (proposal - state))
+        if every_state:
+            run.states_PCH[step] = state
+    return run
 
 
 class _Recurrence(torch.autograd.Function):
@@ -132,7 +142,7 @@ class _Recurrence(torch.autograd.Function):
         counts: list[int] | None,
         every_state: bool,
     ) -> Tensor:
-        run = _Run(parts_PCG, weight_GH, scale_PC, num_users, counts, every_state=True, keep_gates=True)
+        run = _run(parts_PCG, weight_GH, scale_PC, num_users, counts, every_state=True, keep_gates=True)
         ctx.spans, ctx.num_users, ctx.every_state = run.spans, num_users, every_state
         ctx.parts_differ = parts_PCG.shape[1] == run.last_UCH.shape[1]
         ctx.save_for_backward(weight_GH, scale_PC, run.gates_PCG, run.hidden_PCH, run.states_PCH)

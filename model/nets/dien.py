@@ -64,7 +64,7 @@ def auxiliary_loss(states_PH: Tensor, rows_ID: Tensor, behaviours_P: Tensor, ste
     generator. Without a next behaviour or another item there is nothing to tell apart, and the loss is 0.
 
     Source: Zhou et al., AAAI 2019, "Interest Extractor Layer". Deviation: the paper draws ê_{t+1} from all items but
-        the clicked one. A batch holds items as often as they are distinct, and padding's zero vector at most once.
+        the clicked one. A batch names each item once, however popular it is, and padding once, whose vector is zero.
     """
     earlier_J, next_J = steps.successors()
     num_items = len(rows_ID)
