@@ -54,7 +54,7 @@ class TrainConfig:
         for name in ("learning_rate", "embedding_learning_rate"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.auxiliary_weight < 0.0:
+        if not self.auxiliary_weight >= 0.0:
             raise ValueError(f"auxiliary_weight must be at least 0, not {self.auxiliary_weight}")
         if not 0.0 <= self.max_behaviour_dropout <= 1.0:
             raise ValueError(f"max_behaviour_dropout must be between 0 and 1, not {self.max_behaviour_dropout}")
