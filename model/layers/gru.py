@@ -1,6 +1,7 @@
 """DIEN's layers: interests from behaviours, attention to them, and their evolution towards a candidate."""
 
 import math
+from collections.abc import Callable
 from enum import StrEnum
 
 import torch
@@ -81,7 +82,8 @@ class InterestAttention(nn.Module):
         query_UCH: Tensor = self.project(query_UCD)
         if steps.slot_P is None or steps.user_P is None:
             states_UTH = states_PH.view(steps.num_slots, steps.num_users, states_PH.shape[1]).transpose(0, 1)
-            return steps.take(_product(states_UTH, query_UCH.transpose(1, 2)).softmax(dim=1))
+            logit_UTC = _on_rows(lambda rows: torch.matmul(rows, query_UCH.transpose(1, 2)), states_UTH)
+            return steps.take(logit_UTC.softmax(dim=1))
         num_candidates = query_UCH.shape[1]
         query_PCH = query_UCH.index_select(0, steps.user_P)
         logit_PC = (query_PCH * states_PH[:, None, :]).sum(dim=-1)
@@ -113,22 +115,22 @@ class InterestEvolution(nn.Module):
     def forward(self, states_PH: Tensor, weights_PC: Tensor, steps: Steps) -> Tensor:
         """Each user's last state for each candidate, [U, C, H]; zero without behaviours."""
         weight_GH = self.gates.of_state.weight
-        of_interest_PG = _product(states_PH, self.gates.of_input.weight.t())
         if self.evolution is Evolution.AIGRU:
+            of_interest_PG = _on_rows(lambda rows: nn.functional.linear(rows, self.gates.of_input.weight), states_PH)
             parts_PCG = weights_PC[..., None] * of_interest_PG[:, None] + self.gates.of_input.bias
             last_UCH = recur(parts_PCG, weight_GH, None, steps, every_state=False)
         else:
-            parts_PG = of_interest_PG + self.gates.of_input.bias
+            parts_PG = _on_rows(self.gates.of_input, states_PH)
             last_UCH = recur(parts_PG[:, None], weight_GH, weights_PC, steps, every_state=False)
         return steps.restore_users(last_UCH)
 
 
-def _product(rows: Tensor, matrix: Tensor) -> Tensor:
-    """`rows` @ `matrix` for any number of rows, [..., N, ·].
+def _on_rows(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """A matrix product with any number of rows, [..., N, ·].
 
     In an exported graph an idle row goes along and is cut off: ONNX Runtime 1.31 divides by zero, which ends the
     process, when it multiplies no rows.
     """
     if not torch.compiler.is_exporting():
-        return torch.matmul(rows, matrix)
-    return torch.matmul(nn.functional.pad(rows, (0, 0, 0, 1)), matrix)[..., :-1, :]
+        return product(rows)
+    return product(nn.functional.pad(rows, (0, 0, 0, 1)))[..., :-1, :]
