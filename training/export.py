@@ -69,12 +69,18 @@ class ServingGraph(nn.Module):
 
     def score(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32]:
         """The network's own CTRs [C] for the arrays of `encode_request`."""
+        return self._run(arrays)[0]
+
+    def activation_weights(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32] | None:
+        """The raw weights [C, T] for the arrays of `encode_request`; None without an activation unit."""
+        outputs = self._run(arrays)
+        return outputs[1] if len(outputs) == 2 else None
+
+    def _run(self, arrays: Mapping[str, Indices]) -> list[NDArray[np.float32]]:
         self.eval()
         with torch.inference_mode():
-            ctr_C: NDArray[np.float32] = self(*(torch.from_numpy(arrays[name]) for name in graph_inputs(self.schema)))[
-                0
-            ].numpy()
-        return ctr_C
+            outputs = self(*(torch.from_numpy(arrays[name]) for name in graph_inputs(self.schema)))
+        return [output.numpy() for output in outputs]
 
 
 def export_bundle(
