@@ -139,13 +139,13 @@ def test_the_metrics_are_the_reports_calibrated_and_not(report: dict[str, Any], 
 
 
 def test_text_from_the_data_is_text_and_not_markup(report: dict[str, Any]) -> None:
-    """An item's label is drawn and listed as it is: no markup, no formula between dollars, no missing-glyph warning."""
+    """An item's label is drawn and listed as it is: no markup, no formula, no warning of a missing glyph."""
     odd = json.loads(json.dumps(report))
-    odd["diagnostics"]["activations"]["maps"][0]["candidates"][0] = {"item_id": "<b>$1&$x^2", "attribute": "書"}
+    odd["diagnostics"]["activations"]["maps"][0]["candidates"][0] = {"item_id": "<b>$1&$\x01", "attribute": "書"}
     document = ElementTree.fromstring(render_page(odd))
     assert "a <test> & more" in text_of(document)
     svg = next(figure for figure in document.findall(".//figure") if "clicked: <b>" in text_of(figure))
-    assert "clicked: <b>$1&$x^2 書" in [text_of(text) for text in svg.findall(".//svg//text")]
+    assert "clicked: <b>$1&$\N{REPLACEMENT CHARACTER} 書" in [text_of(text) for text in svg.findall(".//svg//text")]
 
 
 def test_a_bucket_without_enough_users_says_so(report: dict[str, Any], document: ElementTree.Element) -> None:

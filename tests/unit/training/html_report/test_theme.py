@@ -1,6 +1,6 @@
 import pytest
 
-from training.html_report.theme import LEVELS, css_variables, diverging_scale
+from training.html_report.theme import LEVELS, css_variables, diverging_scale, text_colour
 
 
 def luminance(colour: str) -> float:
@@ -22,6 +22,14 @@ def test_text_and_series_stand_out_from_the_surface(variables: dict[str, str]) -
     assert contrast(variables["muted"], variables["surface"]) >= 4.5
     assert contrast(variables["blue"], variables["surface"]) >= 3
     assert contrast(variables["orange"], variables["surface"]) >= 3
+
+
+@pytest.mark.parametrize("variables", css_variables(), ids=["light", "dark"])
+def test_a_weight_can_be_read_on_the_colour_of_its_cell(variables: dict[str, str]) -> None:
+    names = {colour: name for name, colour in css_variables()[0].items()}
+    for level in range(2 * LEVELS + 1):
+        text = variables[names[text_colour(abs(level - LEVELS) / LEVELS)]]
+        assert contrast(text, variables[f"level-{level}"]) >= 3
 
 
 def test_the_diverging_scale_is_even_around_its_middle() -> None:
