@@ -16,6 +16,8 @@ PACKAGES = ("model", "service", "training")
 OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     "numpy": PACKAGES,
     "torch": ("model/layers", "model/nets", "training"),
+    "numba": ("model/layers/kernels.py",),
+    "llvmlite": ("model/layers/kernels.py",),
     "onnx": ("training",),
     "onnxscript": ("training",),
     "onnxruntime": ("training/export.py", "service/scoring/predictor.py"),

@@ -77,8 +77,9 @@ def train(
 
 
 def main() -> None:
-    for exporter in ("torch.onnx", "onnxscript"):  # they warn about operators that we do not use or that stay as is
-        logging.getLogger(exporter).setLevel(logging.ERROR)
+    # The exporters warn about operators that we do not use or that stay as is, matplotlib about its cache of fonts.
+    for library in ("torch.onnx", "onnxscript", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         app()
     except (CheckpointError, ConfigError, DatasetError, FileExistsError, ParityError, TrainingDiverged) as exc:

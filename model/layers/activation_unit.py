@@ -6,11 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.layers.dice import Dice
+from model.layers.embedding import take_rows
+from model.layers.interest import Pairs
 from model.layers.mlp import MLP, Activation
+from model.layers.tiled_unit import weigh_in_tiles
 
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = embedding width, H = first hidden width,
-# P = pairs of a candidate and a behaviour.
+# P = pairs of a candidate and a behaviour, B = candidates of the batch, I = its distinct items, X = D + H.
 class LocalActivationUnit(nn.Module):
     """A small MLP on [q, k, q − k, q∘k], the candidate's vector q and the behaviour's vector k; one raw weight out.
 
@@ -68,6 +72,22 @@ class LocalActivationUnit(nn.Module):
         hidden = F.linear(query * keys, w_p) + query_part + key_part
         weights: Tensor = self.rest(self.activation(hidden))
         return weights.squeeze(-1)
+
+    def weigh_pairs(self, candidates_BX: Tensor, behaviours_IX: Tensor, pairs: Pairs) -> Tensor:
+        """The raw weight of each pair, [P]: `forward` on the rows that the pairs name, in tiles where that pays.
+
+        Args:
+            candidates_BX: from `project_candidates`, a row per candidate of the batch.
+            behaviours_IX: from `project_behaviours`, a row per distinct item of the batch.
+        """
+        dices = [layer for layer in (self.activation, *self.rest.hidden) if isinstance(layer, Dice)]
+        linears = [layer for layer in (*self.rest.hidden, self.rest.last) if isinstance(layer, nn.Linear)]
+        if self.training and len(dices) == len(linears) and len(pairs.candidate_P) > 1:
+            return weigh_in_tiles(candidates_BX, behaviours_IX, pairs, self._first_weights()[3], dices, linears)
+        weights_P: Tensor = self(
+            take_rows(candidates_BX, pairs.candidate_P), take_rows(behaviours_IX, pairs.behaviour_P)
+        )
+        return weights_P
 
     def _first_weights(self) -> tuple[Tensor, ...]:
         """W_q, W_k, W_d and W_p, each [H, D]."""

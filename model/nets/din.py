@@ -61,5 +61,5 @@ class DIN(nn.Module):
         pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, query_UCD.shape[1])
         candidates = self.unit.project_candidates(query_UCD.flatten(0, 1))
         behaviours = self.unit.project_behaviours(rows_ID)
-        weights_P = self.unit(take_rows(candidates, pairs.candidate_P), take_rows(behaviours, pairs.behaviour_P))
+        weights_P = self.unit.weigh_pairs(candidates, behaviours, pairs)
         return sum_pairs(rows_ID, pairs, weights_P).view_as(query_UCD)

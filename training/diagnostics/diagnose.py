@@ -21,7 +21,7 @@ class Diagnostics:
     """By split, but for the activations.
 
     Attributes:
-        reliability: of the CTRs that are served.
+        reliability: of the calibrated CTRs.
         reliability_before: of the network's own; empty without a calibration.
         gauc_by_history_length: buckets of the number of behaviours that the network sees.
         gauc_by_item_popularity: buckets of the item's occurrences in the training set, as candidate or behaviour.

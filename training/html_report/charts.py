@@ -56,8 +56,9 @@ def reliability_charts(
         rows = _reliability_rows("", numbers["bins"])
         text = _agreement(numbers["bins"])
         if before is not None:
-            rows = _reliability_rows("served, ", numbers["bins"]) + _reliability_rows("uncalibrated, ", before["bins"])
-            text = f"Served CTRs: {text} Uncalibrated: {_agreement(before['bins'])}"
+            rows = _reliability_rows("calibrated, ", numbers["bins"])
+            rows += _reliability_rows("uncalibrated, ", before["bins"])
+            text = f"Calibrated: {text} Uncalibrated: {_agreement(before['bins'])}"
         table = Table(("bin", "impressions", "mean CTR", "click rate", "from", "to"), tuple(rows))
         draw = reliability_diagram(numbers, before, top=top)
         charts.append(_chart(f"reliability-{split}", f"Reliability on {split}", text, draw, table, height=4.2))

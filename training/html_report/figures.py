@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from training.html_report.theme import BLUE, INK, MUTED, ORANGE, SURFACE, diverging_scale
+from training.html_report.theme import BLUE, MUTED, ORANGE, SURFACE, diverging_scale, text_colour
 
 Draw = Callable[[Figure], None]
 MAX_LABEL = 22  # characters of an item's label
@@ -56,7 +56,7 @@ def reliability_diagram(numbers: Mapping[str, Any], before: Mapping[str, Any] | 
             upper.plot(ctr, rate, label="uncalibrated", **_SERIES[1])
         ctr, rate, low, high = _columns(numbers["bins"], "mean_ctr", "click_rate", "low", "high")
         errors = np.stack([rate - low, high - rate]).clip(min=0.0)
-        upper.errorbar(ctr, rate, yerr=errors, capsize=2, label="served" if before else "observed", **_SERIES[0])
+        upper.errorbar(ctr, rate, yerr=errors, capsize=2, label="calibrated" if before else "observed", **_SERIES[0])
         upper.set(ylabel="click rate", xlim=(0, top), ylim=(0, top))
         _legend_above(upper)
         edges, counts = numbers["histogram_edges"], numbers["histogram_counts"]
@@ -116,10 +116,8 @@ def heat_map(activation: Mapping[str, Any], *, limit: float) -> Draw:
             linewidth=0.5,
         )
         for (row, column), weight in np.ndenumerate(weights_CT):
-            colour = SURFACE if abs(weight) > limit / 2 else INK  # the one that can be read on the cell
-            axes.text(
-                column + 0.5, row + 0.5, f"{weight:.2f}", ha="center", va="center", color=colour, fontsize=CELL_SIZE
-            )
+            text = axes.text(column + 0.5, row + 0.5, f"{weight:.2f}", ha="center", va="center", fontsize=CELL_SIZE)
+            text.set_color(text_colour(abs(weight) / limit))
         rows, columns = ([item_label(item) for item in activation[name]] for name in ("candidates", "behaviours"))
         rows[0] = f"clicked: {rows[0]}"
         axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
@@ -137,7 +135,9 @@ def heat_map(activation: Mapping[str, Any], *, limit: float) -> Draw:
 
 
 def item_label(item: Mapping[str, str]) -> str:
-    text = f"{item['item_id']} {item['attribute']}".strip()
+    """Short, and without the control characters that XML cannot hold."""
+    raw = f"{item['item_id']} {item['attribute']}".strip()
+    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in raw)
     return text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…"
 
 

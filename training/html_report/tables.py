@@ -1,6 +1,6 @@
 """The report's facts, metrics and options as tables of text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,15 +55,17 @@ def metrics(report: Mapping[str, Any], splits: Sequence[str]) -> Table:
     )
 
 
-def options(config: Mapping[str, Any], prefix: str = "") -> Table:
+def options(config: Mapping[str, Any]) -> Table:
     """The config, the network's options as `network.tower`."""
-    rows: list[tuple[str, str]] = []
+    return Table(("option", "value"), tuple(_options(config, "")))
+
+
+def _options(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
-            rows += options(value, f"{prefix}{name}.").rows  # type: ignore[arg-type]  # two columns, as here
+            yield from _options(value, f"{prefix}{name}.")
         else:
-            rows.append((f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return Table(("option", "value"), tuple(rows))
+            yield f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def number(value: float | None) -> str:

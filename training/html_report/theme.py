@@ -14,7 +14,7 @@ BLUE = "#0b5cad"
 ORANGE = "#c2570c"
 
 LEVELS = 16  # shades of each sign in a diverging scale; the one in the middle is 0
-_LIGHT_SCALE = ("#0b4a94", "#f1f1ee", "#a8440a")  # lowest, 0, highest
+_LIGHT_SCALE = ("#083a78", "#f1f1ee", "#8a3606")  # lowest, 0, highest
 _DARK_SCALE = ("#79bdff", "#2a3038", "#ffa657")
 
 _LIGHT = {"ink": INK, "muted": MUTED, "grid": GRID, "surface": SURFACE, "blue": BLUE, "orange": ORANGE}
@@ -33,6 +33,11 @@ def diverging_scale(scale: tuple[str, str, str] = _LIGHT_SCALE) -> list[str]:
     low, middle, high = scale
     falling = [_mix(low, middle, level / LEVELS) for level in range(LEVELS)]
     return [*falling, *(_mix(middle, high, level / LEVELS) for level in range(LEVELS + 1))]
+
+
+def text_colour(share: float) -> str:
+    """What can be read on the scale's colour at `share` of its end, from 0 to 1."""
+    return SURFACE if share > 0.6 else INK
 
 
 def css_variables() -> tuple[Mapping[str, str], Mapping[str, str]]:

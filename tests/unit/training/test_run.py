@@ -100,7 +100,7 @@ def served(bundle: Bundle, session: ort.InferenceSession, request: ScoringReques
 
 
 def test_the_bundle_and_its_report_are_all_that_is_left(bundle_path: Path) -> None:
-    assert {path.name for path in bundle_path.parent.iterdir()} == {"din", "din.report.json"}
+    assert {path.name for path in bundle_path.parent.iterdir()} == {"din", "din.report.html", "din.report.json"}
 
 
 def test_the_screen_shows_data_progress_and_result(
@@ -215,10 +215,22 @@ def test_a_second_run_gives_the_same_version_and_predicts_test_once(
     second = run.run(options, Console(file=io.StringIO()))
     assert second["model_version"] == report["model_version"]
     assert second["test"] == report["test"]
+    assert json.loads(json.dumps(second["diagnostics"])) == report["diagnostics"]
     test_rows = set(encoded_dataset.split_rows["test"].tolist())
     reads_of_test = [rows for rows in predicted if test_rows & set(rows)]
     assert [set(rows) for rows in reads_of_test] == [test_rows]
     assert predicted[-1] == reads_of_test[0]  # when every choice is made
+
+
+def test_two_equal_runs_give_one_page_byte_for_byte(
+    dataset_path: Path, config_file: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    """The first in a process of its own, under another name."""
+    config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    options = run.RunOptions(data=dataset_path, model=NetworkName.DIN, out=tmp_path / "b", seed=SEED, config=config)
+    run.run(options, Console(file=io.StringIO()))
+    first = bundle_path.with_name("din.report.html").read_bytes()
+    assert (tmp_path / "b.report.html").read_bytes() == first
 
 
 def test_down_sampled_rows_are_reported_as_they_are_and_served_corrected(
@@ -306,7 +318,7 @@ def test_a_process_killed_in_training_is_resumed_to_the_same_version(
     assert f"going on from {checkpoint}" in screen.getvalue()
     assert resumed["model_version"] == report["model_version"]
     assert list(resumed["evaluations"]) == report["evaluations"]
-    assert {path.name for path in tmp_path.iterdir()} == {"din", "din.report.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"din", "din.report.html", "din.report.json"}
 
 
 def test_metrics_of_the_report_are_numbers(report: dict[str, Any]) -> None:
