@@ -20,8 +20,16 @@ from training.data.split import TEST, TRAIN, VALID, require_both_classes
 from training.export import export_bundle
 from training.loop import TrainingRun, train
 from training.measurement import Measurement, calibrate_and_measure
+from training.pretraining import pretrain
 from training.progress import TrainingProgress
-from training.report import library_versions, report_path, show_measurement, source_commit, write_report
+from training.report import (
+    count_parameters,
+    library_versions,
+    report_path,
+    show_measurement,
+    source_commit,
+    write_report,
+)
 from training.requests import RequestBuilder
 
 NUM_GOLDEN = 8  # golden requests, of as many valid impressions
@@ -65,11 +73,14 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
     console.print(f"{dataset.name}: {rows} impressions; split {dataset.split_rule}", highlight=False)
 
     origin = _origin(options, dataset)
-    checkpoint = Checkpoint(checkpoint_file, _identity(options, origin))
-    if checkpoint_file.exists():
-        console.print(f"going on from {checkpoint_file}", highlight=False)
+    identity = _identity(options, origin)
+    checkpoint = Checkpoint(checkpoint_file, identity)
     torch.manual_seed(options.seed)
     network = build_network(options.model, data.encoder.schema, options.config.network)
+    if checkpoint_file.exists():
+        console.print(f"going on from {checkpoint_file}", highlight=False)
+    else:
+        pretrain(network, data, options.config, seed=options.seed, console=console)
     with TrainingProgress(console, options.config, num_samples=len(data.split_rows[TRAIN])) as progress:
         training_run = train(
             network,
@@ -96,7 +107,11 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             training=origin,
             metrics=measurement.after,
         )
-    report = _report(options, manifest, origin, training_run, measurement)
+    report = {
+        **_report(options, manifest, origin, training_run, measurement),
+        "dataset_sha256": identity["dataset"],
+        "parameters": count_parameters(network),
+    }
     write_report(report_path(options.out), report)
     checkpoint.remove()
     console.print(f"bundle {options.out} (version {manifest.model_version}), report {report_path(options.out)}")
