@@ -60,7 +60,7 @@ def _draw_quality(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_yticks(positions, [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     num_seeds = max(len(row.seeds) for row in rows)
-    axes.set_xlabel(f"test GAUC, mean ± std of {num_seeds} seeds" if num_seeds > 1 else "test GAUC, one seed")
+    axes.set_xlabel("test GAUC, mean ± std over seeds" if num_seeds > 1 else "test GAUC, one seed")
     axes.grid(axis="both", alpha=0.3)
 
 
