@@ -16,8 +16,6 @@ from rich.markup import escape
 
 from model.nets.registry import NetworkName
 from training.checkpoint import CheckpointError
-from training.compare.comparison import CompareOptions
-from training.compare.comparison import compare as run_comparison
 from training.compare.contenders import ALL, read_contenders
 from training.compare.planned import ComparisonError
 from training.config import ConfigError, TrainConfig
@@ -96,6 +94,9 @@ def compare(
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; they share the cores.")] = 1,
 ) -> None:
     """Train many networks with the same budget and put them in one table. A comparison that was stopped goes on."""
+    from training.compare.comparison import CompareOptions  # here, so that a training does not load matplotlib
+    from training.compare.comparison import compare as run_comparison
+
     common = TrainConfig() if config is None else TrainConfig.read(config)
     run_comparison(
         CompareOptions(

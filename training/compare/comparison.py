@@ -142,13 +142,13 @@ class _Board:
         report = run.read_report(dataset_sha256=self.dataset_sha256)
         assert report is not None, f"{run.name} ended well and left no {run.report}"
         self.reports[run.name] = report
+        self._write({})
         self.console.print(
             f"{run.name:24}  test GAUC {report['test']['gauc']:.4f}  AUC {report['test']['auc']:.4f}  "
             f"best epoch {report['best_epoch']:g}  training {report['seconds']:.1f} s",
             highlight=False,
             soft_wrap=True,
         )
-        self._write({})
 
     def finish(self) -> None:
         """Time all networks that have a bundle and write the tables for the last time."""
