@@ -1,4 +1,4 @@
-"""Two networks with two seeds on the invented dataset: stopped, gone on with, with a run that fails, and with_a_failure."""
+"""Two networks with two seeds on the invented dataset: stopped, then gone on with while one run fails."""
 
 import dataclasses
 import io
