@@ -66,7 +66,7 @@ def prepare(
 @app.command(epilog="Example: `python -m training train --data data/ml-100k --model din --out bundles/din`")
 def train(
     data: Annotated[Path, typer.Option(help="Dataset directory.")],
-    out: Annotated[Path, typer.Option(help="Bundle directory to write; OUT.report.json appears beside it.")],
+    out: Annotated[Path, typer.Option(help="Bundle directory to write; OUT.report.{json,html} appear beside it.")],
     model: Annotated[NetworkName, typer.Option(help="Network to train.")] = NetworkName.DIN,
     seed: Annotated[int, typer.Option(help="Seed of weights and shuffling.")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,

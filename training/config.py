@@ -33,6 +33,7 @@ class TrainConfig:
             this; 0 drops none. It keeps a network from recognising users by their histories.
         average_every: steps between two updates of the average of recent weights, which is what is measured and
             exported.
+        auxiliary_weight: weight of the network's auxiliary loss, which DIEN alone has, beside the log loss.
         fm_pretraining_epochs: FNN begins with the parameters of a factorisation machine that was trained for at most
             so many epochs; 0 is none. Other networks do without.
         mini_batch_aware_l2: λ of the paper's regularisation of embeddings, which concerns the ids of the batch alone; 0
@@ -53,6 +54,7 @@ class TrainConfig:
     min_count: int = 1
     max_behaviour_dropout: float = 1.0
     average_every: int = 10
+    auxiliary_weight: float = 1.0
     fm_pretraining_epochs: int = 1
     mini_batch_aware_l2: float = 0.0
     l2: float = 0.0
@@ -63,7 +65,7 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "embedding_learning_rate"):
             _require(getattr(self, name) > 0.0, f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("fm_pretraining_epochs", "mini_batch_aware_l2", "l2"):
+        for name in ("auxiliary_weight", "fm_pretraining_epochs", "mini_batch_aware_l2", "l2"):
             _require(getattr(self, name) >= 0.0, f"{name} must be 0 or more, not {getattr(self, name)}")
         _require(
             self.embedding_learning_rate * self.l2 < 1.0,

@@ -24,6 +24,7 @@ from model.bundle.writer import write_bundle
 from model.nets.calibrated import CalibratedNetwork, describe_calibration
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
+from training.onnx_loops import translations
 
 OPSET = 20
 _EXAMPLE_SIZES = {"C": 3, "T": 5}  # neither 0 nor 1, which the exporter would take for constants
@@ -68,12 +69,18 @@ class ServingGraph(nn.Module):
 
     def score(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32]:
         """The network's own CTRs [C] for the arrays of `encode_request`."""
+        return self._run(arrays)[0]
+
+    def activation_weights(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32] | None:
+        """The raw weights [C, T] for the arrays of `encode_request`; None without an activation unit."""
+        outputs = self._run(arrays)
+        return outputs[1] if len(outputs) == 2 else None
+
+    def _run(self, arrays: Mapping[str, Indices]) -> list[NDArray[np.float32]]:
         self.eval()
         with torch.inference_mode():
-            ctr_C: NDArray[np.float32] = self(*(torch.from_numpy(arrays[name]) for name in graph_inputs(self.schema)))[
-                0
-            ].numpy()
-        return ctr_C
+            outputs = self(*(torch.from_numpy(arrays[name]) for name in graph_inputs(self.schema)))
+        return [output.numpy() for output in outputs]
 
 
 def export_bundle(
@@ -124,6 +131,7 @@ def export_graph(graph: ServingGraph, path: Path) -> None:
             _example(graph.schema, _EXAMPLE_SIZES, np.random.default_rng(0)),
             dynamo=True,
             opset_version=OPSET,
+            custom_translation_table=translations(),
             input_names=list(shapes),
             output_names=[CTR_OUTPUT, WEIGHTS_OUTPUT] if has_unit else [CTR_OUTPUT],
             dynamic_shapes={"arrays": tuple(_free_axes(shape, dimensions) for shape in shapes.values())},
@@ -189,10 +197,18 @@ def _free_axes(shape: tuple[str | int, ...], dimensions: Mapping[str, Any]) -> d
 
 def _strip_traces(model: onnx.ModelProto) -> None:
     """Drop the exporter's stack traces: they name this machine's paths and make equal graphs differ."""
-    for node in model.graph.node:
+    _strip_graph(model.graph)
+    del model.metadata_props[:]
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    """Loop bodies are graphs too."""
+    for node in graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _strip_graph(attribute.g)
+    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del value.metadata_props[:]
-    del model.graph.metadata_props[:]
-    del model.metadata_props[:]
+    del graph.metadata_props[:]

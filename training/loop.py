@@ -78,8 +78,12 @@ def train(
         network.train()
         started, losses = time.perf_counter(), []
         for batch in batches(data, rows, config.batch_size, thinning=thinning):
-            loss = F.binary_cross_entropy_with_logits(network(batch.inputs).logit_UC, batch.clicked_UC)
-            state.optimisers.step(loss + regularisation(batch.inputs))
+            output = network(batch.inputs)
+            loss = F.binary_cross_entropy_with_logits(output.logit_UC, batch.clicked_UC)
+            extra = regularisation(batch.inputs)
+            if output.auxiliary_loss is not None:
+                extra = extra + config.auxiliary_weight * output.auxiliary_loss
+            state.optimisers.step(loss + extra)
             state.averaged.after_step()
             losses.append(loss.item())
             on_step(len(batch.clicked_UC))

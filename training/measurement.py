@@ -11,19 +11,24 @@ from model.nets.registry import Network
 from training.calibration import CalibrationFit, fit_calibration
 from training.data.encoded import EncodedDataset
 from training.data.split import TEST, VALID
-from training.predict import evaluate_logits, predict_logits
+from training.predict import Predictions, as_predictions, predict_logits
 
 
 # Legend: N = impressions.
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Attributes:
-    calibration: fitted to `valid`.
-    before: metrics by split, of the network's own CTRs.
-    after: the same of the calibrated CTRs. In `valid` they are of the impressions that the calibration was fitted to.
+    """By split, for `valid` and `test`.
+
+    Attributes:
+        calibration: fitted to `valid`.
+        predicted_before: the network's own CTRs.
+        predicted: the calibrated CTRs. In `valid` they are of the impressions that the calibration was fitted to.
+        before, after: the metrics of each.
     """
 
     calibration: CalibrationFit
+    predicted_before: dict[str, Predictions]
+    predicted: dict[str, Predictions]
     before: dict[str, dict[str, float]]
     after: dict[str, dict[str, float]]
 
@@ -34,13 +39,16 @@ def calibrate_and_measure(network: Network, data: EncodedDataset, method: Calibr
     logits = {VALID: predict_logits(network, data, valid_N)}
     calibration = fit_calibration(method, logits[VALID], data.clicked_N[valid_N] > 0)
     logits[TEST] = predict_logits(network, data, data.split_rows[TEST])
+    predicted_before = {split: as_predictions(logit_N, data, split) for split, logit_N in logits.items()}
+    predicted = {
+        split: as_predictions(_calibrated(calibration.layer, logit_N), data, split) for split, logit_N in logits.items()
+    }
     return Measurement(
         calibration,
-        before={split: evaluate_logits(logit_N, data, split) for split, logit_N in logits.items()},
-        after={
-            split: evaluate_logits(_calibrated(calibration.layer, logit_N), data, split)
-            for split, logit_N in logits.items()
-        },
+        predicted_before,
+        predicted,
+        before={split: found.metrics() for split, found in predicted_before.items()},
+        after={split: found.metrics() for split, found in predicted.items()},
     )
 
 

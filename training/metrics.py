@@ -16,7 +16,7 @@ def auc(clicked_N: Bools, ctr_N: Floats) -> float:
     >>> auc(np.array([True, False, False]), np.array([0.5, 0.5, 0.1]))
     0.75
     """
-    aucs, _ = _auc_by_user(np.zeros(len(clicked_N), dtype=np.int64), clicked_N, ctr_N)
+    aucs, _ = auc_by_user(np.zeros(len(clicked_N), dtype=np.int64), clicked_N, ctr_N)
     return float(aucs[0])
 
 
@@ -34,15 +34,15 @@ def gauc(user_N: NDArray[np.integer], clicked_N: Bools, ctr_N: Floats) -> float:
     Source: Zhu et al., "Optimized Cost per Click in Taobao Display Advertising", KDD 2017; Zhou et al., KDD 2018,
         Eq. 7.
     """
-    aucs, counts = _auc_by_user(user_N, clicked_N, ctr_N)
+    aucs, counts = auc_by_user(user_N, clicked_N, ctr_N)
     has_both = ~np.isnan(aucs)
     if not has_both.any():
         return float("nan")
     return float(np.average(aucs[has_both], weights=counts[has_both]))
 
 
-def _auc_by_user(user_N: NDArray[np.integer], clicked_N: Bools, ctr_N: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Each user's AUC, NaN for one class, and number of impressions, by the rank-sum formula:
+def auc_by_user(user_N: NDArray[np.integer], clicked_N: Bools, ctr_N: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Each user's AUC, NaN for one class, and number of impressions, users ascending, by the rank-sum formula:
 
     AUC = (Σ ranks of clicked − n₁(n₁ + 1)/2) / (n₁·n₀), tied CTRs sharing their mean rank.
     """

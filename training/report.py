@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: `report.json` and the lines on the screen."""
+"""What a run leaves behind in numbers: `report.json` and the lines on the screen."""
 
 import json
 import platform
@@ -41,6 +41,11 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
 def report_path(bundle: Path) -> Path:
     """`bundles/din` has its report beside it in `bundles/din.report.json`."""
     return bundle.with_name(f"{bundle.name}.report.json")
+
+
+def html_report_path(bundle: Path) -> Path:
+    """The same for people to read, in `bundles/din.report.html`."""
+    return bundle.with_name(f"{bundle.name}.report.html")
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

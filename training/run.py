@@ -17,13 +17,16 @@ from training.config import TrainConfig
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
 from training.data.split import TEST, TRAIN, VALID, require_both_classes
+from training.diagnostics.diagnose import Diagnostics, diagnose
 from training.export import export_bundle
+from training.html_report.page import write_html_report
 from training.loop import TrainingRun, train
 from training.measurement import Measurement, calibrate_and_measure
 from training.pretraining import pretrain
 from training.progress import TrainingProgress
 from training.report import (
     count_parameters,
+    html_report_path,
     library_versions,
     report_path,
     show_measurement,
@@ -107,14 +110,17 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             training=origin,
             metrics=measurement.after,
         )
-    report = {
-        **_report(options, manifest, origin, training_run, measurement),
-        "dataset_sha256": identity["dataset"],
-        "parameters": count_parameters(network),
-    }
-    write_report(report_path(options.out), report)
-    checkpoint.remove()
-    console.print(f"bundle {options.out} (version {manifest.model_version}), report {report_path(options.out)}")
+    with console.status("diagnosing the network and drawing the report"):
+        diagnostics = diagnose(network, dataset, data, measurement)
+        report = {
+            **_report(options, manifest, origin, training_run, measurement, diagnostics),
+            "dataset_sha256": identity["dataset"],
+            "parameters": count_parameters(network),
+        }
+        write_report(report_path(options.out), report)
+        checkpoint.remove()
+        write_html_report(html_report_path(options.out), report)
+    console.print(f"bundle {options.out} (version {manifest.model_version}), report {html_report_path(options.out)}")
     return report
 
 
@@ -159,6 +165,7 @@ def _report(
     origin: dict[str, Any],
     training_run: TrainingRun,
     measurement: Measurement,
+    diagnostics: Diagnostics,
 ) -> dict[str, Any]:
     return {
         "model": options.model.value,
@@ -173,4 +180,5 @@ def _report(
         "before_calibration": measurement.before,
         "calibration": {**manifest.calibration, "warning": measurement.calibration.warning},
         "evaluations": training_run.to_json()["evaluations"],
+        "diagnostics": diagnostics.to_json(),
     }

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.layers.embedding import FeatureEmbedding
+from model.layers.gru import Evolution
 from model.layers.interest import Pooling
 from model.layers.mlp import MLP, Activation
 from model.layers.tower import Tower
@@ -36,12 +37,13 @@ class NetworkConfig:
         initial_weight: every behaviour's activation weight at the start.
         pooling: how networks without attention pool behaviours: `sum` as the paper's base model, `mean` as YouTube DNN.
         interest_pooling: how DIN pools weighted behaviours: `sum` as the paper, or divided by the number of behaviours
-            (`mean`) or its root (`sqrtn`). The weights are raw in all three.
+            (`mean`) or its root (`sqrtn`). The weights are raw in all three. DIEN pools plain behaviours so.
         interest_product: feed interest∘candidate to the tower as well.
         product: which products PNN adds, `inner` or `outer`.
         num_cross_layers: depth of DCN's cross network.
         field_aware_dim: width of each of FFM's vectors, of which a feature value has one per field.
         num_hash_buckets: weights that the crossed features of POLY2 and Wide & Deep share; best a prime.
+        evolution: how DIEN's attention enters its second GRU: `augru`, `agru` or `aigru`.
     """
 
     embedding_dim: int = 32
@@ -59,6 +61,7 @@ class NetworkConfig:
     num_cross_layers: int = 3
     field_aware_dim: int = 4
     num_hash_buckets: int = 1_000_003
+    evolution: Evolution = Evolution.AUGRU
 
     def __post_init__(self) -> None:
         if not self.unit:

@@ -32,7 +32,9 @@ class NetworkOutput(NamedTuple):
     """Attributes:
     logit_UC: log-odds of a click.
     weights_UCT: raw activation weights; None in networks without an activation unit, and in padded batches.
+    auxiliary_loss: what a network wants small beside the log loss, a scalar; None in most, and out of training.
     """
 
     logit_UC: Tensor
     weights_UCT: Tensor | None
+    auxiliary_loss: Tensor | None = None

@@ -9,6 +9,7 @@ from model.nets.config import NetworkConfig
 from model.nets.dcn import DCN
 from model.nets.deep_crossing import DeepCrossing
 from model.nets.deepfm import DeepFM
+from model.nets.dien import DIEN
 from model.nets.din import DIN
 from model.nets.ffm import FFM
 from model.nets.fm import FM
@@ -34,9 +35,10 @@ class NetworkName(StrEnum):
     DEEPFM = "deepfm"
     BASE = "base"
     DIN = "din"
+    DIEN = "dien"
 
 
-Network = LR | Poly2 | FM | FFM | FNN | PNN | WideDeep | DeepCrossing | DCN | NFM | DeepFM | BaseModel | DIN
+Network = LR | Poly2 | FM | FFM | FNN | PNN | WideDeep | DeepCrossing | DCN | NFM | DeepFM | BaseModel | DIN | DIEN
 
 _NETWORKS: Mapping[NetworkName, Callable[[FeatureSchema, NetworkConfig], Network]] = {
     NetworkName.LR: LR,
@@ -52,6 +54,7 @@ _NETWORKS: Mapping[NetworkName, Callable[[FeatureSchema, NetworkConfig], Network
     NetworkName.DEEPFM: DeepFM,
     NetworkName.BASE: BaseModel,
     NetworkName.DIN: DIN,
+    NetworkName.DIEN: DIEN,
 }
 
 

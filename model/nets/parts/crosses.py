@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from model.bundle.schema import Feature, FeatureSchema, Group
+from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from model.bundle.vocabulary import PADDING_ID
 from model.layers.interest import Pooling, pair_up
 from model.nets.inputs import NetworkInputs
@@ -74,25 +75,26 @@ class HashedCrosses(nn.Module):
         return logit_UC
 
     def _of_request(self, place: int, cross: Cross, inputs: NetworkInputs) -> Tensor:
-        first_UCM = _slots(cross.first, inputs.items)[inputs.candidates_UC]
+        first = _Slots.of(cross.first, inputs.items).at(inputs.candidates_UC)
         if cross.second.group is Group.ITEM:
-            second = _slots(cross.second, inputs.items)[inputs.candidates_UC]
+            second = _Slots.of(cross.second, inputs.items).at(inputs.candidates_UC)
         else:
-            second = _slots(cross.second, inputs.request)[:, None, :]
-        return self._weights(place, first_UCM, second)
+            second = _Slots.of(cross.second, inputs.request).unsqueeze(1)
+        return self._weights(place, first, second)
 
     def _of_behaviours(self, place: int, cross: Cross, inputs: NetworkInputs) -> Tensor:
         """By broadcasting, every slot being real."""
-        first_UC1M = _slots(cross.first, inputs.items)[inputs.candidates_UC][:, :, None, :]
-        second_U1TN = _slots(cross.second, inputs.items)[inputs.behaviours_UT][:, None, :, :]
-        return self._pool(self._weights(place, first_UC1M, second_U1TN).sum(dim=-1), inputs)
+        first = _Slots.of(cross.first, inputs.items).at(inputs.candidates_UC).unsqueeze(2)
+        second = _Slots.of(cross.second, inputs.items).at(inputs.behaviours_UT).unsqueeze(1)
+        return self._pool(self._weights(place, first, second).sum(dim=2), inputs)
 
     def _of_padded_behaviours(self, place: int, cross: Cross, inputs: NetworkInputs) -> Tensor:
         """Over the real slots only."""
         assert inputs.is_real_UT is not None
         pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, inputs.candidates_UC.shape[1])
-        first_PM = _slots(cross.first, inputs.items)[inputs.candidates_UC.flatten()[pairs.candidate_P]]
-        weights_P = self._weights(place, first_PM, _slots(cross.second, inputs.items)[pairs.behaviour_P])
+        first = _Slots.of(cross.first, inputs.items).at(inputs.candidates_UC.flatten()[pairs.candidate_P])
+        second = _Slots.of(cross.second, inputs.items).at(pairs.behaviour_P)
+        weights_P = self._weights(place, first, second)
         sum_B = torch.zeros(inputs.candidates_UC.numel(), dtype=weights_P.dtype)
         sum_B = sum_B.index_add(0, pairs.candidate_P, weights_P)
         return self._pool(sum_B.view_as(inputs.candidates_UC), inputs)
@@ -100,18 +102,30 @@ class HashedCrosses(nn.Module):
     def _pool(self, sum_UC: Tensor, inputs: NetworkInputs) -> Tensor:
         return self.pooling.scale(sum_UC[..., None], inputs.behaviours_UT, inputs.is_real_UT).squeeze(-1)
 
-    def _weights(self, place: int, first: Tensor, second: Tensor) -> Tensor:
-        """[..., M] and [..., N], broadcast, to the mean weight of their pairs, [...]."""
-        first, second = first[..., :, None], second[..., None, :]
-        bucket = (first * _FIRST_FACTOR + second * _SECOND_FACTOR + (place + 1) * _CROSS_FACTOR) % self.num_buckets + 1
-        is_pair = (first != PADDING_ID) & (second != PADDING_ID)
-        weights = self.table(torch.where(is_pair, bucket, PADDING_ID))
-        num_pairs = is_pair.sum(dim=(-1, -2)).clamp(min=1)
-        mean: Tensor = weights.squeeze(-1).sum(dim=(-1, -2)) / num_pairs
-        return mean
+    def _weights(self, place: int, first: "_Slots", second: "_Slots") -> Tensor:
+        """Mean weight of the pairs of slots, [...]."""
+        a, b = first.values[..., :, None], second.values[..., None, :]
+        bucket = (a * _FIRST_FACTOR + b * _SECOND_FACTOR + (place + 1) * _CROSS_FACTOR) % self.num_buckets + 1
+        is_pair = (a != PADDING_ID) & (b != PADDING_ID)
+        weights: Tensor = self.table(torch.where(is_pair, bucket, PADDING_ID))
+        # Not as −1, −2, −3: ONNX Runtime 1.31 does not sum over such axes when there are no behaviours.
+        axes = tuple(range(weights.dim() - 3, weights.dim()))
+        return weights.sum(dim=axes) / (first.num_values * second.num_values)
 
 
-def _slots(feature: Feature, indices: Mapping[str, Tensor]) -> Tensor:
-    """[N, M], a single value as one slot."""
-    values = indices[feature.name]
-    return values if values.dim() == 2 else values[:, None]
+class _Slots(NamedTuple):
+    """A feature's values, [..., M], a single value as one slot, and their number, at least 1, [...]."""
+
+    values: Tensor
+    num_values: Tensor
+
+    @classmethod
+    def of(cls, feature: Feature, indices: Mapping[str, Tensor]) -> "_Slots":
+        values = indices[feature.name] if feature.kind is Kind.MULTI else indices[feature.name][:, None]
+        return cls(values, (values != PADDING_ID).sum(dim=-1).clamp(min=1))
+
+    def at(self, positions: Tensor) -> "_Slots":
+        return _Slots(self.values[positions], self.num_values[positions])
+
+    def unsqueeze(self, axis: int) -> "_Slots":
+        return _Slots(self.values.unsqueeze(axis), self.num_values.unsqueeze(axis))

@@ -48,6 +48,7 @@ def test_every_training_option_can_be_set(tmp_path: Path, option: str) -> None:
 REFUSED = {
     "epochs must be at least 1, not 0": "epochs = 0",
     "learning_rate must be positive, not -1.0": "learning_rate = -1",
+    "auxiliary_weight must be 0 or more, not -0.5": "auxiliary_weight = -0.5",
     "max_behaviour_dropout must be between 0 and 1, not 1.5": "max_behaviour_dropout = 1.5",
     "mini_batch_aware_l2 must be 0 or more, not -1.0": "mini_batch_aware_l2 = -1",
     "l2 must be 0 or more, not -0.5": "l2 = -0.5",

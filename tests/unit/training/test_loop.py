@@ -9,6 +9,7 @@ from torch import nn
 
 from model.layers.mlp import Activation
 from model.nets.config import NetworkConfig
+from model.nets.inputs import NetworkOutput
 from model.nets.registry import Network, NetworkName, build_network
 from training.config import TrainConfig
 from training.data.batches import make_batch
@@ -101,6 +102,30 @@ def test_the_train_loss_is_the_log_loss_of_the_training_rows(encoded_dataset: En
     network, run = trained(encoded_dataset, dataclasses.replace(STILL, epochs=1, batch_size=58))
     expected = log_loss(encoded_dataset.clicked_N[rows] > 0, predict(network, encoded_dataset, rows))
     assert run.evaluations[0].train_loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_the_auxiliary_loss_is_trained_on_and_not_reported(
+    encoded_dataset: EncodedDataset, monkeypatch: pytest.MonkeyPatch, weight: float
+) -> None:
+    auxiliary: list[float] = []
+    trained_on: list[float] = []
+    monkeypatch.setattr(Optimisers, "step", lambda self, loss: trained_on.append(loss.item()))
+    config = dataclasses.replace(STILL, epochs=1, batch_size=58, auxiliary_weight=weight)
+    torch.manual_seed(0)
+    network = build_network(NetworkName.DIEN, encoded_dataset.encoder.schema, config.network)
+    rows = encoded_dataset.split_rows["train"]
+    expected = log_loss(encoded_dataset.clicked_N[rows] > 0, predict(network, encoded_dataset, rows))
+
+    def record(module: nn.Module, inputs: object, output: NetworkOutput) -> None:
+        if output.auxiliary_loss is not None:  # None at the looks at `valid`
+            auxiliary.append(output.auxiliary_loss.item())
+
+    network.register_forward_hook(record)
+    run = train(network, encoded_dataset, config, rng=np.random.default_rng(0))
+    assert run.evaluations[0].train_loss == pytest.approx(expected, rel=1e-5)
+    assert min(auxiliary) > 1.0  # 2 ln 2 where the two items cannot be told apart
+    assert np.mean(trained_on) == pytest.approx(expected + weight * np.mean(auxiliary), rel=1e-5)
 
 
 @pytest.mark.parametrize("thinned", [False, True])

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -88,5 +89,5 @@ def test_a_warning_reaches_the_screen(measurement: Measurement, encoded_dataset:
     """From logits in the wrong order."""
     clicked = np.arange(1000) % 2 == 0
     fit = fit_calibration(CalibrationMethod.PLATT, -clicked.astype(np.float32), clicked)
-    warned = Measurement(fit, measurement.before, measurement.after)
+    warned = dataclasses.replace(measurement, calibration=fit)
     assert "warning: on valid the network's order is no better than chance" in " ".join(shown(warned).split())

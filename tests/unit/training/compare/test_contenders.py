@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from model.layers.gru import Evolution
 from model.layers.interest import Pooling
 from model.layers.mlp import Activation
 from model.nets.config import NetworkConfig, Product
@@ -56,6 +57,8 @@ def test_the_shipped_variants_are_what_their_names_say() -> None:
     assert found["din-mba"].config.mini_batch_aware_l2 > 0.0
     assert found["base-mean"].config == TrainConfig(network=NetworkConfig(pooling=Pooling.MEAN))
     assert found["pnn-outer"].config == TrainConfig(network=NetworkConfig(product=Product.OUTER))
+    for evolution in (Evolution.AGRU, Evolution.AIGRU):
+        assert found[f"dien-{evolution}"].config == TrainConfig(network=NetworkConfig(evolution=evolution))
     assert all(one.config != TrainConfig() for one in found.values() if one.name != one.model)
     assert all(one.name.split("-")[0] == one.model for one in found.values())
 
