@@ -10,18 +10,17 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from training.compare.latency import NUM_CANDIDATES
 from training.compare.summary import BASE, Row
-
-_COLOUR, _BASE_COLOUR = "#1f5fa8", "#b0452c"
+from training.html_report.theme import BLUE, ORANGE
 
 
 def draw(rows: Sequence[Row], path: Path, *, dataset: str) -> None:
-    """Write the picture, as SVG or whatever the suffix of `path` says; equal rows give equal files.
+    """Write the picture as SVG; equal rows give equal files.
 
     Args:
         rows: best first.
     """
     has_cost = all(row.p50_ms is not None for row in rows)
-    with rc_context({"svg.hashsalt": "dinrank"}):
+    with rc_context({"svg.hashsalt": "dinrank", "text.parse_math": False}):
         figure = Figure(figsize=(10 if has_cost else 6.5, 1.4 + 0.3 * len(rows)), layout="constrained")
         panels = figure.subplots(
             1, 2 if has_cost else 1, sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + has_cost]
@@ -30,7 +29,7 @@ def draw(rows: Sequence[Row], path: Path, *, dataset: str) -> None:
         if has_cost:
             _draw_cost(panels[0, 1], rows)
         figure.suptitle(f"Networks on {dataset}")
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def _draw_quality(axes: Axes, rows: Sequence[Row]) -> None:
@@ -39,7 +38,7 @@ def _draw_quality(axes: Axes, rows: Sequence[Row]) -> None:
     base = next((row for row in rows if row.name == BASE), None)
     if base is not None:
         reference = base.test["gauc"].mean
-        axes.axvline(reference, color=_BASE_COLOUR, linestyle="--", linewidth=1)
+        axes.axvline(reference, color=ORANGE, linestyle="--", linewidth=1)
         axes.annotate(
             BASE,
             (reference, 1),
@@ -47,14 +46,14 @@ def _draw_quality(axes: Axes, rows: Sequence[Row]) -> None:
             xytext=(0, 3),
             textcoords="offset points",
             ha="center",
-            color=_BASE_COLOUR,
+            color=ORANGE,
         )
     axes.errorbar(
         [spread.mean for spread in spreads],
         positions,
         xerr=[spread.std or 0.0 for spread in spreads],
         fmt="o",
-        color=_COLOUR,
+        color=BLUE,
         capsize=3,
     )
     axes.set_yticks(positions, [row.name for row in rows])
@@ -67,10 +66,9 @@ def _draw_quality(axes: Axes, rows: Sequence[Row]) -> None:
 def _draw_cost(axes: Axes, rows: Sequence[Row]) -> None:
     for position, row in enumerate(rows):
         assert row.p50_ms is not None
-        axes.plot(row.p50_ms, position, "o", color=_COLOUR)
-        axes.annotate(
-            f"{row.p50_ms:.2g}", (row.p50_ms, position), xytext=(6, -3), textcoords="offset points", fontsize=8
-        )
+        axes.plot(row.p50_ms, position, "o", color=BLUE)
+        label = f"{row.p50_ms:.2f}" if row.p50_ms < 10.0 else f"{row.p50_ms:.0f}"
+        axes.annotate(label, (row.p50_ms, position), xytext=(6, -3), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))

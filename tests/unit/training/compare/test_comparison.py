@@ -164,8 +164,8 @@ def test_everything_a_reader_needs_is_written(options: CompareOptions, with_a_fa
         *(
             f"{name}{suffix}"
             for name in RUNS
-            for suffix in ("", ".log", ".report.json")
-            if (name, suffix) != ("base-1", ".report.json")
+            for suffix in ("", ".log", ".report.json", ".report.html")
+            if name != "base-1" or ".report" not in suffix
         ),
         "lr.toml",
         "base.toml",

@@ -39,7 +39,7 @@ def test_a_report_of_the_same_settings_counts_whatever_its_commit(run: PlannedRu
     [
         ({"model": "base"}, "model was base and is din"),
         ({"seed": 2}, "seed was 2 and is 1"),
-        ({"dataset_sha256": "abd"}, "dataset_sha256 was abd and is abc"),
+        ({"dataset_sha256": "xyz"}, "dataset_sha256 was xyz and is abc"),
         ({"config": CONFIG.to_json() | {"epochs": 4}}, r"config\.epochs was 4 and is 3"),
         ({"config": CONFIG.to_json() | {"network": {}}}, r"config\.network\.tower was None and is \[20, 10\]"),
     ],
