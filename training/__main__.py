@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from model.bundle.errors import BundleError
 from model.nets.registry import NetworkName
 from training.checkpoint import CheckpointError
 from training.compare.contenders import ALL, read_contenders
@@ -118,6 +119,7 @@ def main() -> None:
     try:
         app()
     except (
+        BundleError,
         CheckpointError,
         ComparisonError,
         ConfigError,

@@ -50,6 +50,7 @@ def compare(options: CompareOptions, console: Console) -> None:
 
     Raises:
         DatasetError: no dataset in `options.data`.
+        BundleError: a bundle of an earlier run was changed.
         ComparisonError: a run there has other settings, another comparison writes there, or runs failed. The others
             were trained and are in the tables.
     """
@@ -57,17 +58,18 @@ def compare(options: CompareOptions, console: Console) -> None:
     folder = options.out / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(options.out) as lock:
-        board = _Board(options, console, _plan(options, folder), fingerprint(options.data))
-        board.take_finished()
+        scoreboard = _Scoreboard(options, console, _plan(options, folder), fingerprint(options.data))
+        scoreboard.take_finished()
         threads = max(1, torch.get_num_threads() // options.jobs)
         try:
-            failed = _train_missing(board, Launcher(options.data, threads, lock), options.jobs)
+            failed = _train_missing(scoreboard, Launcher(options.data, threads, lock), options.jobs)
         except KeyboardInterrupt:
             console.print("stopped; the same command goes on from here")
             raise
-        board.finish()
+        scoreboard.finish()
     if failed:
-        raise ComparisonError(f"{len(failed)} of {len(board.plan)} runs failed:\n" + "\n".join(map(_describe, failed)))
+        lines = [f"{len(failed)} of {len(scoreboard.plan)} runs failed:", *map(_describe, failed)]
+        raise ComparisonError("\n".join(lines))
 
 
 def _plan(options: CompareOptions, folder: Path) -> list[PlannedRun]:
@@ -75,9 +77,9 @@ def _plan(options: CompareOptions, folder: Path) -> list[PlannedRun]:
     return [PlannedRun(contender, seed, folder) for seed in range(options.seeds) for contender in options.contenders]
 
 
-def _train_missing(board: "_Board", launch: Launcher, jobs: int) -> list[PlannedRun]:
+def _train_missing(scoreboard: "_Scoreboard", launch: Launcher, jobs: int) -> list[PlannedRun]:
     """The runs that failed."""
-    missing = board.missing()
+    missing = scoreboard.missing()
     failed = []
     columns = (
         BarColumn(),
@@ -86,8 +88,8 @@ def _train_missing(board: "_Board", launch: Launcher, jobs: int) -> list[Planned
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=board.console, transient=True) as progress:
-        task = progress.add_task("", total=len(board.plan), completed=len(board.plan) - len(missing))
+    with Progress(*columns, console=scoreboard.console, transient=True) as progress:
+        task = progress.add_task("", total=len(scoreboard.plan), completed=len(scoreboard.plan) - len(missing))
 
         def show_running(names: Sequence[str]) -> None:
             progress.update(task, description=f"now {', '.join(names)}")
@@ -95,11 +97,11 @@ def _train_missing(board: "_Board", launch: Launcher, jobs: int) -> list[Planned
         with closing(execute(missing, launch, jobs=jobs, on_change=show_running)) as ended:
             for run, status in ended:
                 if status == 0:
-                    board.take(run)
+                    scoreboard.take(run)
                 else:
                     failed.append(run)
                     line = f"[bold red]failed[/] {escape(_describe(run))}"
-                    board.console.print(line, highlight=False, soft_wrap=True)
+                    scoreboard.console.print(line, highlight=False, soft_wrap=True)
                 progress.advance(task)
     return failed
 
@@ -111,7 +113,7 @@ def _describe(run: PlannedRun) -> str:
 
 
 @dataclass(slots=True)
-class _Board:
+class _Scoreboard:
     """The finished runs, and the files that show them.
 
     Attributes:
@@ -151,10 +153,14 @@ class _Board:
         )
 
     def finish(self) -> None:
-        """Time all networks that have a bundle and write the tables for the last time."""
+        """Time each network by its first bundle that is still there, and write the tables for the last time."""
         if not self.reports:
             return
-        first = {run.contender.name: run.bundle for run in reversed(self.plan) if run.name in self.reports}
+        first = {
+            run.contender.name: run.bundle
+            for run in reversed(self.plan)
+            if run.name in self.reports and run.bundle.exists()
+        }
         with self.console.status("measuring how long scoring takes"):
             latencies = measure_latencies(first)
         self._write(latencies)
