@@ -56,8 +56,8 @@ def reliability_charts(
         rows = _reliability_rows("", numbers["bins"])
         text = _agreement(numbers["bins"])
         if before is not None:
-            rows = _reliability_rows("served, ", numbers["bins"]) + _reliability_rows("before, ", before["bins"])
-            text = f"Served CTRs: {text} Before calibration: {_agreement(before['bins'])}"
+            rows = _reliability_rows("served, ", numbers["bins"]) + _reliability_rows("uncalibrated, ", before["bins"])
+            text = f"Served CTRs: {text} Uncalibrated: {_agreement(before['bins'])}"
         table = Table(("bin", "impressions", "mean CTR", "click rate", "from", "to"), tuple(rows))
         draw = reliability_diagram(numbers, before, top=top)
         charts.append(_chart(f"reliability-{split}", f"Reliability on {split}", text, draw, table, height=4.2))
@@ -66,18 +66,18 @@ def reliability_charts(
 
 def _common_end(diagrams: Sequence[Mapping[str, Any]]) -> float:
     """The end of both axes: a little beyond all there is to see, at most 1."""
-    highest = max(
-        value for numbers in diagrams for found in numbers["bins"] for value in (found["high"], found["mean_ctr"])
-    )
-    return min(1.0, 1.05 * max(highest, *(numbers["histogram_edges"][-1] for numbers in diagrams)))
+    ends = [found["high"] for numbers in diagrams for found in numbers["bins"]]
+    highest: float = max(*ends, *(numbers["histogram_edges"][-1] for numbers in diagrams))
+    return min(1.0, 1.05 * highest)
 
 
 def _agreement(bins: Sequence[Mapping[str, Any]]) -> str:
     within = sum(found["low"] <= found["mean_ctr"] <= found["high"] for found in bins)
     worst = max(bins, key=lambda found: abs(found["click_rate"] - found["mean_ctr"]))
     return (
-        f"in {within} of {len(bins)} bins the mean CTR lies within the click rate's 95 % interval; the two are furthest "
-        f"apart at a mean CTR of {number(worst['mean_ctr'])}, where the click rate is {number(worst['click_rate'])}."
+        f"in {within} of {len(bins)} bins the mean CTR lies within the click rate's 95 % interval; the two are "
+        f"furthest apart at a mean CTR of {number(worst['mean_ctr'])}, where the click rate is "
+        f"{number(worst['click_rate'])}."
     )
 
 

@@ -53,7 +53,7 @@ def reliability_diagram(numbers: Mapping[str, Any], before: Mapping[str, Any] | 
         upper.plot([0, top], [0, top], color=MUTED, linestyle=":", linewidth=1.5, label="perfect")
         if before is not None:
             ctr, rate = _columns(before["bins"], "mean_ctr", "click_rate")
-            upper.plot(ctr, rate, label="before calibration", **_SERIES[1])
+            upper.plot(ctr, rate, label="uncalibrated", **_SERIES[1])
         ctr, rate, low, high = _columns(numbers["bins"], "mean_ctr", "click_rate", "low", "high")
         errors = np.stack([rate - low, high - rate]).clip(min=0.0)
         upper.errorbar(ctr, rate, yerr=errors, capsize=2, label="served" if before else "observed", **_SERIES[0])

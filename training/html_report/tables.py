@@ -42,13 +42,16 @@ def facts(report: Mapping[str, Any]) -> Table:
 
 def metrics(report: Mapping[str, Any], splits: Sequence[str]) -> Table:
     """A row per split and, where CTRs were calibrated, one of the network's own."""
-    rows = {split: report[split] for split in splits}
-    if report["calibration"]["method"] != CalibrationMethod.NONE:
-        rows = {f"{split}, before calibration": report["before_calibration"][split] for split in splits} | rows
+    is_calibrated = report["calibration"]["method"] != CalibrationMethod.NONE
+    rows = []
+    for split in splits:
+        if is_calibrated:
+            rows.append((f"{split}, uncalibrated", report["before_calibration"][split]))
+        rows.append((split, report[split]))
     names = list(report[splits[0]])
     return Table(
         ("split", *(_METRIC_NAMES.get(name, name.replace("_", " ")) for name in names)),
-        tuple((title, *(number(values[name]) for name in names)) for title, values in sorted(rows.items())),
+        tuple((title, *(number(values[name]) for name in names)) for title, values in rows),
     )
 
 

@@ -94,7 +94,7 @@ def _make_awkward(linear: nn.Linear, activation: nn.Module) -> None:
 @pytest.fixture(scope="module", params=NETWORKS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     name, config, schema = NETWORKS[request.param]
-    network = random_network(name, config, schema=schema)
+    network = random_network(name, config, schema=schema, std=0.2)
     make_awkward(network)
     if request.param == "base, calibrated":
         network = CalibratedNetwork(network, CURVE, negative_sampling_rate=0.1)
