@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -58,29 +59,51 @@ def execute(
 ) -> Generator[tuple[PlannedRun, int]]:
     """Each run with its exit status as it ends, in the order of their ends; at most `jobs` run at a time.
 
-    A run that fails does not touch the others. When the caller stops listening, for Ctrl-C for instance, the ones that
-    run are told to end and waited for.
+    A run that fails does not touch the others. When the caller stops listening, and on Ctrl-C and SIGTERM, the ones
+    that run are told to end and waited for. These signals take effect when the next run is asked for, never in between:
+    a process is not lost while it starts, and the caller's files are written whole.
 
     Args:
         on_change: called with the names of those that run now.
+
+    Raises:
+        KeyboardInterrupt: for either signal.
     """
     waiting = deque(runs)
     running: list[tuple[PlannedRun, subprocess.Popen[bytes]]] = []
+    with _signals_remembered() as received:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    run = waiting.popleft()
+                    running.append((run, start(run)))
+                    on_change([run.name for run, _ in running])
+                time.sleep(_POLL_S)
+                for ended in [one for one in running if one[1].poll() is not None]:
+                    running.remove(ended)
+                    yield ended[0], ended[1].returncode
+                if received:
+                    raise KeyboardInterrupt
+        finally:
+            for _, process in running:
+                process.terminate()
+            for _, process in running:
+                process.wait()
+
+
+@contextmanager
+def _signals_remembered() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end up in the list, unless whoever started this process had them ignored."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    changed = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in changed:
+        signal.signal(number, lambda caught, _: received.append(caught))
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                run = waiting.popleft()
-                running.append((run, start(run)))
-                on_change([run.name for run, _ in running])
-            time.sleep(_POLL_S)
-            for ended in [one for one in running if one[1].poll() is not None]:
-                running.remove(ended)
-                yield ended[0], ended[1].returncode
+        yield received
     finally:
-        for _, process in running:
-            process.terminate()
-        for _, process in running:
-            process.wait()
+        for number, handler in changed.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

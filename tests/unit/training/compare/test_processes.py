@@ -1,5 +1,7 @@
 """Processes of the shell stand for trainings."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -58,6 +60,23 @@ def test_whoever_stops_listening_ends_what_runs(tmp_path: Path) -> None:
     with closing(execute(plan(tmp_path, *scripts), shell(scripts, started), jobs=2)) as ended:
         assert next(ended)[0].name == "quick-0"
     assert [process.returncode for process in started] == [0, -15]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_run_starts_ends_that_run_too(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    started: list[subprocess.Popen[bytes]] = []
+    start = shell({"endless": "exec sleep 1000"}, started)
+
+    def interrupted(run: PlannedRun) -> "subprocess.Popen[bytes]":
+        process = start(run)
+        os.kill(os.getpid(), number)
+        return process
+
+    with pytest.raises(KeyboardInterrupt):
+        list(execute(plan(tmp_path, "endless"), interrupted, jobs=1))
+    assert [process.returncode for process in started] == [-15]
+    assert signal.getsignal(number) is before
 
 
 def test_a_second_comparison_is_refused_until_the_first_and_its_runs_have_ended(tmp_path: Path) -> None:
