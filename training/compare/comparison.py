@@ -184,6 +184,7 @@ class _Scoreboard:
             command=self.options.command,
             machine=describe_machine(),
             jobs=self.options.jobs,
+            epochs=sorted({contender.config.epochs for contender in self.options.contenders}),
             commits=sorted({str(report["commit"]) for report in finished}),
             threads=sorted({report["threads"] for report in finished}),
             versions=_distinct([report["versions"] for report in finished]),

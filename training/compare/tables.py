@@ -13,6 +13,7 @@ class Comparison:
     """Rows, and everything that a reader needs to judge them.
 
     Attributes:
+        epochs: at most, each that a network was allowed.
         commits, threads, versions: each that a finished run had; more than one when code or machine changed meanwhile.
         unfinished: names of runs without results.
         behaviours: in the request that scoring was timed with; None until it was.
@@ -22,6 +23,7 @@ class Comparison:
     command: str
     machine: Mapping[str, Any]
     jobs: int
+    epochs: Sequence[int]
     commits: Sequence[str]
     threads: Sequence[int]
     versions: Sequence[Mapping[str, str]]
@@ -42,10 +44,15 @@ class Comparison:
     def _circumstances(self) -> Iterator[str]:
         yield f"- **Data**: {self.dataset['name']} ({self.dataset['source']}); split {self.dataset['split']}"
         yield f"- **Command**: `{self.command}`"
+        yield (
+            f"- **Budget**: at most {_range(self.epochs)} epochs each, ended by patience; all options of a network are in "
+            "`runs/NETWORK.toml`"
+        )
         yield f"- **Source commit**: {', '.join(self.commits)}"
         yield (
             f"- **Machine**: {self.machine['processor']}, {self.machine['cores']} cores, {self.machine['system']}; "
-            f"{self.jobs} at a time, torch threads each: {', '.join(map(str, self.threads))}"
+            f"{self.jobs} at a time, torch threads each: {', '.join(map(str, self.threads))}; "
+            f"load average when this was written {self.machine['load'][0]:.1f}"
         )
         for versions in self.versions:
             yield f"- **Versions**: {', '.join(f'{name} {version}' for name, version in versions.items())}"
@@ -58,6 +65,7 @@ class Comparison:
             "samples/s count training steps alone, without looks at valid and without FNN's pre-training, as means "
             "over seeds; trainings that ran at the same time slowed each other down."
         )
+        yield ""
         yield (
             "Scoring has not been measured yet; it is when all runs have ended."
             if self.behaviours is None

@@ -32,6 +32,7 @@ def comparison(*rows: Row, behaviours: int | None = 50) -> Comparison:
         command="python -m training compare --data shop",
         machine={"processor": "a processor", "cores": 2, "system": "Linux", "load": [0.5, 0.5, 0.5]},
         jobs=2,
+        epochs=[5, 10],
         commits=["abc", "def"],
         threads=[1, 2],
         versions=[{"torch": "2.13.0"}, {"torch": "2.13.1"}],
@@ -82,6 +83,8 @@ def test_circumstances_are_named_all_of_them() -> None:
         assert wanted in text
     for wanted in ("2 at a time, torch threads each: 1, 2", "torch 2.13.0", "torch 2.13.1", "left out**: lr-1"):
         assert wanted in text
+    assert "at most 5 to 10 epochs each" in text
+    assert "load average when this was written 0.5" in text
     assert "history of 50 behaviours" in text
 
 
