@@ -32,7 +32,9 @@ def pretrain(network: Network, data: EncodedDataset, config: TrainConfig, *, see
         return
     fm = FM(data.encoder.schema, config.network)
     fm_config = dataclasses.replace(config, epochs=config.fm_pretraining_epochs)
-    console.print(f"pre-training an FM, at most {fm_config.epochs} epochs; FNN begins with its parameters")
+    console.print(
+        f"pre-training an FM, epochs at most {fm_config.epochs}; FNN begins with its parameters", highlight=False
+    )
     with TrainingProgress(console, fm_config, num_samples=len(data.split_rows[TRAIN])) as progress:
         train(
             fm,

@@ -109,7 +109,7 @@ def test_a_pretrained_run_killed_or_not_ends_in_the_same_network_and_pretrains_o
     )
     with pytest.raises(Killed):
         run.run(whole, Console(file=screen, width=200))
-    assert "pre-training an FM, at most 2 epochs" in screen.getvalue()
+    assert "pre-training an FM, epochs at most 2" in screen.getvalue()
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(TrainingProgress, "show", show)
         run.run(again, silent())

@@ -83,7 +83,7 @@ def test_circumstances_are_named_all_of_them() -> None:
         assert wanted in text
     for wanted in ("2 at a time, torch threads each: 1, 2", "torch 2.13.0", "torch 2.13.1", "left out**: lr-1"):
         assert wanted in text
-    assert "at most 5 to 10 epochs each" in text
+    assert "epochs at most 5 to 10," in text
     assert "load average when this was written 0.5" in text
     assert "history of 50 behaviours" in text
 
