@@ -45,8 +45,8 @@ class Comparison:
         yield f"- **Data**: {self.dataset['name']} ({self.dataset['source']}); split {self.dataset['split']}"
         yield f"- **Command**: `{self.command}`"
         yield (
-            f"- **Budget**: epochs at most {_range(self.epochs)}, ended earlier by patience; all options of a network are "
-            "in `runs/NETWORK.toml`"
+            f"- **Budget**: epochs at most {_range(self.epochs)}, ended earlier by patience; all options of a network "
+            "are in `runs/NETWORK.toml`"
         )
         yield f"- **Source commit**: {', '.join(self.commits)}"
         yield (
