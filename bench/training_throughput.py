@@ -9,7 +9,6 @@ its own (`make bench` makes them), one at a time and in turns. What is the same 
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from bench.throughput.results import Run, constant_loss, results_table, summaris
 from bench.throughput.setting import NUM_SLOTS, SEED, Setting
 from bench.throughput.worker import Measured, Mode
 from training.data.errors import DatasetError
+from training.machine import describe_machine
 from training.report import source_commit
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +120,7 @@ def main(
     for python, _ in implementations.values():
         if not python.exists():
             raise typer.BadParameter(f"no interpreter {python}: `make bench` makes the environments")
-    machine = _machine()
+    machine = describe_machine()
     num_rows = batch_size * len(Mode) * (warm_up + rounds * batches)
     try:
         encoded = read_encoded(data, attribute)
@@ -173,19 +173,6 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     console.print(f"figures in {out}")
-
-
-def _machine() -> dict[str, Any]:
-    """What it runs on, and how busy that was before the measurement."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "load_before": os.getloadavg(),
-    }
 
 
 if __name__ == "__main__":

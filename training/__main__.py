@@ -1,7 +1,10 @@
-"""The trainer's command line: python -m training {fetch,prepare,train}."""
+"""The trainer's command line: python -m training {fetch,prepare,train,compare}."""
 
 import dataclasses
 import logging
+import shlex
+import signal
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -9,9 +12,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from model.bundle.errors import BundleError
 from model.nets.registry import NetworkName
 from training.checkpoint import CheckpointError
+from training.compare.contenders import ALL, read_contenders
+from training.compare.planned import ComparisonError
 from training.config import ConfigError, TrainConfig
 from training.data.errors import DatasetError
 from training.export import ParityError
@@ -76,14 +83,53 @@ def train(
     run(RunOptions(data=data, model=model, out=out, seed=seed, config=options, resume=resume), console)
 
 
+@app.command(epilog="Example: `python -m training compare --data data/ml-100k --models lr,fm,base,din --out compared`")
+def compare(
+    data: Annotated[Path, typer.Option(help="Dataset directory.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: comparison.{md,json,svg}, and every run in runs/.")],
+    models: Annotated[str, typer.Option(help="Networks with commas between them, or all.")] = ALL,
+    variants: Annotated[Path | None, typer.Option(help="TOML file with named variants of networks to add.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="So many seeds each, from 0 on.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with training options for all.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; they share the cores.")] = 1,
+) -> None:
+    """Train many networks with the same budget and put them in one table. A comparison that was stopped goes on."""
+    from training.compare.comparison import CompareOptions  # here, so that a training does not load matplotlib
+    from training.compare.comparison import compare as run_comparison
+
+    common = TrainConfig() if config is None else TrainConfig.read(config)
+    run_comparison(
+        CompareOptions(
+            data=data,
+            contenders=read_contenders(models, config=common, variants=variants, epochs=epochs),
+            seeds=seeds,
+            out=out,
+            jobs=jobs,
+            command=shlex.join(["python", "-m", "training", *sys.argv[1:]]),
+        ),
+        console,
+    )
+
+
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it tidies up as after Ctrl-C
     # The exporters warn about operators that we do not use or that stay as is, matplotlib about its cache of fonts.
     for library in ("torch.onnx", "onnxscript", "matplotlib"):
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
         app()
-    except (CheckpointError, ConfigError, DatasetError, FileExistsError, ParityError, TrainingDiverged) as exc:
-        Console(stderr=True).print(f"[bold red]error:[/] {exc}", highlight=False, soft_wrap=True)
+    except (
+        BundleError,
+        CheckpointError,
+        ComparisonError,
+        ConfigError,
+        DatasetError,
+        FileExistsError,
+        ParityError,
+        TrainingDiverged,
+    ) as exc:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(exc))}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from exc
 
 

@@ -59,9 +59,9 @@ class Checkpoint:
             run, state = json.loads(document["run"]), document["state"]
         except (OSError, EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as exc:
             raise CheckpointError(f"{self.path} cannot be read; delete it to start anew: {exc}") from exc
-        if differences := list(_differences(run, json.loads(self._identity()))):
+        if differing := list(differences(run, json.loads(self._identity()))):
             raise CheckpointError(
-                f"{self.path} is of another run: {'; '.join(differences)}. "
+                f"{self.path} is of another run: {'; '.join(differing)}. "
                 "Train with what it was begun with, choose another --out, or delete it to start anew"
             )
         found: dict[str, Any] = state
@@ -100,11 +100,11 @@ class Checkpoint:
         return self.path.with_name(f"{self.path.name}.partial")
 
 
-def _differences(was: Any, now: Any, name: str = "") -> Iterator[str]:
+def differences(was: Any, now: Any, name: str = "") -> Iterator[str]:
     """Each value that differs, by its dotted name."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
-            yield from _differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
+            yield from differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
     elif was != now:
         yield f"{name} was {was} and is {now}"
 

@@ -1,7 +1,9 @@
 """What a training run can be told: defaults here, changes in a TOML file, nothing unknown."""
 
 import dataclasses
+import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +34,8 @@ class TrainConfig:
         average_every: steps between two updates of the average of recent weights, which is what is measured and
             exported.
         auxiliary_weight: weight of the network's auxiliary loss, which DIEN alone has, beside the log loss.
+        fm_pretraining_epochs: FNN begins with the parameters of a factorisation machine that was trained for at most
+            so many epochs; 0 is none. Other networks do without.
         mini_batch_aware_l2: λ of the paper's regularisation of embeddings, which concerns the ids of the batch alone; 0
             is none.
         l2: λ of plain L2 on embeddings, which concerns every id at every step: tables shrink by
@@ -51,6 +55,7 @@ class TrainConfig:
     max_behaviour_dropout: float = 1.0
     average_every: int = 10
     auxiliary_weight: float = 1.0
+    fm_pretraining_epochs: int = 1
     mini_batch_aware_l2: float = 0.0
     l2: float = 0.0
     calibration: CalibrationMethod = CalibrationMethod.PLATT
@@ -60,7 +65,7 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "embedding_learning_rate"):
             _require(getattr(self, name) > 0.0, f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("auxiliary_weight", "mini_batch_aware_l2", "l2"):
+        for name in ("auxiliary_weight", "fm_pretraining_epochs", "mini_batch_aware_l2", "l2"):
             _require(getattr(self, name) >= 0.0, f"{name} must be 0 or more, not {getattr(self, name)}")
         _require(
             self.embedding_learning_rate * self.l2 < 1.0,
@@ -78,20 +83,50 @@ class TrainConfig:
         Raises:
             ConfigError: no such file, no TOML, an unknown key, or a value of the wrong type or out of range.
         """
-        try:
-            document = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-            raise ConfigError(f"{file}: cannot be read as TOML: {exc}") from exc
-        network = document.pop("network", {})
+        return cls().changed(read_toml(file), source=str(file))
+
+    def changed(self, document: Mapping[str, Any], *, source: str) -> Self:
+        """This config with the keys of a TOML document in place of its own.
+
+        Args:
+            source: where the document stands, for messages.
+
+        Raises:
+            ConfigError: an unknown key, or a value of the wrong type or out of range.
+        """
+        options = dict(document)
+        network = options.pop("network", {})
         if not isinstance(network, dict):
-            raise ConfigError(f"{file}: network is a section [network], found {network!r}")
+            raise ConfigError(f"{source}: network is a section [network], found {network!r}")
         try:
-            return cls(network=NetworkConfig(**_checked(file, NetworkConfig, network)), **_checked(file, cls, document))
+            return dataclasses.replace(
+                self,
+                network=dataclasses.replace(self.network, **_checked(source, NetworkConfig, network)),
+                **_checked(source, type(self), options),
+            )
         except ValueError as exc:
-            raise ConfigError(f"{file}: {exc}") from exc
+            raise ConfigError(f"{source}: {exc}") from exc
+
+    def to_toml(self) -> str:
+        """What `read` reads as this config; all its values are written alike in JSON and in TOML."""
+        options = self.to_json()
+        network = options.pop("network")
+        return "\n".join([*_assignments(options), "", "[network]", *_assignments(network), ""])
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Raises: ConfigError, when there is no such file or it is no TOML."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ConfigError(f"{file}: cannot be read as TOML: {exc}") from exc
+
+
+def _assignments(options: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {json.dumps(value)}" for name, value in options.items()]
 
 
 def _require(is_so: bool, otherwise: str) -> None:
@@ -99,18 +134,18 @@ def _require(is_so: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def _checked(file: Path, config: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+def _checked(source: str, config: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     defaults = config()
     known = [option.name for option in dataclasses.fields(config) if option.name != "network"]
     checked = {}
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"{file}: unknown key {key!r}; known are {', '.join(known)}")
-        checked[key] = _converted(file, key, value, getattr(defaults, key))
+            raise ConfigError(f"{source}: unknown key {key!r}; known are {', '.join(known)}")
+        checked[key] = _converted(source, key, value, getattr(defaults, key))
     return checked
 
 
-def _converted(file: Path, key: str, value: Any, default: Any) -> Any:
+def _converted(source: str, key: str, value: Any, default: Any) -> Any:
     """`value` in the type of the option's default."""
     wanted = type(default)
     if wanted is tuple and isinstance(value, list) and all(type(width) is int and width > 0 for width in value):
@@ -122,7 +157,7 @@ def _converted(file: Path, key: str, value: Any, default: Any) -> Any:
             return wanted(value)
         except ValueError as exc:
             options = ", ".join(wanted.__members__.values()) if hasattr(wanted, "__members__") else wanted.__name__
-            raise ConfigError(f"{file}: {key} is one of {options}, not {value!r}") from exc
+            raise ConfigError(f"{source}: {key} is one of {options}, not {value!r}") from exc
     if type(value) is not wanted:
-        raise ConfigError(f"{file}: {key} takes {wanted.__name__} like {default!r}, found {value!r}")
+        raise ConfigError(f"{source}: {key} takes {wanted.__name__} like {default!r}, found {value!r}")
     return value

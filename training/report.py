@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from model.layers.calibration import NoCalibration
 from training.measurement import Measurement
@@ -29,6 +30,12 @@ def source_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()
+
+
+def count_parameters(network: nn.Module) -> dict[str, int]:
+    """Trained numbers in embedding tables, which grow with the vocabularies, and in everything else."""
+    tables = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Embedding))
+    return {"tables": tables, "layers": sum(weight.numel() for weight in network.parameters()) - tables}
 
 
 def report_path(bundle: Path) -> Path:

@@ -22,8 +22,10 @@ from training.export import export_bundle
 from training.html_report.page import write_html_report
 from training.loop import TrainingRun, train
 from training.measurement import Measurement, calibrate_and_measure
+from training.pretraining import pretrain
 from training.progress import TrainingProgress
 from training.report import (
+    count_parameters,
     html_report_path,
     library_versions,
     report_path,
@@ -74,11 +76,14 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
     console.print(f"{dataset.name}: {rows} impressions; split {dataset.split_rule}", highlight=False)
 
     origin = _origin(options, dataset)
-    checkpoint = Checkpoint(checkpoint_file, _identity(options, origin))
-    if checkpoint_file.exists():
-        console.print(f"going on from {checkpoint_file}", highlight=False)
+    identity = _identity(options, origin)
+    checkpoint = Checkpoint(checkpoint_file, identity)
     torch.manual_seed(options.seed)
     network = build_network(options.model, data.encoder.schema, options.config.network)
+    if checkpoint_file.exists():
+        console.print(f"going on from {checkpoint_file}", highlight=False)
+    else:
+        pretrain(network, data, options.config, seed=options.seed, console=console)
     with TrainingProgress(console, options.config, num_samples=len(data.split_rows[TRAIN])) as progress:
         training_run = train(
             network,
@@ -107,7 +112,11 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         )
     with console.status("diagnosing the network and drawing the report"):
         diagnostics = diagnose(network, dataset, data, measurement)
-        report = _report(options, manifest, origin, training_run, measurement, diagnostics)
+        report = {
+            **_report(options, manifest, origin, training_run, measurement, diagnostics),
+            "dataset_sha256": identity["dataset"],
+            "parameters": count_parameters(network),
+        }
         write_report(report_path(options.out), report)
         checkpoint.remove()
         write_html_report(html_report_path(options.out), report)

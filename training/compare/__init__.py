@@ -1,0 +1,1 @@
+"""Many networks, several seeds, one budget, one table."""

@@ -1,0 +1,198 @@
+"""The whole comparison: runs that are missing, then tables and a picture after each."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from training.checkpoint import fingerprint
+from training.compare.contenders import Contender
+from training.compare.latency import Latency, measure_latencies
+from training.compare.planned import ComparisonError, PlannedRun
+from training.compare.plot import draw
+from training.compare.processes import Launcher, exclusive, execute
+from training.compare.summary import Report, summarise
+from training.compare.tables import Comparison
+from training.data.declaration import read_declaration
+from training.machine import describe_machine
+
+JSON_FILE, MARKDOWN_FILE, PLOT_FILE = "comparison.json", "comparison.md", "comparison.svg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """What a user asks of a comparison.
+
+    Attributes:
+        seeds: 0 to this, exclusive.
+        out: folder of the tables, and of the runs in `runs`.
+        jobs: trainings at a time; they share torch's threads.
+        command: what the user typed, for the header.
+    """
+
+    data: Path
+    contenders: Sequence[Contender]
+    seeds: int
+    out: Path
+    jobs: int
+    command: str
+
+
+def compare(options: CompareOptions, console: Console) -> None:
+    """Train what is not trained yet, all networks with one seed before the next seed, and write the tables.
+
+    Raises:
+        DatasetError: no dataset in `options.data`.
+        BundleError: a bundle of an earlier run was changed.
+        ComparisonError: a run there has other settings, another comparison writes there, or runs failed. The others
+            were trained and are in the tables.
+    """
+    read_declaration(options.data / "schema.toml")
+    folder = options.out / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(options.out) as lock:
+        scoreboard = _Scoreboard(options, console, _plan(options, folder), fingerprint(options.data))
+        scoreboard.take_finished()
+        threads = max(1, torch.get_num_threads() // options.jobs)
+        try:
+            failed = _train_missing(scoreboard, Launcher(options.data, threads, lock), options.jobs)
+        except KeyboardInterrupt:
+            console.print("stopped; the same command goes on from here")
+            raise
+        scoreboard.finish()
+    if failed:
+        lines = [f"{len(failed)} of {len(scoreboard.plan)} runs failed:", *map(_describe, failed)]
+        raise ComparisonError("\n".join(lines))
+
+
+def _plan(options: CompareOptions, folder: Path) -> list[PlannedRun]:
+    """Seed by seed, so that an interrupted comparison compares what it has."""
+    return [PlannedRun(contender, seed, folder) for seed in range(options.seeds) for contender in options.contenders]
+
+
+def _train_missing(scoreboard: "_Scoreboard", launch: Launcher, jobs: int) -> list[PlannedRun]:
+    """The runs that failed."""
+    missing = scoreboard.missing()
+    failed = []
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("runs"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=scoreboard.console, transient=True) as progress:
+        task = progress.add_task("", total=len(scoreboard.plan), completed=len(scoreboard.plan) - len(missing))
+
+        def show_running(names: Sequence[str]) -> None:
+            progress.update(task, description=f"now {', '.join(names)}")
+
+        with closing(execute(missing, launch, jobs=jobs, on_change=show_running)) as ended:
+            for run, status in ended:
+                if status == 0:
+                    scoreboard.take(run)
+                else:
+                    failed.append(run)
+                    line = f"[bold red]failed[/] {escape(_describe(run))}"
+                    scoreboard.console.print(line, highlight=False, soft_wrap=True)
+                progress.advance(task)
+    return failed
+
+
+def _describe(run: PlannedRun) -> str:
+    lines = run.log.read_text(encoding="utf-8").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return f"{run.name}, see {run.log}: {last}"
+
+
+@dataclass(slots=True)
+class _Scoreboard:
+    """The finished runs, and the files that show them.
+
+    Attributes:
+        dataset_sha256: of the data that is compared on.
+        reports: by run name.
+    """
+
+    options: CompareOptions
+    console: Console
+    plan: Sequence[PlannedRun]
+    dataset_sha256: str
+    reports: dict[str, Report] = field(default_factory=dict)
+
+    def take_finished(self) -> None:
+        """Take what an earlier comparison left; all of it is checked before anything is trained."""
+        for run in self.plan:
+            report = run.read_report(dataset_sha256=self.dataset_sha256)
+            if report is not None:
+                self.reports[run.name] = report
+        if self.reports:
+            self.console.print(f"{len(self.reports)} of {len(self.plan)} runs are done already", highlight=False)
+
+    def missing(self) -> list[PlannedRun]:
+        return [run for run in self.plan if run.name not in self.reports]
+
+    def take(self, run: PlannedRun) -> None:
+        """Show a run that has just ended well."""
+        report = run.read_report(dataset_sha256=self.dataset_sha256)
+        assert report is not None, f"{run.name} ended well and left no {run.report}"
+        self.reports[run.name] = report
+        self._write({})
+        self.console.print(
+            f"{run.name:24}  test GAUC {report['test']['gauc']:.4f}  AUC {report['test']['auc']:.4f}  "
+            f"best epoch {report['best_epoch']:g}  training {report['seconds']:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def finish(self) -> None:
+        """Time each network by its first bundle that is still there, and write the tables for the last time."""
+        if not self.reports:
+            return
+        first = {
+            run.contender.name: run.bundle
+            for run in reversed(self.plan)
+            if run.name in self.reports and run.bundle.exists()
+        }
+        with self.console.status("measuring how long scoring takes"):
+            latencies = measure_latencies(first)
+        self._write(latencies)
+        self.console.print(f"tables in {self.options.out / MARKDOWN_FILE}", highlight=False)
+
+    def _write(self, latencies: Mapping[str, Latency]) -> None:
+        comparison = self._comparison(latencies)
+        document = json.dumps(comparison.to_json(), indent=2, ensure_ascii=False)
+        (self.options.out / JSON_FILE).write_text(document + "\n", encoding="utf-8")
+        (self.options.out / MARKDOWN_FILE).write_text(comparison.to_markdown(), encoding="utf-8")
+        draw(comparison.rows, self.options.out / PLOT_FILE, dataset=comparison.dataset["name"])
+
+    def _comparison(self, latencies: Mapping[str, Latency]) -> Comparison:
+        reports: dict[Contender, list[Report]] = {contender: [] for contender in self.options.contenders}
+        for run in self.plan:
+            if run.name in self.reports:
+                reports[run.contender].append(self.reports[run.name])
+        finished = list(self.reports.values())
+        return Comparison(
+            dataset=finished[0]["dataset"],
+            command=self.options.command,
+            machine=describe_machine(),
+            jobs=self.options.jobs,
+            epochs=sorted({contender.config.epochs for contender in self.options.contenders}),
+            commits=sorted({str(report["commit"]) for report in finished}),
+            threads=sorted({report["threads"] for report in finished}),
+            versions=_distinct([report["versions"] for report in finished]),
+            rows=summarise(reports, {name: latency.p50_ms for name, latency in latencies.items()}),
+            unfinished=[run.name for run in self.missing()],
+            behaviours=next((latency.behaviours for latency in latencies.values()), None),
+        )
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return [value for position, value in enumerate(values) if value not in values[:position]]

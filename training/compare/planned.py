@@ -1,0 +1,81 @@
+"""One run of a comparison: what it is, where its files lie, and whether it is done."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.checkpoint import checkpoint_path, differences
+from training.compare.contenders import Contender
+from training.report import report_path
+
+
+class ComparisonError(Exception):
+    """The comparison cannot go on or is not whole; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """Attributes:
+    folder: where the comparison keeps its runs.
+    """
+
+    contender: Contender
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.contender.name}-{self.seed}"
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def log(self) -> Path:
+        """What the run wrote on its screen."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def config_file(self) -> Path:
+        """One for all seeds."""
+        return self.folder / f"{self.contender.name}.toml"
+
+    @property
+    def report(self) -> Path:
+        return report_path(self.bundle)
+
+    @property
+    def is_half_exported(self) -> bool:
+        """It was stopped between its bundle and its report; its checkpoint is still there."""
+        return self.bundle.exists() and not self.report.exists() and checkpoint_path(self.bundle).exists()
+
+    def read_report(self, *, dataset_sha256: str) -> dict[str, Any] | None:
+        """The report of the finished run; None when it is not finished.
+
+        Runs of other source commits, library versions or numbers of threads count: the comparison names them.
+
+        Raises:
+            ComparisonError: the report cannot be read, or is of a run with other settings or data.
+        """
+        if not self.report.exists():
+            return None
+        try:
+            report: dict[str, Any] = json.loads(self.report.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            raise ComparisonError(
+                f"{self.report} cannot be read; delete it and {self.bundle} to repeat the run: {exc}"
+            ) from exc
+        wanted = {
+            "model": self.contender.model.value,
+            "seed": self.seed,
+            "dataset_sha256": dataset_sha256,
+            "config": json.loads(json.dumps(self.contender.config.to_json())),  # with lists for tuples
+        }
+        if differing := list(differences({name: report.get(name) for name in wanted}, wanted)):
+            raise ComparisonError(
+                f"{self.report} is of a run with other settings: {'; '.join(differing)}. Compare with the settings "
+                f"that it was begun with, choose another --out, or delete it and {self.bundle} to repeat the run"
+            )
+        return report

@@ -1,0 +1,127 @@
+"""Trainings in processes of their own, a few at a time."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.compare.planned import ComparisonError, PlannedRun
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """Starts `python -m training train` for a run, as a user would.
+
+    Attributes:
+        threads: of torch, per run.
+        lock: file descriptor that every run holds on to, see `exclusive`.
+    """
+
+    data: Path
+    threads: int
+    lock: int
+
+    def __call__(self, run: PlannedRun) -> subprocess.Popen[bytes]:
+        if run.is_half_exported:  # its checkpoint leads to the same bundle again
+            shutil.rmtree(run.bundle)
+        run.config_file.write_text(run.contender.config.to_toml(), encoding="utf-8")
+        options = ["--data", self.data, "--model", run.contender.model, "--seed", run.seed, "--config", run.config_file]
+        command = ["-m", "training", "train", *map(str, options), "--out", str(run.bundle), "--resume"]
+        with run.log.open("a", encoding="utf-8") as log:  # what it said before an interruption stays
+            print("$ python", *command, file=log, flush=True)
+            return subprocess.Popen(
+                [sys.executable, *command],
+                env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C reaches this process alone, which then stops the others
+                pass_fds=[self.lock],
+            )
+
+
+def execute(
+    runs: Sequence[PlannedRun],
+    start: Callable[[PlannedRun], subprocess.Popen[bytes]],
+    *,
+    jobs: int,
+    on_change: Callable[[Sequence[str]], None] = lambda running: None,
+) -> Generator[tuple[PlannedRun, int]]:
+    """Each run with its exit status as it ends, in the order of their ends; at most `jobs` run at a time.
+
+    A run that fails does not touch the others. When the caller stops listening, and on Ctrl-C and SIGTERM, the ones
+    that run are told to end and waited for. These signals take effect when the next run is asked for, never in between:
+    a process is not lost while it starts, and the caller's files are written whole.
+
+    Args:
+        on_change: called with the names of those that run now.
+
+    Raises:
+        KeyboardInterrupt: for either signal.
+    """
+    waiting = deque(runs)
+    running: list[tuple[PlannedRun, subprocess.Popen[bytes]]] = []
+    with _signals_remembered() as received:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    run = waiting.popleft()
+                    running.append((run, start(run)))
+                    on_change([run.name for run, _ in running])
+                time.sleep(_POLL_S)
+                for ended in [one for one in running if one[1].poll() is not None]:
+                    running.remove(ended)
+                    yield ended[0], ended[1].returncode
+                if received:
+                    raise KeyboardInterrupt
+        finally:
+            for _, process in running:
+                process.terminate()
+            for _, process in running:
+                process.wait()
+
+
+@contextmanager
+def _signals_remembered() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end up in the list, unless whoever started this process had them ignored."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    changed = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in changed:
+        signal.signal(number, lambda caught, _: received.append(caught))
+    try:
+        yield received
+    finally:
+        for number, handler in changed.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[int]:
+    """Hold the comparison's folder; gives the lock's file descriptor.
+
+    The system lets go of it when the last process that has it ends. So when this one was killed, the next waits for the
+    runs that it left.
+
+    Raises:
+        ComparisonError: another comparison has it.
+    """
+    with (folder / ".lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ComparisonError(
+                f"another comparison, or a run that it left, writes to {folder}: "
+                "wait for its end or choose another --out"
+            ) from exc
+        yield lock.fileno()
