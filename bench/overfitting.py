@@ -1,0 +1,127 @@
+"""How the base model over-fits without regularisation, and what each regularisation does about it: the DIN paper's
+table 4 in small.
+
+    python -m bench.overfitting --data data/ml-1m
+
+Trains `base` for a fixed number of epochs with the same seed and looks at `valid` after each; nothing stops early,
+`test` is never read. The average of recent weights and the dropout of behaviours, which regularise too, are off unless
+a row says so. Finished rows are kept in OUT.json and not repeated; the picture is drawn from them.
+
+Source: Zhou et al., KDD 2018, section 6.6 and table 4.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from model.nets.config import NetworkConfig
+from model.nets.registry import NetworkName, build_network
+from training.config import TrainConfig
+from training.data.dataset import read_dataset
+from training.data.encoded import encode_dataset
+from training.loop import train
+from training.report import source_commit
+
+# Averaged this seldom, the weights that are looked at are the newest ones.
+PLAIN = TrainConfig(average_every=1_000_000_000, max_behaviour_dropout=0.0, evaluations_per_epoch=1)
+REGULARISED: Mapping[str, TrainConfig] = {
+    "none": PLAIN,
+    "mini-batch aware L2, λ = 0.01": dataclasses.replace(PLAIN, mini_batch_aware_l2=0.01),
+    "mini-batch aware L2, λ = 0.1": dataclasses.replace(PLAIN, mini_batch_aware_l2=0.1),
+    "mini-batch aware L2, λ = 1": dataclasses.replace(PLAIN, mini_batch_aware_l2=1.0),
+    "plain L2, λ = 0.1": dataclasses.replace(PLAIN, l2=0.1),
+    "plain L2, λ = 1": dataclasses.replace(PLAIN, l2=1.0),
+    "filter, min_count = 20": dataclasses.replace(PLAIN, min_count=20),
+    "dropout 0.5": dataclasses.replace(PLAIN, network=NetworkConfig(dropout=0.5)),
+    "behaviour dropout and averaged weights (the defaults)": TrainConfig(evaluations_per_epoch=1),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="dataset directory")
+    parser.add_argument("--out", type=Path, default=Path("bench/out/overfitting"), help="OUT.json and OUT.svg")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--rows", nargs="*", choices=list(REGULARISED), help="only these rows")
+    options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    results_file = options.out.with_suffix(".json")
+    results = json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {}
+    for name in options.rows or REGULARISED:
+        if name not in results:
+            results[name] = measure(options.data, REGULARISED[name], epochs=options.epochs, title=name)
+            results_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draw(results, options.out.with_suffix(".svg"), dataset=options.data.name)
+    print(table(results))  # noqa: T201
+
+
+def measure(path: Path, config: TrainConfig, *, epochs: int, title: str) -> dict[str, Any]:
+    """The looks of one training, seed 0."""
+    data = encode_dataset(read_dataset(path), min_count=config.min_count)
+    torch.manual_seed(0)
+    network = build_network(NetworkName.BASE, data.encoder.schema, config.network)
+    config = dataclasses.replace(config, epochs=epochs, patience=epochs + 1)
+    run = train(
+        network,
+        data,
+        config,
+        rng=np.random.default_rng(0),
+        on_evaluation=lambda look: print(f"{title}: epoch {look.epoch:.0f}, valid GAUC {look.valid['gauc']:.4f}"),  # noqa: T201
+    )
+    return {"commit": source_commit(), "config": config.to_json(), "looks": run.to_json()["evaluations"]}
+
+
+def draw(results: Mapping[str, Any], path: Path, *, dataset: str) -> None:
+    panels = {
+        "training log loss": lambda look: look["train_loss"],
+        "valid log loss": lambda look: look["valid"]["log_loss"],
+        "valid GAUC": lambda look: look["valid"]["gauc"],
+    }
+    with rc_context({"svg.hashsalt": "dinrank", "axes.grid": True, "grid.alpha": 0.3}):
+        figure = Figure(figsize=(12, 5), layout="constrained")
+        for axes, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+            for place, (name, result) in enumerate(results.items()):
+                looks = result["looks"]
+                axes.plot(
+                    [look["epoch"] for look in looks],
+                    [value(look) for look in looks],
+                    marker="osv^D<>Xp"[place % 9],
+                    linewidth=3 if name == "none" else 1.5,
+                    label=name,
+                )
+            axes.set_title(title)
+            axes.set_xlabel("epoch")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.suptitle(f"base on {dataset}")
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Markdown: valid GAUC and log loss after the first epoch, at the best and at the last one."""
+    rows = [
+        "| regularisation | best epoch | valid GAUC, first | best | last "
+        "| valid log loss, first | last | training, last |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        looks = result["looks"]
+        gaucs, losses = ([look["valid"][key] for look in looks] for key in ("gauc", "log_loss"))
+        best = int(np.argmax(gaucs))
+        rows.append(
+            f"| {name} | {best + 1} | {gaucs[0]:.4f} | {gaucs[best]:.4f} | {gaucs[-1]:.4f} "
+            f"| {losses[0]:.4f} | {losses[-1]:.4f} | {looks[-1]['train_loss']:.4f} |"
+        )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()
