@@ -78,7 +78,7 @@ def test_online_ctr_equals_the_trainers_on_every_test_impression(
 
 def _briefly_trained(name: NetworkName, data: EncodedDataset) -> Network:
     torch.manual_seed(0)
-    config = TrainConfig(epochs=1, evaluations_per_epoch=1, learning_rate=5e-3, embedding_learning_rate=5e-2)
+    config = TrainConfig(epochs=1, evaluations_per_epoch=1, learning_rate=2e-3, embedding_learning_rate=1e-2)
     network = build_network(name, data.encoder.schema, config.network)
     rows = {**data.split_rows, TRAIN: data.split_rows[TRAIN][:TRAINED_ON], VALID: data.split_rows[VALID][:1_000]}
     train(network, dataclasses.replace(data, split_rows=rows), config, rng=np.random.default_rng(0))
