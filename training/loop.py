@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.nn import functional as F
 
+from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
-from training.data.batches import HistoryThinning, batches
+from training.data.batches import Batch, HistoryThinning, batches
 from training.data.encoded import EncodedDataset
 from training.data.split import TRAIN, VALID
 from training.predict import evaluate
@@ -78,14 +80,7 @@ def train(
         network.train()
         started, losses = time.perf_counter(), []
         for batch in batches(data, rows, config.batch_size, thinning=thinning):
-            output = network(batch.inputs)
-            loss = F.binary_cross_entropy_with_logits(output.logit_UC, batch.clicked_UC)
-            extra = regularisation(batch.inputs)
-            if output.auxiliary_loss is not None:
-                extra = extra + config.auxiliary_weight * output.auxiliary_loss
-            state.optimisers.step(loss + extra)
-            state.averaged.after_step()
-            losses.append(loss.item())
+            losses.append(training_step(state, batch, config, regularisation))
             on_step(len(batch.clicked_UC))
         state.seconds += time.perf_counter() - started
         state.num_samples += len(rows)
@@ -98,3 +93,17 @@ def train(
         on_evaluation(state.evaluations[-1])
     state.finish()
     return TrainingRun(tuple(state.evaluations), state.best, state.seconds, state.num_samples / state.seconds)
+
+
+def training_step(
+    state: TrainingState, batch: Batch, config: TrainConfig, regularisation: Callable[[NetworkInputs], Tensor | float]
+) -> float:
+    """One step of every optimiser on one batch; the log loss before it, without regularisation and auxiliary loss."""
+    output = state.network(batch.inputs)
+    loss = F.binary_cross_entropy_with_logits(output.logit_UC, batch.clicked_UC)
+    extra = regularisation(batch.inputs)
+    if output.auxiliary_loss is not None:
+        extra = extra + config.auxiliary_weight * output.auxiliary_loss
+    state.optimisers.step(loss + extra)
+    state.averaged.after_step()
+    return loss.item()

@@ -5,7 +5,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from torch.nn import functional as F
 
 from bench.throughput.arrays import read_encoded
 from bench.throughput.setting import EMBEDDING_DIM, LEARNING_RATE, SEED, TOWER, UNIT, Setting
@@ -14,11 +13,11 @@ from model.layers.interest import Pooling
 from model.layers.mlp import Activation
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName, build_network
-from training.averaging import AveragedNetwork
 from training.config import TrainConfig
 from training.data.batches import Batch, HistoryThinning, batches
-from training.loop import Optimisers
-from training.regularisation import mini_batch_aware_l2
+from training.loop import training_step
+from training.regularisation import MiniBatchAwareL2
+from training.state import TrainingState
 
 # The paper's network, as the others have it: plain sum, no product in the tower. No behaviours are dropped, as the
 # others have nothing of the kind.
@@ -42,11 +41,11 @@ CONFIG = TrainConfig(
 class Ours:
     def __init__(self, setting: Setting, arrays: Arrays) -> None:
         self._data = read_encoded(Path(setting.data), setting.attribute)
-        self._network = build_network(NetworkName.DIN, self._data.encoder.schema, CONFIG.network)
-        self._network.train()
-        self._optimisers = Optimisers(self._network, CONFIG)
-        self._averaged = AveragedNetwork(self._network, every=CONFIG.average_every)
-        thinning = HistoryThinning(CONFIG.max_behaviour_dropout, np.random.default_rng(SEED))
+        network = build_network(NetworkName.DIN, self._data.encoder.schema, CONFIG.network).train()
+        rng = np.random.default_rng(SEED)
+        self._state = TrainingState(network, arrays["impression"], CONFIG, rng)
+        self._regularisation = MiniBatchAwareL2(network, self._data, CONFIG.mini_batch_aware_l2)
+        thinning = HistoryThinning(CONFIG.max_behaviour_dropout, rng)
         self._batches = batches(self._data, arrays["impression"], setting.batch_size, thinning=thinning)
 
     def loop(self, num_batches: int) -> float:
@@ -56,11 +55,7 @@ class Ours:
         return list(islice(self._batches, num_batches))
 
     def step(self, batch: Batch) -> float:
-        """The body of the loop in `training.loop.train`."""
-        loss = F.binary_cross_entropy_with_logits(self._network(batch.inputs).logit_UC, batch.clicked_UC)
-        self._optimisers.step(loss + mini_batch_aware_l2(self._network, self._data, batch, CONFIG.mini_batch_aware_l2))
-        self._averaged.after_step()
-        return loss.item()
+        return training_step(self._state, batch, CONFIG, self._regularisation)
 
 
 if __name__ == "__main__":

@@ -74,9 +74,16 @@ class _TiledUnit(torch.autograd.Function):
         *of_layers: Tensor,
     ) -> tuple[Tensor, ...]:
         depth = len(epsilons)
-        alphas, weights, biases = (of_layers[depth * kind : depth * (kind + 1)] for kind in range(3))
+        detached = [parameter.detach() for parameter in of_layers]
+        alphas, weights, biases = (detached[depth * kind : depth * (kind + 1)] for kind in range(3))
         num_pairs = len(pairs.candidate_P)
-        meeting = _Meeting(candidates_BX, behaviours_IX, pairs, product_weight_HD)
+        meeting = _Meeting(
+            _array(candidates_BX),
+            _array(behaviours_IX),
+            _array(pairs.candidate_P),
+            _array(pairs.behaviour_P),
+            product_weight_HD.detach(),
+        )
         layers: list[_Layer] = []
         fill: Fill = meeting.fill
         for alpha, epsilon, weight, bias in zip(alphas, epsilons, weights, biases, strict=True):
@@ -110,45 +117,39 @@ class _TiledUnit(torch.autograd.Function):
 class _Meeting(NamedTuple):
     """The first hidden layer's pre-activations, from the rows that a pair names."""
 
-    candidates_BX: Tensor
-    behaviours_IX: Tensor
-    pairs: Pairs
+    candidates_BX: Array
+    behaviours_IX: Array
+    candidate_P: Array
+    behaviour_P: Array
     weight_HD: Tensor
 
     def fill(self, rows: slice, s: Tensor) -> None:
-        s.addmm_(self._meet(rows, s), self.weight_HD.t())
+        s.addmm_(self._meet(rows, s.numpy()), self.weight_HD.t())
 
     def back(self, gradient: Gradient) -> tuple[Tensor, ...]:
         """The gradients of candidates, behaviours and weight."""
-        num_pairs = len(self.pairs.candidate_P)
+        num_pairs = len(self.candidate_P)
 
         def work(tiles: range) -> tuple[Tensor, ...]:
-            of_candidates, of_behaviours = torch.zeros_like(self.candidates_BX), torch.zeros_like(self.behaviours_IX)
+            of_candidates, of_behaviours = np.zeros_like(self.candidates_BX), np.zeros_like(self.behaviours_IX)
             of_weight = torch.zeros_like(self.weight_HD)
             for _, rows in tiles_in(tiles, num_pairs):
                 grad_s = gradient(rows)
-                of_weight.addmm_(grad_s.t(), self._meet(rows, grad_s[:, :0]))
+                of_weight.addmm_(grad_s.t(), self._meet(rows, grad_s.numpy()[:, :0]))
                 grad_product = torch.mm(grad_s, self.weight_HD)
-                kernels.part(
-                    *self._named(rows),
-                    _array(grad_product),
-                    _array(grad_s),
-                    _array(of_candidates),
-                    _array(of_behaviours),
-                )
-            return of_candidates, of_behaviours, of_weight
+                kernels.part(*self._named(rows), grad_product.numpy(), grad_s.numpy(), of_candidates, of_behaviours)
+            return torch.from_numpy(of_candidates), torch.from_numpy(of_behaviours), of_weight
 
         return _added(sweep(num_pairs, work))
 
-    def _meet(self, rows: slice, s: Tensor) -> Tensor:
+    def _meet(self, rows: slice, s: Array) -> Tensor:
         """q∘k; `s` becomes the sum of the rows' parts of the layer, as many of them as it has columns."""
         product = self.weight_HD.new_empty(len(s), self.weight_HD.shape[1])
-        kernels.meet(*self._named(rows), _array(product), _array(s))
+        kernels.meet(*self._named(rows), product.numpy(), s)
         return product
 
     def _named(self, rows: slice) -> tuple[Array, Array, Array, Array]:
-        candidate_P, behaviour_P = self.pairs.candidate_P[rows], self.pairs.behaviour_P[rows]
-        return _array(self.candidates_BX), _array(self.behaviours_IX), _array(candidate_P), _array(behaviour_P)
+        return self.candidates_BX, self.behaviours_IX, self.candidate_P[rows], self.behaviour_P[rows]
 
 
 class _Layer(NamedTuple):
@@ -173,29 +174,30 @@ class _Layer(NamedTuple):
         """
         num_pairs = len(s_PH)
         counts_N1 = np.zeros((num_tiles(num_pairs), 1))
-        moments_N2H = np.empty((len(counts_N1), 2, len(alpha)), dtype=_array(s_PH).dtype)
+        moments_N2H = np.empty((len(counts_N1), 2, len(alpha)), dtype=s_PH.numpy().dtype)
 
         def work(tiles: range) -> None:
             for tile, rows in tiles_in(tiles, num_pairs):
                 s = s_PH[rows]
                 fill(rows, s)
-                kernels.measure(_array(s), moments_N2H[tile])
+                kernels.measure(s.numpy(), moments_N2H[tile])
                 counts_N1[tile] = len(s)
 
         sweep(num_pairs, work)
         means_NH, squares_NH = moments_N2H.astype(np.float64).swapaxes(0, 1)
         mean_H = (counts_N1 * means_NH).sum(axis=0) / num_pairs
         variance_H = (squares_NH + counts_N1 * (means_NH - mean_H) ** 2).sum(axis=0) / num_pairs
-        dice_3H = np.stack([mean_H, 1.0 / np.sqrt(variance_H + epsilon), _array(alpha)])
+        dice_3H = np.stack([mean_H, 1.0 / np.sqrt(variance_H + epsilon), alpha.numpy()])
         mean, variance = (torch.from_numpy(moment).to(s_PH.dtype) for moment in (mean_H, variance_H))
         return cls(s_PH, dice_3H.astype(moments_N2H.dtype), mean, variance)
 
     def then(self, weight_OH: Tensor, bias_O: Tensor) -> Fill:
         """The linear layer that follows."""
+        s_array = self.s_PH.numpy()
 
         def fill(rows: slice, out: Tensor) -> None:
             h = torch.empty_like(self.s_PH[rows])
-            kernels.activate(_array(self.s_PH[rows]), self.dice_3H, _array(h))
+            kernels.activate(s_array[rows], self.dice_3H, h.numpy())
             torch.addmm(bias_O, h, weight_OH.t(), out=out)
 
         return fill
@@ -208,15 +210,16 @@ class _Layer(NamedTuple):
         """
         num_pairs, width = self.s_PH.shape
         g_PH = torch.empty_like(self.s_PH)
+        s_array, g_array = self.s_PH.numpy(), g_PH.numpy()
         sums_N3H = np.zeros((num_tiles(num_pairs), 3, width), dtype=self.dice_3H.dtype)
 
         def work(tiles: range) -> tuple[Tensor, ...]:
             of_weight, of_bias = torch.zeros_like(weight_OH), weight_OH.new_zeros(len(weight_OH))
             for tile, rows in tiles_in(tiles, num_pairs):
-                above, s, g = gradient(rows), self.s_PH[rows], g_PH[rows]
+                above, g = gradient(rows), g_PH[rows]
                 torch.mm(above, weight_OH, out=g)
-                h = torch.empty_like(s)
-                kernels.activate_and_sum(_array(s), _array(g), self.dice_3H, _array(h), sums_N3H[tile])
+                h = torch.empty_like(g)
+                kernels.activate_and_sum(s_array[rows], g_array[rows], self.dice_3H, h.numpy(), sums_N3H[tile])
                 of_weight.addmm_(above.t(), h)
                 of_bias += above.sum(dim=0)
             return of_weight, of_bias
@@ -227,7 +230,7 @@ class _Layer(NamedTuple):
 
         def gradient_below(rows: slice) -> Tensor:
             grad_s = torch.empty_like(self.s_PH[rows])
-            kernels.differentiate(_array(self.s_PH[rows]), _array(g_PH[rows]), self.dice_3H, means_3H, _array(grad_s))
+            kernels.differentiate(s_array[rows], g_array[rows], self.dice_3H, means_3H, grad_s.numpy())
             return grad_s
 
         return gradient_below, torch.from_numpy(sums_3H[0]), of_weight, of_bias
