@@ -6,13 +6,16 @@ from torch import Tensor
 
 # Legend: U = users, C = candidates per user, F = fields, D = width of a field's vector, P = pairs of fields.
 def sum_of_pair_products(fields_UCFD: Tensor) -> Tensor:
-    """Σ_{f<g} v_f ∘ v_g = ½·((Σ_f v_f)² − Σ_f v_f²), in time linear in F: [U, C, D].
+    """Σ_{f<g} v_f ∘ v_g, in time linear in F: [U, C, D].
 
-    Its sum over D is the interaction term of a factorisation machine.
+    Its sum over D is the interaction term of a factorisation machine. Computed as Σ_g v_g ∘ (Σ_{f<g} v_f), where
+    Rendle's ½·((Σ_f v_f)² − Σ_f v_f²) would take a small difference of large squares: a long history summed up has
+    a square that single precision cannot afford.
 
-    Source: Rendle, "Factorization Machines", ICDM 2010, Lemma 3.1.
+    Source: Rendle, "Factorization Machines", ICDM 2010, Eq. 1 and Lemma 3.1.
     """
-    return 0.5 * (fields_UCFD.sum(dim=-2).square() - fields_UCFD.square().sum(dim=-2))
+    before_UCFD = fields_UCFD[..., :-1, :].cumsum(dim=-2)
+    return (fields_UCFD[..., 1:, :] * before_UCFD).sum(dim=-2)
 
 
 def inner_products(fields_UCFD: Tensor) -> Tensor:

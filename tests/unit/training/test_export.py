@@ -130,7 +130,7 @@ def by_torch(graph: ServingGraph, arrays: Arrays) -> list[np.ndarray]:
         return [output.numpy() for output in graph(*tensors(arrays).values())]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(num_candidates=st.integers(1, 40), num_behaviours=st.integers(0, 1) | st.integers(2, 60), seed=st.integers(0))
 def test_onnx_matches_torch_within_1e_5(
     exported: Exported, num_candidates: int, num_behaviours: int, seed: int

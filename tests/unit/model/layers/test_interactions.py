@@ -27,6 +27,14 @@ def test_the_sum_of_pair_products_is_that_over_all_pairs() -> None:
     torch.testing.assert_close(sum_of_pair_products(fields_UCFD), expected_UCD)
 
 
+def test_a_long_vector_does_not_drown_the_products_of_the_others() -> None:
+    """With a field of length 10,000 that is orthogonal to the others, as a summed history may be."""
+    fields_UCFD = torch.tensor([[[[1e4, 0.0, 0.0], [0.0, 0.5, 0.25], [0.0, 0.125, 2.0]]]])
+    assert sum_of_pair_products(fields_UCFD).tolist() == [[[0.0, 0.0625, 0.5]]]
+    fields_UCFD = torch.tensor([[[[1e4], [0.5], [-0.5], [0.25]]]])
+    assert sum_of_pair_products(fields_UCFD).item() == 1e4 * 0.25 - 0.25
+
+
 def test_inner_products_are_of_every_pair_of_fields_and_of_each_with_itself() -> None:
     fields_UCFD = random_fields()
     pairs = list(combinations_with_replacement(range(NUM_FIELDS), 2))
