@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from model.bundle.vocabulary import PADDING_ID
-from model.layers.interest import Pooling, pair_up
+from model.layers.interest import Pairs, Pooling, pair_up
 from model.nets.inputs import NetworkInputs
 
 _FIRST_FACTOR, _SECOND_FACTOR, _CROSS_FACTOR = 1_640_531_527, 805_459_861, 2_147_483_629  # odd, below 2³¹
@@ -67,11 +67,18 @@ class HashedCrosses(nn.Module):
 
     def forward(self, inputs: NetworkInputs) -> Tensor:
         """logit_UC."""
-        of_behaviours = self._of_behaviours if inputs.is_real_UT is None else self._of_padded_behaviours
+        pairs = None
+        if inputs.is_real_UT is not None:
+            pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, inputs.candidates_UC.shape[1])
         logit_UC = torch.zeros_like(inputs.candidates_UC, dtype=self.table.weight.dtype)
         for place, cross in enumerate(self.crosses):
-            of_cross = of_behaviours if cross.with_behaviours else self._of_request
-            logit_UC = logit_UC + of_cross(place, cross, inputs)
+            if not cross.with_behaviours:
+                of_cross_UC = self._of_request(place, cross, inputs)
+            elif pairs is None:
+                of_cross_UC = self._of_behaviours(place, cross, inputs)
+            else:
+                of_cross_UC = self._of_pairs(place, cross, inputs, pairs)
+            logit_UC = logit_UC + of_cross_UC
         return logit_UC
 
     def _of_request(self, place: int, cross: Cross, inputs: NetworkInputs) -> Tensor:
@@ -88,10 +95,8 @@ class HashedCrosses(nn.Module):
         second = _Slots.of(cross.second, inputs.items).at(inputs.behaviours_UT).unsqueeze(1)
         return self._pool(self._weights(place, first, second).sum(dim=2), inputs)
 
-    def _of_padded_behaviours(self, place: int, cross: Cross, inputs: NetworkInputs) -> Tensor:
+    def _of_pairs(self, place: int, cross: Cross, inputs: NetworkInputs, pairs: Pairs) -> Tensor:
         """Over the real slots only."""
-        assert inputs.is_real_UT is not None
-        pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, inputs.candidates_UC.shape[1])
         first = _Slots.of(cross.first, inputs.items).at(inputs.candidates_UC.flatten()[pairs.candidate_P])
         second = _Slots.of(cross.second, inputs.items).at(pairs.behaviour_P)
         weights_P = self._weights(place, first, second)
