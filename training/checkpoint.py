@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from model.bundle.writer import flush
+
 FORMAT_VERSION = 1
 _DATASET_FILES = ("schema.toml", "impressions.parquet", "items.parquet", "users.parquet", "behaviours.parquet")
 
@@ -81,7 +83,7 @@ class Checkpoint:
                 stream.flush()
                 os.fsync(stream.fileno())
             self._partial.replace(self.path)
-            _flush_directory(self.path.parent)
+            flush(self.path.parent)
         except (OSError, RuntimeError) as exc:  # torch's writer has errors of its own for a full disk
             self._partial.unlink(missing_ok=True)
             raise CheckpointError(f"{self.path} cannot be written; make room and go on with --resume: {exc}") from exc
@@ -107,11 +109,3 @@ def differences(was: Any, now: Any, name: str = "") -> Iterator[str]:
             yield from differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
     elif was != now:
         yield f"{name} was {was} and is {now}"
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -64,7 +64,7 @@ def write_bundle(
         )
         _write_json(directory / MANIFEST_FILE, manifest.to_json())
         for path in _files(directory):
-            _flush(path)
+            flush(path)
     return manifest
 
 
@@ -79,7 +79,7 @@ def _new_directory(out: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o755)  # mkdtemp's 0700 would keep another user's service out
         temporary.rename(out)
-        _flush(out.parent)
+        flush(out.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -99,7 +99,8 @@ def _write_array(path: Path, array: np.ndarray[Any, np.dtype[Any]]) -> None:
     np.save(path, array, allow_pickle=False)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file or a directory is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
