@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
+from model.bundle.catalogue import UNKNOWN_ROW
 from model.bundle.encoding import UnknownFeatureError
 from model.bundle.reader import Bundle
 from model.bundle.request import encode_request
@@ -15,11 +16,11 @@ from service.errors import ExplanationUnavailable, FeatureStoreUnavailable, TooM
 from service.scoring.assembly import assemble, unknown_feature
 from service.scoring.auction import ecpm, order_by_ecpm
 from service.scoring.predictor import Prediction, Predictor
-from service.scoring.ranking import ActivationWeight, Part, RankedAd, Ranking, RankingTask
-from service.store.protocol import FeatureStore, StoredFeatures
+from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
+from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
 from service.telemetry import Stage, Telemetry, log_event
 
-_NOTHING_STORED = StoredFeatures(behaviours=(), profile={}, ads={})
+_NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
 
 
 class Ranker:
@@ -59,11 +60,9 @@ class Ranker:
         self._refuse_unanswerable(task)
         new_ads = self._new_ads(task)
         stored, degraded = await self._fetch(task, new_ads)
-        behaviours, prediction = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._score, task, stored
-        )
+        prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, stored)
         self._count(task, new_ads, stored, degraded)
-        return Ranking(ads=_ranked_ads(task, behaviours, prediction), num_behaviours=len(behaviours), degraded=degraded)
+        return _ranking(task, stored.behaviours, prediction, degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:
         if len(task.candidates) > self._max_candidates:
@@ -87,8 +86,9 @@ class Ranker:
 
     def _new_ads(self, task: RankingTask) -> list[str]:
         """The candidates that the bundle does not know, repeated when the request repeats them."""
-        catalogue = self._encoder.catalogue
-        return [candidate.ad_id for candidate in task.candidates if candidate.ad_id not in catalogue]
+        ad_ids = task.candidates.ad_ids
+        is_unknown_C = self._encoder.catalogue.rows(ad_ids) == UNKNOWN_ROW
+        return [ad_ids[position] for position in np.flatnonzero(is_unknown_C).tolist()]
 
     def _stored_parts(self, new_ads: Sequence[str]) -> list[Part]:
         """What this model would have used from the store."""
@@ -99,8 +99,8 @@ class Ranker:
             parts.append(Part.ADS)
         return parts
 
-    def _score(self, task: RankingTask, stored: StoredFeatures) -> tuple[Sequence[str], Prediction]:
-        """Encode and infer; runs in the executor. The ids are those of the behaviours used, oldest first."""
+    def _score(self, task: RankingTask, stored: StoredFeatures) -> Prediction:
+        """Encode and infer; runs in the executor."""
         with self._telemetry.timed(Stage.ENCODE):
             request = assemble(task, stored, self._encoder)
             try:
@@ -108,8 +108,7 @@ class Ranker:
             except UnknownFeatureError as exc:
                 raise unknown_feature(task, self._encoder) from exc
         with self._telemetry.timed(Stage.SCORE):
-            prediction = self._predictor.predict(inputs, with_weights=task.explain)
-        return [str(item_id) for item_id in request.behaviours], prediction
+            return self._predictor.predict(inputs, with_weights=task.explain)
 
     def _count(
         self, task: RankingTask, new_ads: Sequence[str], stored: StoredFeatures, degraded: Sequence[Part]
@@ -121,31 +120,26 @@ class Ranker:
         telemetry.malformed_elements.inc(stored.num_malformed)
         for part in degraded:
             telemetry.degraded_answers.labels(part).inc()
-        if not (degraded or stored.behaviours or stored.profile):
+        if not (degraded or len(stored.behaviours) or stored.profile):
             telemetry.unknown_users.inc()
 
 
-# Legend: C = candidates, in request order.
-def _ranked_ads(task: RankingTask, behaviours: Sequence[str], prediction: Prediction) -> list[RankedAd]:
-    bid_C = np.array([candidate.bid for candidate in task.candidates], dtype=np.float64)
+# Legend: C = candidates, in request order; K = ads of the answer, in its order.
+def _ranking(
+    task: RankingTask, behaviours: StoredBehaviours, prediction: Prediction, degraded: Sequence[Part]
+) -> Ranking:
+    bid_C = np.array(task.candidates.bids, dtype=np.float64)
     ecpm_C = ecpm(bid_C, prediction.ctr_C)
-    order = order_by_ecpm(ecpm_C, top_k=task.top_k)
-    places = zip(order.tolist(), prediction.ctr_C[order].tolist(), ecpm_C[order].tolist(), strict=True)
-    return [
-        RankedAd(
-            rank=rank,
-            ad_id=task.candidates[position].ad_id,
-            bid=task.candidates[position].bid,
-            ctr=ctr,
-            ecpm=revenue,
-            activation_weights=_explanation(behaviours, prediction, position),
-        )
-        for rank, (position, ctr, revenue) in enumerate(places, start=1)
-    ]
-
-
-def _explanation(behaviours: Sequence[str], prediction: Prediction, position: int) -> list[ActivationWeight] | None:
-    if prediction.weights_CT is None:
-        return None
-    weights_T = prediction.weights_CT[position].tolist()
-    return [ActivationWeight(item_id, weight) for item_id, weight in zip(behaviours, weights_T, strict=True)]
+    order_K = order_by_ecpm(ecpm_C, top_k=task.top_k)
+    ad_ids = task.candidates.ad_ids
+    return Ranking(
+        ad_ids=[ad_ids[position] for position in order_K.tolist()],
+        bids=bid_C[order_K].tolist(),
+        ctrs=prediction.ctr_C[order_K].tolist(),
+        ecpms=ecpm_C[order_K].tolist(),
+        num_behaviours=len(behaviours),
+        degraded=degraded,
+        explanation=None
+        if prediction.weights_CT is None
+        else Explanation(behaviours.item_ids, prediction.weights_CT[order_K].tolist()),
+    )
