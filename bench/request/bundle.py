@@ -5,6 +5,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.request.setting import (
+    AGES,
+    DECADES,
+    GENDERS,
+    GENRES,
+    HOURS,
+    MAX_BEHAVIOURS,
+    MAX_GENRES,
+    NUM_ITEMS,
+    SEED,
+    item_ids,
+)
 from model.bundle.catalogue import Catalogue, column_with_sentinels
 from model.bundle.encoding import Encoder
 from model.bundle.request import ScoringRequest
@@ -13,21 +25,6 @@ from model.bundle.vocabulary import FIRST_ID, FeatureVocabulary, Vocabulary
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName, build_network
 from training.export import export_bundle
-
-NUM_ITEMS = 20_000
-MAX_BEHAVIOURS = 10_000
-MAX_GENRES = 3
-GENRES = tuple(f"genre-{number}" for number in range(20))
-DECADES = tuple(str(year) for year in range(1920, 2030, 10))
-GENDERS = ("f", "m")
-AGES = tuple(str(age) for age in range(10, 90))
-HOURS = tuple(str(hour) for hour in range(24))
-SEED = 0
-
-
-def item_ids() -> list[str]:
-    """Ids as shops have them: numbers of some digits, as text."""
-    return [str(10_000_000 + 37 * number) for number in range(NUM_ITEMS)]
 
 
 def make_bundle(out: Path, model: NetworkName) -> None:

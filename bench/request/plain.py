@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
 
-from bench.request.bundle import MAX_BEHAVIOURS, NUM_ITEMS, item_ids
+from bench.request.setting import MAX_BEHAVIOURS, NUM_ITEMS, item_ids
 
 SOCKET_VARIABLE = "BENCH_REDIS_SOCKET"
 

@@ -32,7 +32,12 @@ class Server:
         return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return connect(self.port)
+
+
+def connect(port: int) -> http.client.HTTPConnection:
+    """A keep-alive connection to a server of this machine."""
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
 
 def post_rank(connection: http.client.HTTPConnection, body: bytes) -> bytes:

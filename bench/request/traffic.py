@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import numpy as np
 
-from bench.request.bundle import AGES, GENDERS, HOURS, item_ids
+from bench.request.setting import AGES, GENDERS, HOURS, item_ids
 from model.bundle.schema import FeatureSchema
 from service.store.connection import connect
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
