@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from model.bundle.reader import open_bundle
 from service.api import errors, health, routes
 from service.api.middleware import BodyLimit, RequestContext
+from service.api.one_pass import OnePass
 from service.api.served import Served
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
@@ -41,8 +42,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(health.router)
     errors.install(app)
+    app.add_middleware(OnePass)  # what is added later is further out
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext, telemetry=telemetry)  # added last, so it is outermost
+    app.add_middleware(RequestContext, telemetry=telemetry)
     return app
 
 

@@ -1,16 +1,24 @@
-"""The answer of POST /rank: columns to bytes. `RankResponse` documents its form, and a test holds the two together."""
+"""The answer of POST /rank: a task to bytes. `RankResponse` documents its form, and a test holds the two together."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
+from fastapi import Request, Response
 
 from service.api.schemas import ModelName
-from service.scoring.ranking import Explanation, Ranking
+from service.api.served import Served
+from service.scoring.ranking import Explanation, Ranking, RankingTask
 
 
-def rank_response(ranking: Ranking, request_id: str, model: ModelName) -> bytes:
-    """The JSON of one answer."""
+async def rank_answer(task: RankingTask, request: Request, served: Served) -> Response:
+    """Raises: ServiceError."""
+    ranking = await served.ranker.rank(task)
+    request.state.outcome = "degraded" if ranking.degraded else "ok"
+    return Response(_to_json(ranking, task.request_id, served.model_name()), media_type="application/json")
+
+
+def _to_json(ranking: Ranking, request_id: str, model: ModelName) -> bytes:
     columns = zip(ranking.ad_ids, ranking.bids, ranking.ctrs, ranking.ecpms, strict=True)
     ads: list[dict[str, Any]] = [
         {"rank": rank, "ad_id": ad_id, "bid": bid, "ctr": ctr, "ecpm": ecpm}

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Annotated, NotRequired
 
-from fastapi import Request
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from model.bundle.encoding import Attributes
 from service.api.schemas import SENT, Bid, Features, Id
 from service.scoring.ranking import Candidates, RankingTask
-
-_JSON = "application/json"
 
 
 class _SentCandidate(TypedDict):
@@ -38,11 +35,6 @@ class _SentRequest(TypedDict):
 
 
 _validator = TypeAdapter(_SentRequest).validator
-
-
-def is_sent_as_json(request: Request) -> bool:
-    """Whether the body comes with the type that callers send; FastAPI knows of others that are JSON too."""
-    return request.headers.get("content-type", "").partition(";")[0] == _JSON
 
 
 def read_task(body: bytes, request_id: str) -> RankingTask | None:

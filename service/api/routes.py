@@ -8,12 +8,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
-from service.api.answers import rank_response
-from service.api.bodies import is_sent_as_json, read_task
+from service.api.answers import rank_answer
 from service.api.middleware import RANK_PATH
 from service.api.schemas import ModelResponse, Problem, RankRequest, RankResponse
-from service.api.served import Served, ServedHere
-from service.scoring.ranking import RankingTask
+from service.api.served import ServedHere
 from service.telemetry import EXPOSITION_TYPE
 
 
@@ -29,23 +27,14 @@ class _StrictJsonRequest(Request):
             raise json.JSONDecodeError(str(exc), doc="", pos=0) from exc
 
 
-class _RankRoute(APIRoute):
-    """Reads flawless bodies by one pass; FastAPI's own handler, which reads in two, explains what is wrong with others.
-
-    FastAPI describes the route by its endpoint's signature, and calls the endpoint for what only two passes can read.
-    """
-
+class _StrictJsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def handle_in_one_pass(sent: Request) -> Response:
-            request = _StrictJsonRequest(sent.scope, sent.receive)
-            task = read_task(await request.body(), request.state.request_id) if is_sent_as_json(request) else None
-            if task is None:
-                return await handle(request)
-            return await _answer(task, request, request.app.state.served)
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(_StrictJsonRequest(request.scope, request.receive))
 
-        return handle_in_one_pass
+        return handle_strictly
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -56,26 +45,13 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "A problem, RFC 9457.", "content": content} for status in statuses}
 
 
+router = APIRouter(route_class=_StrictJsonRoute)
+
+
+@router.post(RANK_PATH, response_model=RankResponse, responses=_problems(400, 413, 422, 500))
 async def rank(body: RankRequest, request: Request, served: ServedHere) -> Response:
     """Score all candidates for one user in one pass and return them by eCPM, highest first."""
-    return await _answer(body.to_task(request.state.request_id), request, served)
-
-
-async def _answer(task: RankingTask, request: Request, served: Served) -> Response:
-    ranking = await served.ranker.rank(task)
-    request.state.outcome = "degraded" if ranking.degraded else "ok"
-    return Response(rank_response(ranking, task.request_id, served.model_name()), media_type="application/json")
-
-
-router = APIRouter()
-router.add_api_route(
-    RANK_PATH,
-    rank,
-    methods=["POST"],
-    response_model=RankResponse,
-    responses=_problems(400, 413, 422, 500),
-    route_class_override=_RankRoute,
-)
+    return await rank_answer(body.to_task(request.state.request_id), request, served)
 
 
 @router.get("/model")

@@ -6,14 +6,11 @@ from itertools import repeat
 from operator import contains, itemgetter
 from typing import Any
 
-import numpy as np
 import orjson
 
 from model.bundle.schema import ITEM_ID, Feature
 from service.store.layout import TIMESTAMP, MalformedElement, attributes_in, decode_behaviour, item_id_in
 from service.store.protocol import StoredBehaviours
-
-_SEPARATOR = b",\n"
 
 
 def decode_behaviours(elements: Sequence[bytes], item_features: Mapping[str, Feature]) -> StoredBehaviours:
@@ -41,10 +38,10 @@ def _parse_together(elements: Sequence[bytes]) -> list[dict[str, Any]] | None:
     """
     if not elements:
         return []
-    text = b"[" + _SEPARATOR.join(elements) + b"]"
-    characters = np.frombuffer(text, dtype=np.uint8)
-    braces, line_ends = (np.flatnonzero(characters == ord(character)) for character in "{\n")
-    if not (len(line_ends) == len(elements) - 1 and np.array_equal(braces, np.concatenate([[1], line_ends + 1]))):
+    text = b"[" + b",\n".join(elements) + b"]"
+    seams = len(elements) - 1
+    is_one_a_line = text.startswith(b"[{") and text.count(b"\n") == text.count(b"\n{") == seams
+    if not is_one_a_line or text.count(b"{") != len(elements):
         return None
     try:
         documents: list[dict[str, Any]] = orjson.loads(text)

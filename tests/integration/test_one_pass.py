@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api import routes
+from service.api import one_pass
 from service.api.schemas import RankRequest, RankResponse
 from service.scoring.ranking import RankingTask
 from tests.fixtures.bundle import ITEMS, MAX_BEHAVIOURS
@@ -30,20 +30,20 @@ def read_nothing(body: bytes, request_id: str) -> RankingTask | None:
 def answers(service: RunningService, body: bytes, content_type: str) -> tuple[httpx.Response, httpx.Response]:
     """To the same request, as the service is and with every body read in two passes."""
     headers = {"X-Request-ID": "r1", "Content-Type": content_type}
-    one_pass = service.request("POST", "/rank", content=body, headers=headers)
+    first = service.request("POST", "/rank", content=body, headers=headers)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(routes, "read_task", read_nothing)
-        two_passes = service.request("POST", "/rank", content=body, headers=headers)
-    return one_pass, two_passes
+        patch.setattr(one_pass, "read_task", read_nothing)
+        second = service.request("POST", "/rank", content=body, headers=headers)
+    return first, second
 
 
 @property_settings
 @given(bodies, st.sampled_from(["application/json"] * 9 + OTHER_TYPES))
 def test_every_body_gets_the_answer_of_two_passes(service: RunningService, body: bytes, content_type: str) -> None:
-    one_pass, two_passes = answers(service, body, content_type)
-    assert one_pass.status_code == two_passes.status_code
-    assert one_pass.json() == two_passes.json()
-    assert one_pass.headers == two_passes.headers
+    first, second = answers(service, body, content_type)
+    assert first.status_code == second.status_code
+    assert first.json() == second.json()
+    assert first.headers == second.headers
 
 
 def test_a_flawless_body_is_read_once(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
