@@ -24,6 +24,7 @@ from model.bundle.writer import write_bundle
 from model.nets.calibrated import CalibratedNetwork, describe_calibration
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
+from training.graph_files import detach_tables, save_graphs
 from training.onnx_loops import translations
 
 OPSET = 20
@@ -120,7 +121,7 @@ def export_bundle(
 
 
 def export_graph(graph: ServingGraph, path: Path) -> None:
-    """Write the ONNX graph with free C and T."""
+    """Write the ONNX graph with free C and T, and beside it the file of its tables."""
     shapes = graph_inputs(graph.schema)
     dimensions = {"C": torch.export.Dim("C", min=1), "T": torch.export.Dim("T", min=0)}
     has_unit = len(graph(*_example(graph.schema, _EXAMPLE_SIZES, np.random.default_rng(0)))) == 2
@@ -138,9 +139,9 @@ def export_graph(graph: ServingGraph, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    _strip_traces(model)
-    onnx.save(model, path)
+    exported = detach_tables(program.model)
+    _strip_traces(exported.model)
+    save_graphs(path.parent, {path.name: exported})
 
 
 def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> float:
