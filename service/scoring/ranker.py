@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 import numpy as np
 
 from model.bundle.catalogue import UNKNOWN_ROW
-from model.bundle.encoding import UnknownFeatureError
+from model.bundle.encoding import Indices, UnknownFeatureError
 from model.bundle.reader import Bundle
 from model.bundle.request import encode_request
 from model.bundle.schema import ITEM_ID, Group
@@ -58,9 +58,10 @@ class Ranker:
             PredictionFailed: the graph gave something that is no CTR.
         """
         self._refuse_unanswerable(task)
-        new_ads = self._new_ads(task)
+        rows_C = self._encoder.catalogue.rows(task.candidates.ad_ids)
+        new_ads = _new_ads(task, rows_C)
         stored, degraded = await self._fetch(task, new_ads)
-        prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, stored)
+        prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, stored, rows_C)
         self._count(task, new_ads, stored, degraded)
         return _ranking(task, stored.behaviours, prediction, degraded)
 
@@ -84,12 +85,6 @@ class Ranker:
             return _NOTHING_STORED, missing
         return stored, ()
 
-    def _new_ads(self, task: RankingTask) -> list[str]:
-        """The candidates that the bundle does not know, repeated when the request repeats them."""
-        ad_ids = task.candidates.ad_ids
-        is_unknown_C = self._encoder.catalogue.rows(ad_ids) == UNKNOWN_ROW
-        return [ad_ids[position] for position in np.flatnonzero(is_unknown_C).tolist()]
-
     def _stored_parts(self, new_ads: Sequence[str]) -> list[Part]:
         """What this model would have used from the store."""
         parts = [Part.BEHAVIOURS]
@@ -99,16 +94,16 @@ class Ranker:
             parts.append(Part.ADS)
         return parts
 
-    def _score(self, task: RankingTask, stored: StoredFeatures) -> Prediction:
+    def _score(self, task: RankingTask, stored: StoredFeatures, rows_C: Indices) -> Prediction:
         """Encode and infer; runs in the executor."""
         with self._telemetry.timed(Stage.ENCODE):
             request = assemble(task, stored, self._encoder)
             try:
-                inputs = encode_request(self._encoder, request)
+                encoded = encode_request(self._encoder, request, candidate_rows=rows_C)
             except UnknownFeatureError as exc:
                 raise unknown_feature(task, self._encoder) from exc
         with self._telemetry.timed(Stage.SCORE):
-            return self._predictor.predict(inputs, with_weights=task.explain)
+            return self._predictor.predict(encoded, with_weights=task.explain)
 
     def _count(
         self, task: RankingTask, new_ads: Sequence[str], stored: StoredFeatures, degraded: Sequence[Part]
@@ -125,6 +120,11 @@ class Ranker:
 
 
 # Legend: C = candidates, in request order; K = ads of the answer, in its order.
+def _new_ads(task: RankingTask, rows_C: Indices) -> list[str]:
+    """The candidates that the bundle does not know, repeated when the request repeats them."""
+    return [task.candidates.ad_ids[position] for position in np.flatnonzero(rows_C == UNKNOWN_ROW).tolist()]
+
+
 def _ranking(
     task: RankingTask, behaviours: StoredBehaviours, prediction: Prediction, degraded: Sequence[Part]
 ) -> Ranking:
