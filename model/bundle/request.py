@@ -47,24 +47,22 @@ class EncodedRequest:
 
 
 def encode_request(
-    encoder: Encoder, request: ScoringRequest, *, candidate_rows: Indices | None = None
+    encoder: Encoder, request: ScoringRequest, *, rows: tuple[Indices, Indices] | None = None
 ) -> EncodedRequest:
     """Raw values to indices. Behaviours beyond the maximum are cut, oldest first.
 
     Args:
-        candidate_rows: [C], the candidates' rows of the catalogue, for a caller who has looked them up already.
+        rows: the catalogue's rows of all candidates and of all behaviours, for a caller who has looked them up.
 
     Raises:
         UnknownFeatureError: the request names a feature that the model lacks.
     """
-    used = encoder.newest(request.behaviours)
-    dropped = len(request.behaviours) - len(used)
+    candidate_rows, behaviour_rows = rows or map(encoder.catalogue.rows, (request.candidates, request.behaviours))
+    dropped = max(0, len(behaviour_rows) - encoder.schema.max_behaviours)
+    behaviour_rows = behaviour_rows[dropped:]
     attributes = {
         position - dropped: values for position, values in request.behaviour_attributes.items() if position >= dropped
     }
-    if candidate_rows is None:
-        candidate_rows = encoder.catalogue.rows(request.candidates)
-    behaviour_rows = encoder.catalogue.rows(used)
     candidates = encoder.items_at(candidate_rows, request.candidate_attributes)
     behaviours = encoder.items_at(behaviour_rows, attributes)
     of_request = encoder.users(request.profile) | encoder.context(request.context)

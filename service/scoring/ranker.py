@@ -17,6 +17,7 @@ from service.scoring.assembly import assemble, unknown_feature
 from service.scoring.auction import ecpm, order_by_ecpm
 from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
+from service.scoring.rows import RowCache
 from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
 from service.telemetry import Stage, Telemetry, log_event
 
@@ -38,6 +39,7 @@ class Ranker:
     ) -> None:
         self._bundle = bundle
         self._encoder = bundle.encoder
+        self._known = RowCache(bundle.encoder.catalogue)
         self._predictor = predictor
         self._store = store
         self._executor = executor
@@ -58,7 +60,7 @@ class Ranker:
             PredictionFailed: the graph gave something that is no CTR.
         """
         self._refuse_unanswerable(task)
-        rows_C = self._encoder.catalogue.rows(task.candidates.ad_ids)
+        rows_C = self._known.rows(task.candidates.ad_ids)
         new_ads = _new_ads(task, rows_C)
         stored, degraded = await self._fetch(task, new_ads)
         prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, stored, rows_C)
@@ -99,7 +101,8 @@ class Ranker:
         with self._telemetry.timed(Stage.ENCODE):
             request = assemble(task, stored, self._encoder)
             try:
-                encoded = encode_request(self._encoder, request, candidate_rows=rows_C)
+                rows = (rows_C, self._known.rows(stored.behaviours.item_ids))
+                encoded = encode_request(self._encoder, request, rows=rows)
             except UnknownFeatureError as exc:
                 raise unknown_feature(task, self._encoder) from exc
         with self._telemetry.timed(Stage.SCORE):
