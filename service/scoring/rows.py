@@ -12,7 +12,7 @@ _MANY = 2_000  # ids from which on the catalogue's arrays are faster
 
 
 class RowCache:
-    """A dictionary before the catalogue, whose memory-mapped index is made for many ids and takes longer for a few hundred.
+    """A dictionary before the catalogue, whose memory-mapped index is made for thousands of ids rather than hundreds.
 
     It holds known ids only, so that what callers make up takes no place, and starts anew when it is full. Safe to use
     from several threads at once.
