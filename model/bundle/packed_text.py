@@ -21,6 +21,7 @@ _FILLER = b"\xff"
 _SEPARATOR = "\0"  # between texts that are encoded together; ids hardly ever contain it
 # By the number of bytes of a text that lie in a word: the bits that do not.
 _FILLED = np.array([-1 << 8 * used & 0xFFFF_FFFF_FFFF_FFFF for used in range(_WORD_BYTES + 1)], dtype=np.uint64)
+_SHORT_BYTES = 64  # up to here a text is hashed faster in Python than in arrays
 _CHUNK = 65_536  # texts that are packed together: Python holds no more of them at a time
 
 # Constants of the SplitMix64 generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
@@ -139,7 +140,10 @@ def _unpack(packed: bytes) -> str:
 
 
 def hash_one(packed: bytes) -> int:
-    """The hash of one text in the words of `pack_one`: the same as `hashes`, faster for one."""
+    """The hash of one text in the words of `pack_one`: the same as `hashes`, faster for one of a few words."""
+    if len(packed) > _SHORT_BYTES:
+        words = np.frombuffer(packed, dtype=WORD)
+        return int(PackedTexts(words, np.array([0, len(words)])).hashes()[0])
     total = salt = 0
     first, second, third = _SHIFTS
     for start in range(0, len(packed), _WORD_BYTES):
