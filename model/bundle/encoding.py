@@ -95,7 +95,11 @@ class Encoder:
         Raises:
             UnknownFeatureError: an attribute that is no item feature, the item's id, or a value of the wrong shape.
         """
-        encoded = self.catalogue.features(self.catalogue.rows(item_ids))
+        return self.items_at(self.catalogue.rows(item_ids), attributes)
+
+    def items_at(self, rows: Indices, attributes: Mapping[int, Attributes] | None = None) -> dict[str, Indices]:
+        """Encode the items in N rows of the catalogue; see `items`."""
+        encoded = self.catalogue.features(rows)
         for name, by_position in _by_feature(attributes or {}).items():
             feature = self._overridable(name)
             column = encode_column(feature, self.vocabularies[name], list(by_position.values()))

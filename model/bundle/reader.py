@@ -1,7 +1,7 @@
 """Open a bundle: verify every byte, then load; all or nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.bundle.activations import COLUMNS_FILE, LINES_FILE, TABLE_FILES, WEIGHTS_FILE, ActivationTable
 from model.bundle.catalogue import Catalogue
 from model.bundle.encoding import Encoder
 from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
@@ -28,6 +29,7 @@ from model.bundle.files import (
 from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from model.bundle.stages import STAGES, stage_file
 from model.bundle.token_index import BrokenIndex, TokenIndex
 from model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
 
@@ -36,12 +38,19 @@ _HASHING_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle, its graph excepted: running that is the service's part."""
+    """A verified bundle, its graphs excepted: running those is the service's part.
+
+    Attributes:
+        has_stages: whether the graph comes cut into stages too, see `model.bundle.stages`.
+        table: looked up instead of computed; only with stages.
+    """
 
     path: Path
     manifest: Manifest
     encoder: Encoder
     golden: tuple[GoldenAnswer, ...]
+    has_stages: bool
+    table: ActivationTable | None
 
     @property
     def schema(self) -> FeatureSchema:
@@ -66,7 +75,32 @@ def open_bundle(path: Path) -> Bundle:
     if not golden:
         raise SchemaMismatch(GOLDEN_FILE, expected="at least one request with its answers", found="none")
     encoder = Encoder(schema=schema, vocabularies=vocabularies, catalogue=_read_catalogue(files, schema))
-    return Bundle(path=path, manifest=manifest, encoder=encoder, golden=golden)
+    has_stages = _has_all(manifest, [stage_file(stage) for stage in STAGES])
+    table = _read_table(files, encoder.catalogue) if _has_all(manifest, TABLE_FILES) else None
+    if table is not None and not has_stages:
+        raise MissingFile(MANIFEST_FILE, expected="stages, as there is an activation table", found="none")
+    return Bundle(path, manifest, encoder, golden, has_stages, table)
+
+
+def _has_all(manifest: Manifest, files: Sequence[str]) -> bool:
+    """Whether the bundle has these files, which belong together."""
+    missing = [file for file in files if file not in manifest.files]
+    if missing and len(missing) < len(files):
+        raise MissingFile(MANIFEST_FILE, expected=f"an entry for {missing[0]}, as for its fellows", found="none")
+    return not missing
+
+
+def _read_table(files: Mapping[str, Path], catalogue: Catalogue) -> ActivationTable:
+    weights_AB, line_R, column_R = (_read_array(files, name) for name in (WEIGHTS_FILE, LINES_FILE, COLUMNS_FILE))
+    for name, places_R in ((LINES_FILE, line_R), (COLUMNS_FILE, column_R)):
+        if places_R.shape != (catalogue.num_rows,) or places_R.dtype != np.int32:
+            raise SchemaMismatch(
+                name, expected=f"int32 ({catalogue.num_rows},)", found=f"{places_R.dtype} {places_R.shape}"
+            )
+    try:
+        return ActivationTable(weights_AB, line_R, column_R)
+    except ValueError as exc:
+        raise SchemaMismatch(WEIGHTS_FILE, expected="weights with a line and a column each", found=str(exc)) from exc
 
 
 def _verified_files(path: Path, manifest: Manifest) -> dict[str, Path]:
