@@ -30,7 +30,15 @@ class Stage(StrEnum):
     TOTAL = "total"  # from the first byte of the request to the last of the answer
 
 
-_IN_ONE_THREAD = (Stage.ENCODE, Stage.SCORE)  # the others share the event loop's thread with other requests
+class WeightSource(StrEnum):
+    """Where an activation weight came from."""
+
+    TABLE = "table"
+    COMPUTED = "computed"
+
+
+# Without a wait in them, so that the CPU time of their thread is theirs alone.
+_UNINTERRUPTED = (Stage.ENCODE, Stage.SCORE)
 
 
 class Telemetry:
@@ -65,7 +73,7 @@ class Telemetry:
         self._timed = {
             stage: (
                 self.stage_seconds.labels(stage),
-                stage_cpu_seconds.labels(stage) if stage in _IN_ONE_THREAD else None,
+                stage_cpu_seconds.labels(stage) if stage in _UNINTERRUPTED else None,
             )
             for stage in Stage
         }
@@ -78,6 +86,12 @@ class Telemetry:
         )
         self.unknown_users = Counter(
             "dinrank_unknown_users", "Requests for users of whom the store knows nothing.", registry=registry
+        )
+        self.weighed_pairs = Counter(
+            "dinrank_weighed_pairs",
+            "Pairs of a candidate and a behaviour by where their weight came from: the activation table, or computed.",
+            ["source"],
+            registry=registry,
         )
         self.degraded_answers = Counter(
             "dinrank_degraded_answers", "Answers computed without a part of their input.", ["part"], registry=registry

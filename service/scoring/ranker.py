@@ -19,7 +19,7 @@ from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
 from service.scoring.rows import RowCache
 from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
-from service.telemetry import Stage, Telemetry, log_event
+from service.telemetry import Stage, Telemetry, WeightSource, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
 
@@ -66,6 +66,7 @@ class Ranker:
         encoded = self._encode(task, stored, rows_C)
         prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
         self._count(task, new_ads, stored, degraded)
+        self._count_pairs(prediction)
         return _ranking(task, stored.behaviours, prediction, degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:
@@ -124,6 +125,11 @@ class Ranker:
             telemetry.degraded_answers.labels(part).inc()
         if not (degraded or len(stored.behaviours) or stored.profile):
             telemetry.unknown_users.inc()
+
+    def _count_pairs(self, prediction: Prediction) -> None:
+        pairs = self._telemetry.weighed_pairs
+        pairs.labels(WeightSource.TABLE).inc(prediction.num_looked_up)
+        pairs.labels(WeightSource.COMPUTED).inc(prediction.num_pairs - prediction.num_looked_up)
 
 
 # Legend: C = candidates, in request order; K = ads of the answer, in its order.
