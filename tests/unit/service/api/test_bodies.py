@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from service.api import bodies as bodies_module
 from service.api.bodies import read_task
-from service.api.schemas import RankRequest
+from service.api.schemas import CandidateBody, RankRequest
 from service.scoring.ranking import RankingTask
 from tests.fixtures.rank_bodies import bodies
 
@@ -60,6 +61,11 @@ def test_a_flawless_body_needs_one_pass(fields: dict[str, Any]) -> None:
     body = json.dumps(GOOD | fields).encode()
     assert read_task(body, "r1") is not None
     assert repr(read_task(body, "r1")) == repr(in_two_passes(body))
+
+
+def test_both_ways_know_the_same_fields() -> None:
+    assert set(bodies_module._SentRequest.__annotations__) == set(RankRequest.model_fields)
+    assert set(bodies_module._SentCandidate.__annotations__) == set(CandidateBody.model_fields)
 
 
 @given(st.binary(max_size=20))
