@@ -16,9 +16,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import FeatureStoreUnavailable
 from service.store.cluster import ClusterMap
-from service.store.exchange import Command, exchange
+from service.store.exchange import Command, Exchange
 from service.store.url import RedisUrl, Topology, parse_redis_url
 
+_SCAN_START = 0  # the cursor that begins a scan, and that a scan ends with
 _SCAN_STEP = 1_000  # keys that Redis looks at before it serves others again
 _SHORTEST_STEP_TIMEOUT_S = 1.0
 _READ_BYTES = 1 << 18  # at once from a socket; a list of 10,000 behaviours is half a million bytes
@@ -33,6 +34,7 @@ class RedisConnection:
         self._client = client
         self._sentinel = sentinel
         self._cluster_map = ClusterMap(client) if isinstance(client, RedisCluster) else None
+        self._exchange = Exchange(client) if isinstance(client, Redis) else None
         self._timeout_ms = timeout_ms
         self._step_timeout_s = _step_timeout_s(timeout_ms)
         # redis-py's pools raise when they are empty, the cluster's and Sentinel's without a choice; here callers wait.
@@ -52,7 +54,7 @@ class RedisConnection:
             async with asyncio.timeout(self._timeout_ms / 1_000), self._free_connections:
                 replies = await self._send(commands)
                 if any(isinstance(reply, RedisConnectionError) for reply in replies):
-                    # `exchange` tries twice by itself; a cluster's pipeline does not, and returns what it would raise.
+                    # An exchange tries twice by itself; a cluster's pipeline does not, and returns what it would raise.
                     replies = await self._send(commands)
             for reply in replies:
                 if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
@@ -60,8 +62,8 @@ class RedisConnection:
         return replies
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        if isinstance(self._client, Redis):
-            return await exchange(self._client, commands)
+        if self._exchange is not None:
+            return await self._exchange.send(commands)
         assert self._cluster_map is not None
         await self._cluster_map.known()
         pipeline = self._client.pipeline(transaction=False)
@@ -74,8 +76,11 @@ class RedisConnection:
         """Raises: FeatureStoreUnavailable."""
         with self._translated():
             async with asyncio.timeout(self._timeout_ms / 1_000), self._free_connections:
-                if self._cluster_map is not None:
-                    await self._cluster_map.known()
+                if self._exchange is not None:
+                    await self._exchange.send_one(("PING",))
+                    return
+                assert self._cluster_map is not None
+                await self._cluster_map.known()
                 await self._client.ping()
 
     async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
@@ -85,18 +90,29 @@ class RedisConnection:
             FeatureStoreUnavailable: one step of the scan failed or took too long.
         """
         with self._translated():
-            keys = self._client.scan_iter(match=pattern, count=_SCAN_STEP)
-            while True:
-                async with asyncio.timeout(self._step_timeout_s):
-                    key = await anext(keys, None)
-                if key is None:
-                    return
+            keys = self._keys_of_server(pattern) if self._exchange is not None else self._keys_of_cluster(pattern)
+            async for key in keys:
                 yield key
+
+    async def _keys_of_server(self, pattern: bytes) -> AsyncIterator[bytes]:
+        assert self._exchange is not None
+        cursor = _SCAN_START
+        while True:
+            async with asyncio.timeout(self._step_timeout_s), self._free_connections:
+                cursor, keys = await self._exchange.send_one(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_STEP))
+            for key in keys:
+                yield key
+            if cursor == _SCAN_START:
+                return
+
+    async def _keys_of_cluster(self, pattern: bytes) -> AsyncIterator[bytes]:
+        async for key in self._client.scan_iter(match=pattern, count=_SCAN_STEP):
+            yield key
 
     async def aclose(self) -> None:
         if self._cluster_map is not None:
             await self._cluster_map.aclose()
-        await self._client.aclose()
+        await self._client.aclose()  # and with it the connections of the exchange
         if self._sentinel is not None:
             await self._sentinel.aclose()
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio.connection import DefaultParser
 
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from service.store.connection import RedisConnection, connect
@@ -200,3 +201,7 @@ async def test_many_fetches_at_once_each_get_their_own_user(store: FeatureStore,
 
 async def test_a_store_that_answers_can_be_pinged(store: FeatureStore) -> None:
     await store.ping()
+
+
+def test_replies_are_parsed_in_c() -> None:
+    assert DefaultParser.__name__ == "_AsyncHiredisParser"
