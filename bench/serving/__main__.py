@@ -70,7 +70,7 @@ def main(
         "environment": environment,
         "quick": quick,
         "poisson": poisson,
-        "effort": {**asdict(effort), "rounds": {str(shape): rounds for shape, rounds in effort.rounds.items()}},
+        "effort": asdict(effort),
         "goals": [asdict(verdict) for verdict in verdicts],
         **asdict(results),
     }

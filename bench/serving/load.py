@@ -26,7 +26,7 @@ import numpy as np
 HOST = "127.0.0.1"
 DEGRADED = b'"degraded":["'  # in an answer of the product for which something was missing
 _DRAIN_S = 5.0  # how long an open load waits for answers after its last request was due
-_CONNECT_PAUSE_S = 0.005  # between connections, so that several workers get some
+_CONNECT_PAUSE_S = 0.01  # between connections, so that several workers get some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What is measured, at which sizes, and how long."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 UNIT = (80, 40)
@@ -48,14 +49,14 @@ class Effort:
     """How much is measured. Of every round each subject has a turn, so that all see the same machine.
 
     Attributes:
-        rounds: of scoring, by shape.
+        rounds: of scoring, by T.
         saturation_rounds: of `saturation_s` each; the median counts.
         warm_up_s: at full load, before every measurement; not counted.
         service_shapes: of which the service is loaded.
         load_rounds: of `load_s` at each of `load_shares` of a service's saturation; the median counts.
     """
 
-    rounds: dict[Shape, int]
+    rounds: Mapping[int, int]
     service_shapes: tuple[Shape, ...]
     saturation_rounds: int
     saturation_s: float
@@ -66,7 +67,7 @@ class Effort:
 
 
 FULL = Effort(
-    rounds={SHORT: 60, LONG: 15, VERY_LONG: 15},
+    rounds={SHORT.num_behaviours: 60, LONG.num_behaviours: 15, VERY_LONG.num_behaviours: 15},
     service_shapes=(SERVICE, WIDE_SERVICE),
     saturation_rounds=3,
     saturation_s=8.0,
@@ -76,7 +77,7 @@ FULL = Effort(
     load_shares=(0.2, 0.4, 0.6, 0.8, 1.0, 1.2),
 )
 QUICK = Effort(
-    rounds={SHORT: 5, LONG: 2, VERY_LONG: 2},
+    rounds={SHORT.num_behaviours: 5, LONG.num_behaviours: 2, VERY_LONG.num_behaviours: 2},
     service_shapes=(SERVICE,),
     saturation_rounds=1,
     saturation_s=2.0,

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from bench.serving.goals import Verdict
 from bench.serving.results import Results, ScoringResults
-from bench.serving.setting import PLAIN
+from bench.serving.setting import NAIVE, PLAIN, WORKERS
 from bench.serving.under_load import ServiceResults
 
 
@@ -35,12 +35,12 @@ def scoring_table(results: ScoringResults) -> Table:
 
 
 def saturation_table(results: ServiceResults) -> Table:
-    table = _table(f"the service at saturation, 2 workers, {results.shape}", "service")
-    for heading in ("answers/s", "rounds", "against the plain graph", "CPU ms per answer", "errors"):
+    table = _table(f"the service at saturation, {WORKERS} workers, {results.shape}", "service")
+    for heading in ("answers/s", "rounds", f"times {NAIVE}", "CPU ms per answer", "errors"):
         table.add_column(heading, justify="right")
-    plain = results.saturations.get(PLAIN)
+    naive = results.saturations[NAIVE]
     for name, found in results.saturations.items():
-        ratio = f"{found.per_second / plain.per_second:.2f} ×" if plain is not None and name != PLAIN else ""
+        ratio = f"{found.per_second / naive.per_second:.2f} ×" if name != NAIVE else ""
         rounds = " ".join(f"{per_second:.1f}" for per_second in found.rounds)
         table.add_row(name, f"{found.per_second:.1f}", rounds, ratio, f"{found.cpu_ms:.2f}", str(found.errors))
     for name, reason in results.skipped.items():

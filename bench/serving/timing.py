@@ -55,9 +55,17 @@ class Comparison:
 
 
 def compare(
-    subjects: Mapping[str, Subject], material: Material, requests: Sequence[ScoringRequest], *, rounds: int
+    subjects: Mapping[str, Subject],
+    material: Material,
+    requests: Sequence[ScoringRequest],
+    *,
+    rounds: int,
+    witnesses: Mapping[str, Subject] | None = None,
 ) -> Comparison:
     """Prepare all, check that they agree on every request, then time them in turns, a request each per round.
+
+    Args:
+        witnesses: must agree too, and are not timed.
 
     Raises:
         Disagreement: before anything is timed.
@@ -70,9 +78,14 @@ def compare(
             skipped[name] = str(exc)
         else:
             ready[name] = subject
-    difference = max(largest_difference(ready, number) for number in range(len(requests)))
+    if not ready:
+        return Comparison({}, skipped, 0.0)
+    for witness in (witnesses or {}).values():
+        witness.prepare(material, requests)
+    compared = {**ready, **(witnesses or {})}
+    difference = max(largest_difference(compared, number) for number in range(len(requests)))
     if not difference <= AGREEMENT:
-        raise Disagreement(f"CTRs of {', '.join(ready)} differ by up to {difference:.2e}; {AGREEMENT:g} is allowed")
+        raise Disagreement(f"CTRs of {', '.join(compared)} differ by up to {difference:.2e}; {AGREEMENT:g} is allowed")
     return Comparison(take_turns(ready, len(requests), rounds=rounds), skipped, difference)
 
 

@@ -49,7 +49,7 @@ if __name__ == "__main__":
     server.run(
         host="127.0.0.1",
         port=int(os.environ["BENCH_PORT"]),
-        num_api_servers=1,
+        num_api_servers=1,  # it waits for the workers nearly all the time
         generate_client_file=False,
         log_level="warning",
         access_log=False,
