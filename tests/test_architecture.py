@@ -15,12 +15,17 @@ PACKAGES = ("model", "service", "training")
 # Third-party package -> the only places that import it. One that is not listed may be imported nowhere.
 OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     "numpy": PACKAGES,
-    "torch": ("model/layers", "model/nets", "training"),
+    "torch": ("model/layers", "model/nets", "model/serving", "training"),
     "numba": ("model/layers/kernels.py",),
     "llvmlite": ("model/layers/kernels.py",),
     "onnx": ("training",),
     "onnxscript": ("training",),
-    "onnxruntime": ("training/export.py", "training/compare/latency.py", "service/scoring/predictor.py"),
+    "onnxruntime": (
+        "training/export.py",
+        "training/stages.py",
+        "training/compare/latency.py",
+        "service/scoring/sessions.py",
+    ),
     "fastapi": ("service/api", "service/app.py"),
     "starlette": ("service/api", "service/app.py"),
     "uvicorn": ("service/server.py",),
@@ -45,6 +50,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
     "model/bundle": ("model.bundle",),
     "model/layers": ("model.bundle", "model.layers"),
     "model/nets": ("model.bundle", "model.layers", "model.nets"),
+    "model/serving": ("model.bundle", "model.layers", "model.nets", "model.serving"),
     "training": ("model", "training"),
     "service": ("model.bundle", "service"),
     "service/store": ("model.bundle", "service.store", "service.errors"),

@@ -21,8 +21,8 @@ from training.compare.contenders import ALL, read_contenders
 from training.compare.planned import ComparisonError
 from training.config import ConfigError, TrainConfig
 from training.data.errors import DatasetError
-from training.export import ParityError
 from training.loop import TrainingDiverged
+from training.parity import ParityError
 from training.prepare.amazon import prepare_amazon_reviews
 from training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
 from training.prepare.movielens import prepare_movielens_1m, prepare_movielens_100k

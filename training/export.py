@@ -1,7 +1,6 @@
 """Torch to ONNX, the parity check, then a bundle."""
 
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,21 @@ from torch import Tensor, nn
 
 from model.bundle.encoding import Encoder, Indices
 from model.bundle.files import GRAPH_FILE
-from model.bundle.golden import TOLERANCE, GoldenAnswer
+from model.bundle.golden import GoldenAnswer
 from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, candidate_input, graph_inputs, request_input
 from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest, encode_request
 from model.bundle.schema import Feature, FeatureSchema, Group
+from model.bundle.stages import StagedGraph
 from model.bundle.writer import write_bundle
 from model.nets.calibrated import CalibratedNetwork, describe_calibration
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
-from training.onnx_loops import translations
-
-OPSET = 20
-_EXAMPLE_SIZES = {"C": 3, "T": 5}  # neither 0 nor 1, which the exporter would take for constants
-
-
-class ParityError(Exception):
-    """The exported graph and the network disagree; nothing was written."""
+from model.serving.fold import folded
+from training.parity import largest_difference
+from training.stage_graphs import stage_graphs
+from training.stages import check_stages, open_stages
+from training.to_onnx import EXAMPLE_SIZES, to_onnx
 
 
 # Legend: C = candidates, T = behaviours.
@@ -68,11 +65,11 @@ class ServingGraph(nn.Module):
         return (ctr_C,) if output.weights_UCT is None else (ctr_C, output.weights_UCT[0])
 
     def score(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32]:
-        """The network's own CTRs [C] for the arrays of `encode_request`."""
+        """The network's own CTRs [C] for a request's `inputs`."""
         return self._run(arrays)[0]
 
     def activation_weights(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32] | None:
-        """The raw weights [C, T] for the arrays of `encode_request`; None without an activation unit."""
+        """The raw weights [C, T] for a request's `inputs`; None without an activation unit."""
         outputs = self._run(arrays)
         return outputs[1] if len(outputs) == 2 else None
 
@@ -93,25 +90,32 @@ def export_bundle(
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> Manifest:
-    """Export the network, check the graph against it, record golden answers and write the bundle.
+    """Export the network folded, check its graphs against it, record golden answers and write the bundle.
 
     Raises:
-        ParityError: the graph differs from the network by more than the tolerance.
+        ParityError: a graph differs from the network by more than the tolerance.
         FileExistsError: `out` exists.
     """
     graph = ServingGraph(network, encoder.schema).eval()
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / GRAPH_FILE
-        export_graph(graph, path)
-        check_parity(graph, path, max_behaviours=encoder.schema.max_behaviours)
+    requests = [encode_request(encoder, request) for request in golden_requests]
+    answers = [graph.score(request.inputs) for request in requests]
+    served = folded(network)
+    stages = stage_graphs(served, encoder.schema)
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        export_graph(ServingGraph(served, encoder.schema), directory / GRAPH_FILE)
+        check_parity(graph, directory / GRAPH_FILE, max_behaviours=encoder.schema.max_behaviours)
+        for file, stage in stages.items():
+            onnx.save(stage, directory / file)
+        if stages:
+            check_stages(StagedGraph(encoder.schema, open_stages(directory)), requests, answers)
         return write_bundle(
             out,
             model_name=name.value,
             encoder=encoder,
-            graph_files=sorted(Path(directory).iterdir()),
+            graph_files=sorted(directory.iterdir()),
             golden=[
-                GoldenAnswer(request, graph.score(encode_request(encoder, request)).tolist())
-                for request in golden_requests
+                GoldenAnswer(request, ctr_C.tolist()) for request, ctr_C in zip(golden_requests, answers, strict=True)
             ],
             training=training,
             metrics=metrics,
@@ -122,25 +126,9 @@ def export_bundle(
 def export_graph(graph: ServingGraph, path: Path) -> None:
     """Write the ONNX graph with free C and T."""
     shapes = graph_inputs(graph.schema)
-    dimensions = {"C": torch.export.Dim("C", min=1), "T": torch.export.Dim("T", min=0)}
-    has_unit = len(graph(*_example(graph.schema, _EXAMPLE_SIZES, np.random.default_rng(0)))) == 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's deprecations of its own parts say nothing about our graph
-        program = torch.onnx.export(
-            graph,
-            _example(graph.schema, _EXAMPLE_SIZES, np.random.default_rng(0)),
-            dynamo=True,
-            opset_version=OPSET,
-            custom_translation_table=translations(),
-            input_names=list(shapes),
-            output_names=[CTR_OUTPUT, WEIGHTS_OUTPUT] if has_unit else [CTR_OUTPUT],
-            dynamic_shapes={"arrays": tuple(_free_axes(shape, dimensions) for shape in shapes.values())},
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _strip_traces(model)
-    onnx.save(model, path)
+    example = _example(graph.schema, EXAMPLE_SIZES, np.random.default_rng(0))
+    outputs = [CTR_OUTPUT, WEIGHTS_OUTPUT][: len(graph(*example))]
+    onnx.save(to_onnx(graph, example, shapes, outputs), path)
 
 
 def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> float:
@@ -160,17 +148,7 @@ def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> flo
             feed = {name: array.numpy() for name, array in zip(graph_inputs(graph.schema), example, strict=True)}
             for wanted, found in zip(expected, session.run(None, feed), strict=True):
                 circumstance = f"with {num_candidates} candidates and {num_behaviours} behaviours"
-                if wanted.shape != found.shape:
-                    raise ParityError(
-                        f"{circumstance} the graph gives {found.shape}, the network {tuple(wanted.shape)}"
-                    )
-                # CTRs are at most 1; raw activation weights may be large, so their difference is relative above 1.
-                size = np.maximum(1.0, np.abs(wanted.numpy()))
-                difference = float(np.max(np.abs(wanted.numpy() - found) / size, initial=0.0))
-                if not difference <= TOLERANCE:  # NaN is no agreement either
-                    raise ParityError(
-                        f"{circumstance} graph and network are up to {difference:.2e} apart; {TOLERANCE:.0e} is allowed"
-                    )
+                difference = largest_difference(wanted.numpy(), found, circumstance=circumstance)
                 worst = max(worst, difference)
     return worst
 
@@ -189,26 +167,3 @@ def _example(schema: FeatureSchema, sizes: Mapping[str, int], rng: np.random.Gen
 
 def _size(axis: str | int, sizes: Mapping[str, int]) -> int:
     return axis if isinstance(axis, int) else sizes[axis]
-
-
-def _free_axes(shape: tuple[str | int, ...], dimensions: Mapping[str, Any]) -> dict[int, Any]:
-    return {axis: dimensions[size] for axis, size in enumerate(shape) if isinstance(size, str)}
-
-
-def _strip_traces(model: onnx.ModelProto) -> None:
-    """Drop the exporter's stack traces: they name this machine's paths and make equal graphs differ."""
-    _strip_graph(model.graph)
-    del model.metadata_props[:]
-
-
-def _strip_graph(graph: onnx.GraphProto) -> None:
-    """Loop bodies are graphs too."""
-    for node in graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _strip_graph(attribute.g)
-    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        del value.metadata_props[:]
-    del graph.metadata_props[:]

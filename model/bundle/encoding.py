@@ -93,7 +93,11 @@ class Encoder:
         Raises:
             UnknownFeatureError: an attribute that is no item feature, the item's id, or a value of the wrong shape.
         """
-        encoded = self.catalogue.features(self.catalogue.rows(item_ids))
+        return self.items_at(self.catalogue.rows(item_ids), attributes)
+
+    def items_at(self, rows: Indices, attributes: Mapping[int, Attributes] | None = None) -> dict[str, Indices]:
+        """Encode the items in N rows of the catalogue; see `items`."""
+        encoded = self.catalogue.features(rows)
         for position, values in (attributes or {}).items():
             for name, value in values.items():
                 encoded[name][position] = self._encode_one(self._overridable(name), value)

@@ -1,6 +1,7 @@
 """Open a bundle: verify every byte, then load; all or nothing."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.bundle.activations import COLUMNS_FILE, LINES_FILE, TABLE_FILES, WEIGHTS_FILE, ActivationTable
 from model.bundle.catalogue import Catalogue
 from model.bundle.encoding import Encoder
 from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
@@ -23,17 +25,25 @@ from model.bundle.files import (
 from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest
 from model.bundle.schema import FeatureSchema, Group
+from model.bundle.stages import STAGES, stage_file
 from model.bundle.vocabulary import vocabulary_from_json
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle, its graph excepted: running that is the service's part."""
+    """A verified bundle, its graphs excepted: running those is the service's part.
+
+    Attributes:
+        has_stages: whether the graph comes cut into stages too, see `model.bundle.stages`.
+        table: looked up instead of computed; only with stages.
+    """
 
     path: Path
     manifest: Manifest
     encoder: Encoder
     golden: tuple[GoldenAnswer, ...]
+    has_stages: bool
+    table: ActivationTable | None
 
     @property
     def schema(self) -> FeatureSchema:
@@ -63,7 +73,32 @@ def open_bundle(path: Path) -> Bundle:
     if not golden:
         raise SchemaMismatch(GOLDEN_FILE, expected="at least one request with its answers", found="none")
     encoder = Encoder(schema=schema, vocabularies=vocabularies, catalogue=_read_catalogue(path, schema))
-    return Bundle(path=path, manifest=manifest, encoder=encoder, golden=golden)
+    has_stages = _has_all(manifest, [stage_file(stage) for stage in STAGES])
+    table = _read_table(path, encoder.catalogue) if _has_all(manifest, TABLE_FILES) else None
+    if table is not None and not has_stages:
+        raise MissingFile(MANIFEST_FILE, expected="stages, as there is an activation table", found="none")
+    return Bundle(path, manifest, encoder, golden, has_stages, table)
+
+
+def _has_all(manifest: Manifest, files: Sequence[str]) -> bool:
+    """Whether the bundle has these files, which belong together."""
+    missing = [file for file in files if file not in manifest.files]
+    if missing and len(missing) < len(files):
+        raise MissingFile(MANIFEST_FILE, expected=f"an entry for {missing[0]}, as for its fellows", found="none")
+    return not missing
+
+
+def _read_table(path: Path, catalogue: Catalogue) -> ActivationTable:
+    weights_AB, line_R, column_R = (_read_array(path, name) for name in (WEIGHTS_FILE, LINES_FILE, COLUMNS_FILE))
+    for name, places_R in ((LINES_FILE, line_R), (COLUMNS_FILE, column_R)):
+        if places_R.shape != (catalogue.num_rows,) or places_R.dtype != np.int32:
+            raise SchemaMismatch(
+                name, expected=f"int32 ({catalogue.num_rows},)", found=f"{places_R.dtype} {places_R.shape}"
+            )
+    try:
+        return ActivationTable(weights_AB, line_R, column_R)
+    except ValueError as exc:
+        raise SchemaMismatch(WEIGHTS_FILE, expected="weights with a line and a column each", found=str(exc)) from exc
 
 
 def _verify_files(path: Path, manifest: Manifest) -> None:
@@ -89,9 +124,9 @@ def _read_catalogue(path: Path, schema: FeatureSchema) -> Catalogue:
         raise SchemaMismatch(ITEM_IDS_FILE, expected="distinct item ids, one per row", found=str(exc)) from exc
 
 
-def _read_array(path: Path, name: str) -> NDArray[np.int32]:
+def _read_array(path: Path, name: str) -> NDArray[Any]:
     try:
-        array: NDArray[np.int32] = np.load(path / name, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path / name, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as exc:
         raise UnsupportedFormat(name, expected="a .npy array", found=str(exc)) from exc
     return array

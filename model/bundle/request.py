@@ -27,8 +27,27 @@ class ScoringRequest:
     behaviour_attributes: Mapping[int, Attributes]
 
 
-def encode_request(encoder: Encoder, request: ScoringRequest) -> dict[str, Indices]:
-    """The graph's inputs for one request, see `graph_inputs`. Behaviours beyond the maximum are cut, oldest first.
+OVERRIDDEN_ROW = -1  # of an item that brings attributes of its own: what is known of its catalogue row does not hold
+
+
+# Legend: C = candidates, T = behaviours.
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """One request as the graph takes it.
+
+    Attributes:
+        inputs: the graph's inputs, see `graph_inputs`.
+        candidate_rows: [C], where the candidates stand in the catalogue, or OVERRIDDEN_ROW.
+        behaviour_rows: [T], the same for the behaviours used, oldest first.
+    """
+
+    inputs: Mapping[str, Indices]
+    candidate_rows: Indices
+    behaviour_rows: Indices
+
+
+def encode_request(encoder: Encoder, request: ScoringRequest) -> EncodedRequest:
+    """Raw values to indices. Behaviours beyond the maximum are cut, oldest first.
 
     Raises:
         UnknownFeatureError: the request names a feature that the model lacks.
@@ -38,12 +57,13 @@ def encode_request(encoder: Encoder, request: ScoringRequest) -> dict[str, Indic
     attributes = {
         position - dropped: values for position, values in request.behaviour_attributes.items() if position >= dropped
     }
-    candidates = encoder.items(request.candidates, request.candidate_attributes)
-    behaviours = encoder.items(used, attributes)
+    candidate_rows, behaviour_rows = (encoder.catalogue.rows(item_ids) for item_ids in (request.candidates, used))
+    candidates = encoder.items_at(candidate_rows, request.candidate_attributes)
+    behaviours = encoder.items_at(behaviour_rows, attributes)
     of_request = encoder.users(request.profile) | encoder.context(request.context)
     schema = encoder.schema
     item_features = schema.group(Group.ITEM)
-    return {
+    inputs = {
         **{candidate_input(feature): candidates[feature.name] for feature in item_features},
         **{behaviour_input(feature): behaviours[feature.name] for feature in item_features},
         **{
@@ -51,3 +71,14 @@ def encode_request(encoder: Encoder, request: ScoringRequest) -> dict[str, Indic
             for feature in (*schema.group(Group.USER), *schema.group(Group.CONTEXT))
         },
     }
+    return EncodedRequest(
+        inputs=inputs,
+        candidate_rows=_without(candidate_rows, request.candidate_attributes),
+        behaviour_rows=_without(behaviour_rows, attributes),
+    )
+
+
+def _without(rows: Indices, attributes: Mapping[int, Attributes]) -> Indices:
+    rows = rows.copy()
+    rows[[position for position, values in attributes.items() if values]] = OVERRIDDEN_ROW
+    return rows

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from model.layers.calibration import Calibration, NoCalibration
 from model.nets.inputs import NetworkInputs, NetworkOutput
@@ -38,8 +38,16 @@ class CalibratedNetwork(nn.Module):
 
     def forward(self, inputs: NetworkInputs) -> NetworkOutput:
         output: NetworkOutput = self.network(inputs)
-        calibrated_UC = self.calibration(output.logit_UC) + math.log(self.negative_sampling_rate)
-        return output._replace(logit_UC=calibrated_UC)
+        return output._replace(logit_UC=self.calibrate(output.logit_UC))
+
+    def calibrate(self, logit: Tensor) -> Tensor:
+        """The served logit for one of the network, any shape."""
+        calibrated: Tensor = self.calibration(logit) + math.log(self.negative_sampling_rate)
+        return calibrated
+
+
+def uncalibrated(network: Network | CalibratedNetwork) -> Network:
+    return network.network if isinstance(network, CalibratedNetwork) else network
 
 
 def describe_calibration(network: Network | CalibratedNetwork) -> dict[str, Any]:

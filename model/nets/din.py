@@ -1,5 +1,7 @@
 """Deep Interest Network."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from model.bundle.schema import FeatureSchema, Group
@@ -43,11 +45,29 @@ class DIN(nn.Module):
             weights_UCT, sum_UCD = self._attend(query_UCD, take_rows(rows_ID, inputs.behaviours_UT))
         else:
             weights_UCT, sum_UCD = None, self._attend_pairs(query_UCD, rows_ID, inputs)
-        interest_UCD = self.pooling.scale(sum_UCD, inputs.behaviours_UT, inputs.is_real_UT)
+        logit_UC = self.logit(query_UCD, sum_UCD, inputs.behaviours_UT, inputs.is_real_UT, inputs.request)
+        return NetworkOutput(logit_UC=logit_UC, weights_UCT=weights_UCT)
+
+    def logit(
+        self,
+        query_UCD: Tensor,
+        sum_UCD: Tensor,
+        behaviours_UT: Tensor,
+        is_real_UT: Tensor | None,
+        request: Mapping[str, Tensor],
+    ) -> Tensor:
+        """logit_UC from candidates and the weighted sums of behaviours: all of the network behind the activation unit.
+
+        Args:
+            behaviours_UT: only its shape counts, see `Pooling.scale`.
+            request: indices per user and context feature.
+        """
+        interest_UCD = self.pooling.scale(sum_UCD, behaviours_UT, is_real_UT)
         parts = [query_UCD, interest_UCD]
         if self.interest_product:
             parts.append(interest_UCD * query_UCD)
-        return NetworkOutput(logit_UC=self.tower(parts, inputs.request), weights_UCT=weights_UCT)
+        logit_UC: Tensor = self.tower(parts, request)
+        return logit_UC
 
     def _attend(self, query_UCD: Tensor, keys_UTD: Tensor) -> tuple[Tensor, Tensor]:
         """All candidates against all behaviours by broadcasting: one history, embedded once."""

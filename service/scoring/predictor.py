@@ -1,127 +1,135 @@
-"""ONNX Runtime behind one class: load a verified bundle's graph, check it, run it."""
+"""A bundle's graphs behind one class: load them, check them, score requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Protocol, Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from model.bundle.encoding import Encoder, Indices, UnknownFeatureError
-from model.bundle.errors import GoldenMismatch, SchemaMismatch, UnsupportedFormat
+from model.bundle.encoding import Encoder, UnknownFeatureError
+from model.bundle.errors import GoldenMismatch, SchemaMismatch
 from model.bundle.files import GOLDEN_FILE, GRAPH_FILE
 from model.bundle.golden import TOLERANCE, GoldenAnswer
 from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, graph_inputs
 from model.bundle.reader import Bundle
-from model.bundle.request import encode_request
+from model.bundle.request import EncodedRequest, encode_request
 from model.bundle.schema import FeatureSchema
-from service.errors import PredictionFailed
-
-# What ONNX Runtime raises; the classes share no parent but Exception.
-_RUNTIME_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
+from model.bundle.stages import (
+    FLOAT_INPUTS,
+    SCORES,
+    STAGES,
+    StagedAnswer,
+    StagedGraph,
+    output_of,
+    output_shape,
+    stage_file,
+    stage_inputs,
 )
+from service.errors import PredictionFailed
+from service.scoring.sessions import Session
+
+Floats = NDArray[np.floating]
 
 
 # Legend: C = candidates, T = behaviours.
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the graph says about one request.
+    """What the graphs say about one request.
 
     Attributes:
         ctr_C: calibrated click-through rates, from 0 to 1.
         weights_CT: raw activation weights, behaviours oldest first; None when not asked for.
+        num_pairs, num_looked_up: pairs of a candidate and a behaviour that were weighed, and how many of their weights
+            came from the activation table. Both 0 where one graph does everything.
     """
 
     ctr_C: NDArray[np.float64]
     weights_CT: NDArray[np.float64] | None
+    num_pairs: int = 0
+    num_looked_up: int = 0
+
+
+class _Scorer(Protocol):
+    has_weights: bool
+
+    def score(self, request: EncodedRequest, *, with_weights: bool) -> tuple[Floats, Floats | None, int, int]:
+        """CTRs, weights, and the two numbers of `Prediction`."""
+        ...
 
 
 class Predictor:
-    """Runs the graph of one bundle. Safe to use from several threads at once."""
+    """Scores requests with the graphs of one bundle. Safe to use from several threads at once."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self._session = session
-        self.has_weights = WEIGHTS_OUTPUT in [output.name for output in session.get_outputs()]
+    def __init__(self, scorer: _Scorer) -> None:
+        self._scorer = scorer
+        self.has_weights = scorer.has_weights
 
     @classmethod
     def load(cls, bundle: Bundle, *, threads: int = 1) -> Self:
-        """Load the graph, check that it fits the schema and that it reproduces every golden answer.
+        """Load the graphs, check that they fit the schema and that they reproduce every golden answer.
+
+        A bundle with stages is served by these. Its whole graph must reproduce the golden answers too, and is then let
+        go.
 
         Args:
             threads: how many threads one run may use.
 
         Raises:
-            UnsupportedFormat: ONNX Runtime cannot read the graph.
-            SchemaMismatch: the graph's inputs or outputs are not those of the schema.
+            UnsupportedFormat: ONNX Runtime cannot read a graph.
+            SchemaMismatch: a graph's inputs or outputs are not those of the schema.
             GoldenMismatch: a CTR differs from the trainer's by more than TOLERANCE.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only: they are raised as well
-        # A spinning thread takes the core that the next request needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = ort.InferenceSession(bundle.graph_path, options, providers=["CPUExecutionProvider"])
-        except _RUNTIME_ERRORS as exc:
-            raise UnsupportedFormat(GRAPH_FILE, expected="a graph that ONNX Runtime loads", found=str(exc)) from exc
-        _check_inputs(session, bundle.schema)
-        _check_outputs(session)
-        predictor = cls(session)
-        predictor._check_golden(bundle.encoder, bundle.golden)
+        predictor = cls(_WholeGraph(bundle, threads=threads))
+        predictor._check_golden(bundle.encoder, bundle.golden, file=GRAPH_FILE)
+        if bundle.has_stages:
+            predictor = cls(_Stages(bundle, threads=threads))
+            predictor._check_golden(bundle.encoder, bundle.golden, file=stage_file(SCORES))
         return predictor
 
-    def predict(self, inputs: Mapping[str, Indices], *, with_weights: bool = False) -> Prediction:
-        """Run the graph once, in the calling thread.
+    def predict(self, request: EncodedRequest, *, with_weights: bool = False) -> Prediction:
+        """Score one request in the calling thread.
 
         Args:
-            inputs: as `encode_request` makes them.
             with_weights: only for a predictor that has weights.
 
         Raises:
-            PredictionFailed: the run failed or gave something that is no CTR.
+            PredictionFailed: a run failed or gave something that is no CTR.
         """
-        outputs = [CTR_OUTPUT, WEIGHTS_OUTPUT] if with_weights else [CTR_OUTPUT]
-        try:
-            ctr_C, *weights = self._session.run(outputs, dict(inputs))
-        except _RUNTIME_ERRORS as exc:
-            raise PredictionFailed(f"ONNX Runtime refused the request: {exc}") from exc
+        ctr_C, weights_CT, num_pairs, num_looked_up = self._scorer.score(request, with_weights=with_weights)
         # A comparison with NaN is false, so NaN fails too.
         if not np.all((ctr_C >= 0.0) & (ctr_C <= 1.0)):
             worst = ctr_C[~((ctr_C >= 0.0) & (ctr_C <= 1.0))][0]
             raise PredictionFailed(f"the graph gave {worst}, which is no click-through rate")
-        if with_weights and not np.all(np.isfinite(weights[0])):
+        if weights_CT is not None and not np.all(np.isfinite(weights_CT)):
             raise PredictionFailed("the graph gave activation weights that are not finite")
         return Prediction(
-            ctr_C=ctr_C.astype(np.float64), weights_CT=weights[0].astype(np.float64) if with_weights else None
+            ctr_C=ctr_C.astype(np.float64),
+            weights_CT=None if weights_CT is None else weights_CT.astype(np.float64),
+            num_pairs=num_pairs,
+            num_looked_up=num_looked_up,
         )
 
-    def _check_golden(self, encoder: Encoder, golden: Sequence[GoldenAnswer]) -> None:
-        worst = max((self._golden_difference(encoder, number, answer) for number, answer in enumerate(golden)))
+    def _check_golden(self, encoder: Encoder, golden: Sequence[GoldenAnswer], *, file: str) -> None:
+        worst = max(
+            (self._golden_difference(encoder, number, answer, file=file) for number, answer in enumerate(golden))
+        )
         if worst.difference > TOLERANCE:
             raise GoldenMismatch(
-                GRAPH_FILE,
+                file,
                 expected=f"CTR {worst.expected} for candidate {worst.candidate} of golden request {worst.request}",
                 found=f"{worst.found}, a difference of {worst.difference:.3g} where {TOLERANCE:g} is allowed",
             )
 
-    def _golden_difference(self, encoder: Encoder, number: int, answer: GoldenAnswer) -> "_Difference":
+    def _golden_difference(self, encoder: Encoder, number: int, answer: GoldenAnswer, *, file: str) -> "_Difference":
         """Where the graph strays furthest from one golden answer."""
         try:
             ctr_C = self.predict(encode_request(encoder, answer.request)).ctr_C
         except UnknownFeatureError as exc:
             raise SchemaMismatch(GOLDEN_FILE, expected="requests with the schema's features", found=str(exc)) from exc
         except PredictionFailed as exc:
-            raise GoldenMismatch(GRAPH_FILE, expected=f"an answer to golden request {number}", found=str(exc)) from exc
+            raise GoldenMismatch(file, expected=f"an answer to golden request {number}", found=str(exc)) from exc
         if len(ctr_C) == 0 or len(ctr_C) != len(answer.ctr):
             raise SchemaMismatch(
                 GOLDEN_FILE,
@@ -148,36 +156,49 @@ class _Difference:
     found: float
 
 
-def _check_inputs(session: ort.InferenceSession, schema: FeatureSchema) -> None:
-    expected = graph_inputs(schema)
-    found = {node.name: node for node in session.get_inputs()}
-    if found.keys() != expected.keys():
-        raise SchemaMismatch(
-            GRAPH_FILE, expected=f"inputs {', '.join(sorted(expected))}", found=", ".join(sorted(found)) or "none"
-        )
-    for name, shape in expected.items():
-        node = found[name]
-        if node.type != "tensor(int64)" or not _fits(node.shape, shape):
-            raise SchemaMismatch(
-                GRAPH_FILE, expected=f"input {name} int64 {list(shape)}", found=f"{node.type} {node.shape}"
-            )
+class _WholeGraph:
+    """`model.onnx` from indices to CTRs."""
+
+    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+        self._session = session = Session(bundle.graph_path, threads=threads)
+        session.check_inputs(graph_inputs(bundle.schema))
+        session.check_output(CTR_OUTPUT, ("C",))
+        self.has_weights = session.has_output(WEIGHTS_OUTPUT)
+        if self.has_weights:
+            session.check_output(WEIGHTS_OUTPUT, ("C", "T"))
+
+    def score(self, request: EncodedRequest, *, with_weights: bool) -> tuple[Floats, Floats | None, int, int]:
+        outputs = [CTR_OUTPUT, WEIGHTS_OUTPUT] if with_weights else [CTR_OUTPUT]
+        ctr_C, *weights = self._session.run(outputs, request.inputs)
+        return ctr_C, weights[0] if with_weights else None, 0, 0
 
 
-def _check_outputs(session: ort.InferenceSession) -> None:
-    found = {node.name: node for node in session.get_outputs()}
-    if CTR_OUTPUT not in found:
-        raise SchemaMismatch(GRAPH_FILE, expected=f"an output {CTR_OUTPUT}", found=", ".join(sorted(found)))
-    for name, shape in {CTR_OUTPUT: ("C",), WEIGHTS_OUTPUT: ("C", "T")}.items():
-        node = found.get(name)
-        if node is not None and (node.type not in ("tensor(float)", "tensor(double)") or not _fits(node.shape, shape)):
-            raise SchemaMismatch(
-                GRAPH_FILE, expected=f"output {name} of floats {list(shape)}", found=f"{node.type} {node.shape}"
-            )
+class _Stages:
+    """The stages, with the activation table where there is one."""
+
+    has_weights = True
+
+    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+        sessions = {stage: Session(bundle.path / stage_file(stage), threads=threads) for stage in STAGES}
+        _check_stages(sessions, bundle.schema)
+        runs = {stage: partial(_only_output, session, output_of(stage)) for stage, session in sessions.items()}
+        self._graph = StagedGraph(bundle.schema, runs, table=bundle.table)
+
+    def score(self, request: EncodedRequest, *, with_weights: bool) -> tuple[Floats, Floats | None, int, int]:
+        answer: StagedAnswer = self._graph.answer(request)
+        weights_CT = answer.weights_CT
+        return answer.ctr_C, weights_CT if with_weights else None, weights_CT.size, answer.num_looked_up
 
 
-def _fits(found: Sequence[int | str | None], expected: Sequence[int | str]) -> bool:
-    """Free dimensions, "C" and "T", must be free whatever the exporter calls them; fixed ones must be equal."""
-    return len(found) == len(expected) and all(
-        size == wanted if isinstance(wanted, int) else not isinstance(size, int)
-        for size, wanted in zip(found, expected, strict=True)
-    )
+def _only_output(session: Session, name: str, inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+    output: NDArray[np.float32] = session.run([name], inputs)[0]
+    return output
+
+
+def _check_stages(sessions: Mapping[str, Session], schema: FeatureSchema) -> None:
+    width = sessions[SCORES].input_shape("candidates")[-1]
+    if not isinstance(width, int):
+        raise SchemaMismatch(stage_file(SCORES), expected="candidates of a fixed width", found=str(width))
+    for stage, inputs in stage_inputs(schema, width).items():
+        sessions[stage].check_inputs(inputs, floats=FLOAT_INPUTS)
+        sessions[stage].check_output(output_of(stage), output_shape(stage, width))

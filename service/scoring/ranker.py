@@ -104,11 +104,11 @@ class Ranker:
         with self._telemetry.timed(Stage.ENCODE):
             request = assemble(task, stored, self._encoder)
             try:
-                inputs = encode_request(self._encoder, request)
+                encoded = encode_request(self._encoder, request)
             except UnknownFeatureError as exc:
                 raise unknown_feature(task, self._encoder) from exc
         with self._telemetry.timed(Stage.SCORE):
-            prediction = self._predictor.predict(inputs, with_weights=task.explain)
+            prediction = self._predictor.predict(encoded, with_weights=task.explain)
         return [str(item_id) for item_id in request.behaviours], prediction
 
     def _count(

@@ -42,13 +42,13 @@ def measure_latencies(bundles: Mapping[str, Path], *, rounds: int = ROUNDS) -> d
     for round_ in range(_WARM_UP + rounds):
         for name, (session, feed, _) in sessions.items():
             started = time.perf_counter()
-            session.run([CTR_OUTPUT], feed)
+            session.run([CTR_OUTPUT], dict(feed))
             if round_ >= _WARM_UP:
                 seconds[name].append(time.perf_counter() - started)
     return {name: Latency(1000 * median(seconds[name]), sessions[name][2]) for name in bundles}
 
 
-def _session(path: Path) -> tuple[ort.InferenceSession, dict[str, Indices], int]:
+def _session(path: Path) -> tuple[ort.InferenceSession, Mapping[str, Indices], int]:
     """A session, the inputs that it is measured with, and their number of behaviours."""
     bundle = open_bundle(path)
     options = ort.SessionOptions()
@@ -57,11 +57,11 @@ def _session(path: Path) -> tuple[ort.InferenceSession, dict[str, Indices], int]
     return session, *_inputs(bundle)
 
 
-def _inputs(bundle: Bundle) -> tuple[dict[str, Indices], int]:
+def _inputs(bundle: Bundle) -> tuple[Mapping[str, Indices], int]:
     item_ids = bundle.encoder.catalogue.item_ids
     longest = max((answer.request for answer in bundle.golden), key=lambda request: len(request.behaviours))
     positions = np.linspace(0, len(item_ids) - 1, NUM_CANDIDATES).astype(int)
     request = dataclasses.replace(
         longest, candidates=[item_ids[position] for position in positions], candidate_attributes={}
     )
-    return encode_request(bundle.encoder, request), len(bundle.encoder.newest(request.behaviours))
+    return encode_request(bundle.encoder, request).inputs, len(bundle.encoder.newest(request.behaviours))

@@ -71,7 +71,7 @@ def activations(network: Network, dataset: Dataset, data: EncodedDataset) -> Act
         clicked = str(dataset.impressions["item_id"][impression])
         more = [item for item in others if item != clicked]
         request = builder.request(impression, more_candidates=more)
-        weights_CT = graph.activation_weights(encode_request(data.encoder, request))
+        weights_CT = graph.activation_weights(encode_request(data.encoder, request).inputs)
         if weights_CT is None:
             return None
         maps.append(

@@ -1,4 +1,4 @@
-"""The exported graph against the network. One export per network: each takes seconds."""
+"""The exported graph of the folded network against the network as it was trained. One export each: it takes seconds."""
 
 import copy
 import dataclasses
@@ -14,23 +14,23 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
-from torch import nn
 
 from model.bundle.golden import TOLERANCE
 from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, candidate_input, graph_inputs, request_input
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.layers.activation_unit import LocalActivationUnit
 from model.layers.calibration import IsotonicCalibration
-from model.layers.dice import Dice
 from model.layers.gru import Evolution
-from model.layers.mlp import MLP, Activation
+from model.layers.mlp import Activation
 from model.nets.calibrated import CalibratedNetwork
 from model.nets.config import NetworkConfig, Product
 from model.nets.dien import DIEN
 from model.nets.inputs import NetworkInputs
-from model.nets.registry import Network, NetworkName
-from tests.fixtures.networks import SCHEMA, SMALL, random_indices, random_network, tensors
-from training.export import ParityError, ServingGraph, check_parity, export_graph
+from model.nets.registry import NetworkName
+from model.serving.fold import folded
+from tests.fixtures.networks import SCHEMA, SMALL, make_awkward, random_indices, random_network, tensors
+from training.export import ServingGraph, check_parity, export_graph
+from training.parity import ParityError
 
 Arrays = dict[str, np.ndarray]
 
@@ -74,29 +74,6 @@ class Exported:
     session: ort.InferenceSession
 
 
-def make_awkward(network: Network) -> None:
-    """Give every Dice the extremes: α at 0, 1, above and below; a unit that hardly varies and one that never did."""
-    for module in network.modules():
-        if isinstance(module, LocalActivationUnit):
-            _make_awkward(module.first, module.activation)
-        if isinstance(module, MLP):
-            layers = list(module.hidden)
-            for linear, activation in zip(layers[::3], layers[1::3], strict=True):
-                assert isinstance(linear, nn.Linear)
-                _make_awkward(linear, activation)
-
-
-def _make_awkward(linear: nn.Linear, activation: nn.Module) -> None:
-    if not isinstance(activation, Dice):
-        return
-    with torch.no_grad():
-        activation.alpha.copy_(torch.tensor([0.0, 1.0, 2.5, -0.5]).repeat(2)[: len(activation.alpha)])
-        activation.running_var[1] = 1e-4
-        activation.running_var[2] = 0.0
-        linear.weight[2] = 0.0
-        linear.bias[2] = activation.running_mean[2]
-
-
 @pytest.fixture(scope="module", params=NETWORKS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     name, config, schema = NETWORKS[request.param]
@@ -106,7 +83,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         network = CalibratedNetwork(network, CURVE, negative_sampling_rate=0.1)
     graph = ServingGraph(network, schema).eval()
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    export_graph(graph, path)
+    export_graph(ServingGraph(folded(network), schema), path)
     return Exported(graph, path, ort.InferenceSession(path, providers=["CPUExecutionProvider"]))
 
 

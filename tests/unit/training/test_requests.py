@@ -24,7 +24,7 @@ def test_a_request_encodes_to_what_the_trainer_saw(builder: RequestBuilder, enco
     for row in range(len(data.clicked_N)):
         request = builder.request(row)
         assert json.loads(json.dumps(asdict(request))) == asdict(request)
-        arrays = encode_request(data.encoder, request)
+        arrays = encode_request(data.encoder, request).inputs
         history = data.behaviour_rows_B[data.first_N[row] : data.last_N[row]]
         for feature in schema.group(Group.ITEM):
             column = columns[feature.name]

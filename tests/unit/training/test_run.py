@@ -95,7 +95,7 @@ def session(bundle: Bundle) -> ort.InferenceSession:
 
 
 def served(bundle: Bundle, session: ort.InferenceSession, request: ScoringRequest) -> np.ndarray:
-    ctr_C: np.ndarray = session.run([CTR_OUTPUT], encode_request(bundle.encoder, request))[0]
+    ctr_C: np.ndarray = session.run([CTR_OUTPUT], encode_request(bundle.encoder, request).inputs)[0]
     return ctr_C
 
 

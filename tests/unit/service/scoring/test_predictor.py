@@ -78,10 +78,10 @@ def test_no_behaviours_are_an_ordinary_input(bundle: Bundle) -> None:
 
 def test_one_predictor_serves_several_threads_at_once(bundle: Bundle) -> None:
     predictor = Predictor.load(bundle)
-    inputs = encode_request(bundle.encoder, REQUEST)
-    alone = predictor.predict(inputs).ctr_C.tolist()
+    request = encode_request(bundle.encoder, REQUEST)
+    alone = predictor.predict(request).ctr_C.tolist()
     with ThreadPoolExecutor(4) as executor:
-        together = list(executor.map(lambda _: predictor.predict(inputs).ctr_C.tolist(), range(100)))
+        together = list(executor.map(lambda _: predictor.predict(request).ctr_C.tolist(), range(100)))
     assert together == [alone] * 100
 
 
@@ -190,10 +190,10 @@ def test_what_is_no_probability_is_never_returned(tmp_path: Path, bundle: Bundle
 
 
 def test_inputs_that_the_graph_refuses_fail_as_a_prediction(bundle: Bundle) -> None:
-    inputs = dict(encode_request(bundle.encoder, REQUEST))
-    inputs["candidate_item_id"] = np.array([10**6])
+    request = encode_request(bundle.encoder, REQUEST)
+    beyond = replace(request, inputs={**request.inputs, "candidate_item_id": np.array([10**6])})
     with pytest.raises(PredictionFailed, match="ONNX Runtime refused the request"):
-        Predictor.load(bundle).predict(inputs)
+        Predictor.load(bundle).predict(beyond)
 
 
 def changed_golden(difference: float) -> list[GoldenAnswer]:

@@ -1,0 +1,48 @@
+"""Exported stages: run with ONNX Runtime, and checked against the network."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from model.bundle.request import EncodedRequest
+from model.bundle.stages import (
+    STAGES,
+    RunStage,
+    StagedGraph,
+    stage_file,
+)
+from training.parity import largest_difference
+
+
+def open_stages(directory: Path) -> dict[str, RunStage]:
+    """The exported stages in a folder, for a `StagedGraph`, each run on one thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return {name: _run(directory / stage_file(name), options) for name in STAGES}
+
+
+def _run(path: Path, options: ort.SessionOptions) -> RunStage:
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = session.run(None, dict(inputs))[0]
+        return output
+
+    return run
+
+
+def check_stages(
+    stages: StagedGraph, requests: Sequence[EncodedRequest], expected: Sequence[NDArray[np.floating]]
+) -> float:
+    """The largest difference between the stages' CTRs and the expected ones of each request.
+
+    Raises:
+        ParityError: it exceeds the tolerance.
+    """
+    return max(
+        largest_difference(wanted_C, stages.answer(request).ctr_C, circumstance=f"in stages, in request {number},")
+        for number, (request, wanted_C) in enumerate(zip(requests, expected, strict=True))
+    )
