@@ -1,7 +1,6 @@
 """The graph of a network with a row per candidate, and raw values to indices, as plain files for others to load."""
 
 import json
-import warnings
 from pathlib import Path
 
 import onnx
@@ -14,7 +13,7 @@ from bench.serving.services.features import Index
 from bench.serving.setting import NUM_SEGMENTS, TOWER, UNIT
 from model.bundle.encoding import Encoder
 from model.bundle.vocabulary import UNKNOWN_ID
-from training.export import OPSET
+from training.to_onnx import EXAMPLE_SIZES, to_onnx
 
 WEIGHTS_FILE, SIZES_FILE, GRAPH_FILE, INDEX_FILE = "din.pt", "sizes.json", "din.onnx", "index.json"
 
@@ -50,20 +49,6 @@ def _index(encoder: Encoder) -> Index:
 # Legend: N = rows, T = behaviours.
 def export_rows_graph(network: nn.Module, path: Path) -> None:
     """Write the ONNX graph of a network that takes `INPUTS`, with free N and T."""
-    rows, behaviours = torch.export.Dim("N", min=2), torch.export.Dim("T", min=2)
-    shapes = [{0: rows}, {0: rows}, {0: rows, 1: behaviours}, {0: rows, 1: behaviours}, {0: rows}, {0: rows}]
-    example = [torch.ones((3, 5) if len(shape) == 2 else 3, dtype=torch.int64) for shape in shapes]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's deprecations of its own parts
-        program = torch.onnx.export(
-            network.eval(),
-            tuple(example),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(INPUTS),
-            output_names=["ctr_N"],
-            dynamic_shapes=tuple(shapes),
-            verbose=False,
-        )
-    assert program is not None
-    onnx.save(program.model_proto, path)
+    shapes = {name: list(name.rpartition("_")[2]) for name in INPUTS}
+    example = [torch.ones([EXAMPLE_SIZES[axis] for axis in shape], dtype=torch.int64) for shape in shapes.values()]
+    onnx.save(to_onnx(network, example, shapes, ["ctr_N"]), path)

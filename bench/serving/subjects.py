@@ -46,10 +46,10 @@ class PlainGraph:
     def _load(self, path: Path, requests: Sequence[ScoringRequest]) -> None:
         bundle = open_bundle(path)
         self._predictor = Predictor.load(bundle, threads=1)
-        self._inputs = [encode_request(bundle.encoder, request) for request in requests]
+        self._requests = [encode_request(bundle.encoder, request) for request in requests]
 
     def score(self, number: int) -> NDArray[Any]:
-        return self._predictor.predict(self._inputs[number]).ctr_C
+        return self._predictor.predict(self._requests[number]).ctr_C
 
 
 class ActivationTable(PlainGraph):
@@ -74,7 +74,7 @@ class EagerRepeated:
     def prepare(self, material: Material, requests: Sequence[ScoringRequest]) -> None:
         self._network = self._build(material).eval()
         self._rows = [
-            [torch.from_numpy(array) for array in repeat(encode_request(material.encoder, request)).values()]
+            [torch.from_numpy(array) for array in repeat(encode_request(material.encoder, request).inputs).values()]
             for request in requests
         ]
 
@@ -94,7 +94,7 @@ class OnnxRepeated:
     def prepare(self, material: Material, requests: Sequence[ScoringRequest]) -> None:
         export_rows_graph(self._build(material), self._path)
         self._session = one_threaded(str(self._path))
-        self._rows = [repeat(encode_request(material.encoder, request)) for request in requests]
+        self._rows = [repeat(encode_request(material.encoder, request).inputs) for request in requests]
 
     def score(self, number: int) -> NDArray[Any]:
         ctr_N: NDArray[Any] = self._session.run(None, self._rows[number])[0]
@@ -106,7 +106,7 @@ class EagerOnce:
 
     def prepare(self, material: Material, requests: Sequence[ScoringRequest]) -> None:
         self._graph = ServingGraph(material.network, material.encoder.schema)
-        self._inputs = [encode_request(material.encoder, request) for request in requests]
+        self._inputs = [encode_request(material.encoder, request).inputs for request in requests]
 
     def score(self, number: int) -> NDArray[Any]:
         return self._graph.score(self._inputs[number])
