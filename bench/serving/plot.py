@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
 from bench.serving.results import Results, ScoringResults
 from bench.serving.setting import SHORT
@@ -72,6 +73,8 @@ def _draw_loads(axes: Axes, results: ServiceResults, name: str) -> None:
         values = [getattr(load, f"{percentile}_ms") for load in loads]
         axes.plot(shares, values, style, color=BLUE, marker="o", markersize=3, label=percentile)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("requests, % of what the service takes at saturation")
     axes.set_ylabel("latency, ms")
     errors = axes.twinx()

@@ -1,13 +1,16 @@
 """Goals are judged by hand-made figures."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from bench.serving.goals import GOALS, judge
 from bench.serving.load import Outcome
+from bench.serving.plot import draw
 from bench.serving.results import Results, ScoringResults
 from bench.serving.setting import (
     BENTOML,
@@ -112,6 +115,19 @@ def test_every_figure_and_reason_is_in_the_tables() -> None:
         str(cell) for table in tables(results, judge(results)) for column in table.columns for cell in column.cells
     ]
     assert {"17.00", "no table", "600.0", "12.00 ×", "60%", "yes", "no"} <= set(cells)
+
+
+def test_the_picture_has_a_panel_for_each_thing_that_was_measured(tmp_path: Path) -> None:
+    draw(Results(SCORING, SERVICES), tmp_path / "picture")
+    svg = (tmp_path / "picture.svg").read_text(encoding="utf-8")
+    # Scoring at one length, saturation of both shapes, loads of the one service that had some.
+    assert len(set(re.findall(r'<g id="axes_(\d+)">', svg))) == 5  # an axis of errors beside that of latencies
+    assert (tmp_path / "picture.png").stat().st_size > 0
+
+
+def test_nothing_measured_draws_no_picture(tmp_path: Path) -> None:
+    draw(Results([], []), tmp_path / "picture")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rounds_of_a_load_are_summed_up_by_their_median() -> None:
