@@ -19,6 +19,7 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     "numba": ("model/layers/kernels.py",),
     "llvmlite": ("model/layers/kernels.py",),
     "onnx": ("training",),
+    "onnx_ir": ("training/graph_files.py",),
     "onnxscript": ("training",),
     "onnxruntime": (
         "training/export.py",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from model.nets.calibrated import CalibratedNetwork, describe_calibration
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
 from model.serving.fold import folded
+from training.graph_files import Graph, save_graphs
 from training.parity import largest_difference
 from training.stage_graphs import stage_graphs
 from training.stages import check_stages, open_stages
@@ -103,10 +103,8 @@ def export_bundle(
     stages = stage_graphs(served, encoder.schema)
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
-        export_graph(ServingGraph(served, encoder.schema), directory / GRAPH_FILE)
+        save_graphs(directory, {GRAPH_FILE: _traced(ServingGraph(served, encoder.schema)), **stages})
         check_parity(graph, directory / GRAPH_FILE, max_behaviours=encoder.schema.max_behaviours)
-        for file, stage in stages.items():
-            onnx.save(stage, directory / file)
         if stages:
             check_stages(StagedGraph(encoder.schema, open_stages(directory)), requests, answers)
         return write_bundle(
@@ -124,11 +122,14 @@ def export_bundle(
 
 
 def export_graph(graph: ServingGraph, path: Path) -> None:
-    """Write the ONNX graph with free C and T."""
-    shapes = graph_inputs(graph.schema)
+    """Write the ONNX graph with free C and T, and beside it the file of its tables."""
+    save_graphs(path.parent, {path.name: _traced(graph)})
+
+
+def _traced(graph: ServingGraph) -> Graph:
     example = _example(graph.schema, EXAMPLE_SIZES, np.random.default_rng(0))
     outputs = [CTR_OUTPUT, WEIGHTS_OUTPUT][: len(graph(*example))]
-    onnx.save(to_onnx(graph, example, shapes, outputs), path)
+    return to_onnx(graph, example, graph_inputs(graph.schema), outputs)
 
 
 def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> float:

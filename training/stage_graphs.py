@@ -35,6 +35,7 @@ from model.nets.registry import Network
 from model.serving.folded_mlp import FoldedDice
 from model.serving.folded_unit import FoldedUnit
 from model.serving.score_stage import ScoreStage
+from training.graph_files import MIN_TABLE_BYTES, Graph
 from training.to_onnx import EXAMPLE_SIZES, OPSET, to_onnx
 
 Inputs = Mapping[str, Sequence[str | int]]
@@ -42,7 +43,7 @@ Inputs = Mapping[str, Sequence[str | int]]
 
 # Legend: N = items, M = slots of a multi-valued feature, D = item width, d = width of one feature, H = first hidden
 # width. Two sides of pairs: F = rows of the one that carries the first layer's matrices, E = rows of the other.
-def stage_graphs(network: Network | CalibratedNetwork, schema: FeatureSchema) -> dict[str, onnx.ModelProto]:
+def stage_graphs(network: Network | CalibratedNetwork, schema: FeatureSchema) -> dict[str, Graph]:
     """The graph of every stage by its file's name; none for a network whose weights, if any, see more than two items.
 
     Args:
@@ -64,14 +65,14 @@ def stage_graphs(network: Network | CalibratedNetwork, schema: FeatureSchema) ->
     return {stage_file(stage): graph for stage, graph in graphs.items()}
 
 
-def _item_stage(embedding: FeatureEmbedding, inputs: Inputs, width: int) -> onnx.ModelProto:
-    graph = _Graph()
+def _item_stage(embedding: FeatureEmbedding, inputs: Inputs, width: int) -> Graph:
+    graph = _Builder()
     vectors = [
-        _embedded(graph, feature, graph.constant(_table(embedding, feature)), indices)
+        _embedded(graph, feature, graph.table(_table(embedding, feature)), indices)
         for feature, indices in zip(embedding.features, inputs, strict=True)
     ]
     graph.add("Concat", vectors, output=output_of(ITEMS), axis=1)
-    return graph.model(ITEMS, inputs, width)
+    return graph.build(ITEMS, inputs, width)
 
 
 def _table(embedding: FeatureEmbedding, feature: Feature) -> Tensor:
@@ -80,7 +81,7 @@ def _table(embedding: FeatureEmbedding, feature: Feature) -> Tensor:
     return table.weight
 
 
-def _embedded(graph: "_Graph", feature: Feature, table: str, indices: str) -> str:
+def _embedded(graph: "_Builder", feature: Feature, table: str, indices: str) -> str:
     """[N, d]: see `FeatureEmbedding`."""
     vectors = graph.add("Gather", [table, indices])
     if feature.kind is not Kind.MULTI:
@@ -93,7 +94,7 @@ def _embedded(graph: "_Graph", feature: Feature, table: str, indices: str) -> st
     return graph.add("Div", [graph.add("ReduceSum", [vectors, axis], keepdims=0), at_least_one])
 
 
-def weight_stage(unit: FoldedUnit, stage: str, inputs: Inputs) -> onnx.ModelProto:
+def weight_stage(unit: FoldedUnit, stage: str, inputs: Inputs) -> Graph:
     """Raw weights of all pairs, by matrix products alone.
 
     For a fixed vector f of one side the unit's first layer is linear in the vectors of the other: its matrix is
@@ -106,7 +107,7 @@ def weight_stage(unit: FoldedUnit, stage: str, inputs: Inputs) -> onnx.ModelProt
     few_HD, many_HD = unit.query_HD, unit.key_HD
     if stage == WEIGHTS_BY_BEHAVIOUR:
         few_HD, many_HD = many_HD, few_HD
-    graph = _Graph()
+    graph = _Builder()
     hidden = unit.bias_H.shape[0]
     scaled_HFD = graph.add("Mul", ["few", graph.constant(unit.product_HD[:, None])])
     matrix_HFD = graph.add("Add", [scaled_HFD, graph.constant(many_HD[:, None])])
@@ -122,10 +123,10 @@ def weight_stage(unit: FoldedUnit, stage: str, inputs: Inputs) -> onnx.ModelProt
             x = _activated(graph, layer, x)
     sizes = [graph.add("Shape", ["few"], start=0, end=1), graph.add("Shape", ["many"], start=1, end=2)]
     graph.add("Reshape", [x, graph.add("Concat", sizes, axis=0)], output=output_of(stage))
-    return graph.model(stage, inputs, unit.dim)
+    return graph.build(stage, inputs, unit.dim)
 
 
-def _activated(graph: "_Graph", activation: nn.Module, x: str) -> str:
+def _activated(graph: "_Builder", activation: nn.Module, x: str) -> str:
     """An activation of [units, pairs]."""
     if isinstance(activation, FoldedDice):
         gate = graph.add("Add", [graph.add("Sigmoid", [x]), graph.constant(activation.offset_H[:, None])])
@@ -136,12 +137,13 @@ def _activated(graph: "_Graph", activation: nn.Module, x: str) -> str:
     return graph.add("Relu", [x])
 
 
-class _Graph:
+class _Builder:
     """Collects operators and constants and gives each result a name."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[TensorProto] = []
+        self._tables: dict[str, NDArray[Any]] = {}
 
     def add(self, operator: str, operands: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
         output = output or f"{operator.lower()}_{len(self._nodes)}"
@@ -154,7 +156,24 @@ class _Graph:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def model(self, stage: str, inputs: Inputs, width: int) -> onnx.ModelProto:
+    def table(self, value: Tensor) -> str:
+        """A constant of any size: a large one never enters the graph's message."""
+        array = value.detach().numpy()
+        if array.nbytes < MIN_TABLE_BYTES:
+            return self.constant(array)
+        name = f"table_{len(self._tables)}"
+        self._tables[name] = array
+        self._constants.append(
+            TensorProto(
+                name=name,
+                dims=array.shape,
+                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                data_location=TensorProto.EXTERNAL,
+            )
+        )
+        return name
+
+    def build(self, stage: str, inputs: Inputs, width: int) -> Graph:
         described = [
             helper.make_tensor_value_info(
                 name, TensorProto.FLOAT if name in FLOAT_INPUTS else TensorProto.INT64, list(shape)
@@ -165,8 +184,7 @@ class _Graph:
         result = helper.make_tensor_value_info(output_of(stage), TensorProto.FLOAT, shape)
         made = helper.make_graph(self._nodes, stage, described, [result], self._constants)
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
-        onnx.checker.check_model(model)
-        return model
+        return Graph(model, self._tables)
 
 
 _IR_VERSION = 10  # the exporter's for this opset

@@ -8,6 +8,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from training.graph_files import Graph, detach_tables
 from training.onnx_loops import translations
 
 OPSET = 20
@@ -22,7 +23,7 @@ def to_onnx(
     example: Sequence[Tensor],
     inputs: Mapping[str, Sequence[str | int]],
     outputs: Sequence[str],
-) -> onnx.ModelProto:
+) -> Graph:
     """Trace the module.
 
     Args:
@@ -49,9 +50,9 @@ def to_onnx(
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    _strip_traces(model)
-    return model
+    graph = detach_tables(program.model)
+    _strip_traces(graph.model)
+    return graph
 
 
 class _Flat(nn.Module):

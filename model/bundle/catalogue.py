@@ -1,12 +1,13 @@
 """The items that the trainer knew: raw id to row, row to the indices of all its item features."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, RawScalar, token
+from model.bundle.token_index import ABSENT, TokenIndex
+from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, RawScalar, positions, token
 
 Indices = NDArray[np.int64]
 
@@ -16,7 +17,7 @@ FIRST_ROW = 2  # the first row that holds a known item
 
 
 # Legend: R = catalogue rows (padding and unknown included), M = slots of a multi-valued feature.
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Catalogue:
     """Item attributes by row, so that a candidate or a behaviour costs one look-up.
 
@@ -28,37 +29,39 @@ class Catalogue:
         columns: per item feature the indices, int32, [R] or, multi-valued, [R, M].
     """
 
-    item_ids: tuple[str, ...]
+    item_ids: TokenIndex
     columns: Mapping[str, NDArray[np.int32]]
-    _rows: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        rows = {item_id: row for row, item_id in enumerate(self.item_ids, start=FIRST_ROW)}
-        if len(rows) != len(self.item_ids):
-            raise ValueError("a catalogue holds each item once")
-        for name, column in self.columns.items():
-            if column.shape[0] != self.num_rows:
-                raise ValueError(f"{name} has {column.shape[0]} rows, the catalogue {self.num_rows}")
-        object.__setattr__(self, "_rows", rows)
+    def __init__(self, item_ids: Iterable[str], columns: Mapping[str, NDArray[np.int32]]) -> None:
+        """Raises: ValueError, when an item comes twice or a column has not one entry per row."""
+        object.__setattr__(self, "item_ids", TokenIndex.of(item_ids))
+        object.__setattr__(self, "columns", columns)
+        for name, column in columns.items():
+            if column.shape[:1] != (self.num_rows,):
+                found = len(column) if column.ndim else "no"
+                raise ValueError(f"{name} has {found} rows, the catalogue {self.num_rows}")
 
     @property
     def num_rows(self) -> int:
         return len(self.item_ids) + FIRST_ROW
 
     def __contains__(self, item_id: RawScalar) -> bool:
-        return token(item_id) in self._rows
+        return self.row(item_id) != UNKNOWN_ROW
 
     def row(self, item_id: RawScalar) -> int:
         """The item's row; UNKNOWN_ROW for an item that the trainer did not know."""
         text = token(item_id)
-        return UNKNOWN_ROW if text is None else self._rows.get(text, UNKNOWN_ROW)
+        position = ABSENT if text is None else self.item_ids.position(text)
+        return UNKNOWN_ROW if position == ABSENT else position + FIRST_ROW
 
-    def rows(self, item_ids: Iterable[RawScalar]) -> Indices:
-        return np.fromiter((self.row(item_id) for item_id in item_ids), dtype=np.int64)
+    def rows(self, item_ids: Sequence[RawScalar]) -> Indices:
+        """The same for many items: [N]."""
+        found = positions(self.item_ids, item_ids)
+        return np.where(found == ABSENT, UNKNOWN_ROW, found + FIRST_ROW)
 
     def features(self, rows: Indices) -> dict[str, Indices]:
         """The indices of the items in `rows` [N]: per feature [N] or [N, M]. The arrays are the caller's own."""
-        return {name: column[rows].astype(np.int64) for name, column in self.columns.items()}
+        return {name: column.take(rows, axis=0).astype(np.int64) for name, column in self.columns.items()}
 
 
 def column_with_sentinels(known: NDArray[np.int64]) -> NDArray[np.int32]:

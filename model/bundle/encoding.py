@@ -5,6 +5,7 @@ Truncation is decided here: of too many behaviours the newest stay, of too many 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from model.bundle.catalogue import Catalogue, unknown_slots
 from model.bundle.errors import SchemaMismatch
+from model.bundle.files import column_file, vocabulary_path
 from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import PADDING_ID, FeatureVocabulary, RawScalar, RawValue
+from model.bundle.vocabulary import PADDING_ID, Buckets, FeatureVocabulary, RawScalar, RawValue
 
 Indices = NDArray[np.int64]
 Attributes = Mapping[str, RawValue]
@@ -34,12 +36,8 @@ def encode_column(feature: Feature, vocabulary: FeatureVocabulary, values: Seque
         UnknownFeatureError: a list for a feature that takes one value.
     """
     if feature.kind is Kind.MULTI:
-        return (
-            np.stack([_encode_slots(feature, vocabulary, value) for value in values])
-            if len(values)
-            else (np.empty((0, feature.max_values), dtype=np.int64))
-        )
-    return vocabulary.indices(_scalar(feature, value) for value in values)
+        return _encode_slots(feature, vocabulary, values)
+    return vocabulary.indices([_scalar(feature, value) for value in values])
 
 
 def _scalar(feature: Feature, value: RawValue) -> RawScalar:
@@ -48,14 +46,18 @@ def _scalar(feature: Feature, value: RawValue) -> RawScalar:
     raise UnknownFeatureError(f"feature {feature.name} takes one value, not a list of {len(value)}")
 
 
-def _encode_slots(feature: Feature, vocabulary: FeatureVocabulary, value: RawValue) -> Indices:
-    several: Sequence[RawScalar] = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
-    present = [scalar for scalar in several if scalar is not None][: feature.max_values]
-    if not present:
-        return unknown_slots(feature.max_values)
-    slots = np.full(feature.max_values, PADDING_ID, dtype=np.int64)
-    slots[: len(present)] = vocabulary.indices(present)
+def _encode_slots(feature: Feature, vocabulary: FeatureVocabulary, values: Sequence[RawValue]) -> Indices:
+    """[N, M]: all values of all things are looked up together."""
+    present = [_present(value)[: feature.max_values] for value in values]
+    slots = np.tile(unknown_slots(feature.max_values), (len(values), 1))
+    is_filled = np.arange(feature.max_values) < np.array([len(several) for several in present])[:, None]
+    slots[is_filled] = vocabulary.indices(list(chain.from_iterable(present)))
     return slots
+
+
+def _present(value: RawValue) -> list[RawScalar]:
+    several: Sequence[RawScalar] = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+    return [scalar for scalar in several if scalar is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,10 @@ class Encoder:
     def items_at(self, rows: Indices, attributes: Mapping[int, Attributes] | None = None) -> dict[str, Indices]:
         """Encode the items in N rows of the catalogue; see `items`."""
         encoded = self.catalogue.features(rows)
-        for position, values in (attributes or {}).items():
-            for name, value in values.items():
-                encoded[name][position] = self._encode_one(self._overridable(name), value)
+        for name, by_position in _by_feature(attributes or {}).items():
+            feature = self._overridable(name)
+            column = encode_column(feature, self.vocabularies[name], list(by_position.values()))
+            encoded[name][list(by_position)] = column
         return encoded
 
     def users(self, profile: Attributes) -> dict[str, Indices]:
@@ -109,7 +112,7 @@ class Encoder:
         Names that the schema lacks are ignored: a profile may hold more than this model uses.
         """
         return {
-            feature.name: self._encode_one(feature, profile.get(feature.name))[None]
+            feature.name: self._encode_one(feature, profile.get(feature.name))
             for feature in self.schema.group(Group.USER)
         }
 
@@ -121,12 +124,10 @@ class Encoder:
         """
         features = self.schema.group(Group.CONTEXT)
         _refuse_unknown(context, features, Group.CONTEXT)
-        return {feature.name: self._encode_one(feature, context.get(feature.name))[None] for feature in features}
+        return {feature.name: self._encode_one(feature, context.get(feature.name)) for feature in features}
 
     def _encode_one(self, feature: Feature, value: RawValue) -> Indices:
-        return encode_column(feature, self.vocabularies[feature.name], [value])[0:1].reshape(
-            () if feature.kind is not Kind.MULTI else (feature.max_values,)
-        )
+        return encode_column(feature, self.vocabularies[feature.name], [value])
 
     def _overridable(self, name: str) -> Feature:
         features = [feature for feature in self.schema.group(Group.ITEM) if feature.name != ITEM_ID]
@@ -135,18 +136,23 @@ class Encoder:
 
     def _check_vocabulary(self, feature: Feature) -> None:
         vocabulary = self.vocabularies.get(feature.name)
+        path = vocabulary_path(feature.name)
         if vocabulary is None:
-            raise SchemaMismatch(f"vocabulary/{feature.name}.json", expected="a vocabulary", found="none")
+            raise SchemaMismatch(path, expected="a vocabulary", found="none")
+        if isinstance(vocabulary, Buckets) is not (feature.kind is Kind.NUMERIC):
+            raise SchemaMismatch(
+                path, expected=f"what a {feature.kind} feature needs", found=f"{type(vocabulary).__name__}"
+            )
         if vocabulary.num_indices != feature.num_indices:
             raise SchemaMismatch(
-                f"vocabulary/{feature.name}.json",
+                path,
                 expected=f"{feature.num_indices} indices as in schema.json",
                 found=f"{vocabulary.num_indices}",
             )
 
     def _check_column(self, feature: Feature) -> None:
         column = self.catalogue.columns.get(feature.name)
-        file = f"items/{feature.name}.npy"
+        file = column_file(feature.name)
         if column is None:
             raise SchemaMismatch(file, expected="a column for the item feature", found="none")
         expected = (self.catalogue.num_rows,) + ((feature.max_values,) if feature.kind is Kind.MULTI else ())
@@ -158,6 +164,14 @@ class Encoder:
                 expected=f"indices from 0 to {feature.num_indices - 1}",
                 found=f"from {column.min()} to {column.max()}",
             )
+
+
+def _by_feature(attributes: Mapping[int, Attributes]) -> dict[str, dict[int, RawValue]]:
+    by_feature: dict[str, dict[int, RawValue]] = {}
+    for position, values in attributes.items():
+        for name, value in values.items():
+            by_feature.setdefault(name, {})[position] = value
+    return by_feature
 
 
 def _refuse_unknown(names: Iterable[str], features: Sequence[Feature], group: Group) -> None:

@@ -3,14 +3,27 @@
 import hashlib
 from pathlib import Path
 
+from model.bundle.token_index import ARRAYS
+
 SCHEMA_FILE = "schema.json"
 GRAPH_FILE = "model.onnx"
 GOLDEN_FILE = "golden.json"
-ITEM_IDS_FILE = "items/ids.json"
+GRAPH_DATA_FILE = "model.onnx.data"  # what is large in the graphs; absent when nothing is
+ITEM_IDS = "items/ids"  # a directory, as each index of tokens is
 
 
-def vocabulary_file(feature_name: str) -> str:
+def vocabulary_path(feature_name: str) -> str:
+    """A directory: the index of the feature's tokens."""
+    return f"vocabulary/{feature_name}"
+
+
+def buckets_file(feature_name: str) -> str:
     return f"vocabulary/{feature_name}.json"
+
+
+def index_files(directory: str) -> dict[str, str]:
+    """The files of an index of tokens, by the name of the array that each holds."""
+    return {name: f"{directory}/{name}.npy" for name in ARRAYS}
 
 
 def column_file(feature_name: str) -> str:

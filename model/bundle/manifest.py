@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from model.bundle.errors import ChecksumMismatch, UnsupportedFormat
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 
 

@@ -1,7 +1,8 @@
 """Open a bundle: verify every byte, then load; all or nothing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,24 @@ from model.bundle.encoding import Encoder
 from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
 from model.bundle.files import (
     GOLDEN_FILE,
+    GRAPH_DATA_FILE,
     GRAPH_FILE,
-    ITEM_IDS_FILE,
+    ITEM_IDS,
     SCHEMA_FILE,
+    buckets_file,
     column_file,
+    index_files,
     sha256,
-    vocabulary_file,
+    vocabulary_path,
 )
 from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest
-from model.bundle.schema import FeatureSchema, Group
+from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from model.bundle.stages import STAGES, stage_file
-from model.bundle.vocabulary import vocabulary_from_json
+from model.bundle.token_index import BrokenIndex, TokenIndex
+from model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
+
+_HASHING_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +62,21 @@ class Bundle:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Verify and load the bundle in `path`; the catalogue's columns stay memory-mapped.
+    """Verify and load the bundle in `path`; vocabularies, item ids and the catalogue's columns stay memory-mapped.
 
     Raises:
         BundleError: a missing or changed file, an unknown format, or parts that contradict each other.
     """
     manifest = Manifest.from_json(_read_json(path / MANIFEST_FILE))
-    _verify_files(path, manifest)
-    schema = FeatureSchema.from_json(_read_json(path / SCHEMA_FILE))
-    vocabularies = {
-        feature.name: vocabulary_from_json(
-            _read_json(path / vocabulary_file(feature.name)), file=vocabulary_file(feature.name)
-        )
-        for feature in schema.features
-    }
-    golden = tuple(GoldenAnswer.from_json(answer) for answer in _read_json(path / GOLDEN_FILE))
+    files = _verified_files(path, manifest)
+    schema = FeatureSchema.from_json(_read_json(_listed(files, SCHEMA_FILE)))
+    vocabularies = {feature.name: _read_vocabulary(files, feature) for feature in schema.features}
+    golden = tuple(GoldenAnswer.from_json(answer) for answer in _read_json(_listed(files, GOLDEN_FILE)))
     if not golden:
         raise SchemaMismatch(GOLDEN_FILE, expected="at least one request with its answers", found="none")
-    encoder = Encoder(schema=schema, vocabularies=vocabularies, catalogue=_read_catalogue(path, schema))
+    encoder = Encoder(schema=schema, vocabularies=vocabularies, catalogue=_read_catalogue(files, schema))
     has_stages = _has_all(manifest, [stage_file(stage) for stage in STAGES])
-    table = _read_table(path, encoder.catalogue) if _has_all(manifest, TABLE_FILES) else None
+    table = _read_table(files, encoder.catalogue) if _has_all(manifest, TABLE_FILES) else None
     if table is not None and not has_stages:
         raise MissingFile(MANIFEST_FILE, expected="stages, as there is an activation table", found="none")
     return Bundle(path, manifest, encoder, golden, has_stages, table)
@@ -88,8 +90,8 @@ def _has_all(manifest: Manifest, files: Sequence[str]) -> bool:
     return not missing
 
 
-def _read_table(path: Path, catalogue: Catalogue) -> ActivationTable:
-    weights_AB, line_R, column_R = (_read_array(path, name) for name in (WEIGHTS_FILE, LINES_FILE, COLUMNS_FILE))
+def _read_table(files: Mapping[str, Path], catalogue: Catalogue) -> ActivationTable:
+    weights_AB, line_R, column_R = (_read_array(files, name) for name in (WEIGHTS_FILE, LINES_FILE, COLUMNS_FILE))
     for name, places_R in ((LINES_FILE, line_R), (COLUMNS_FILE, column_R)):
         if places_R.shape != (catalogue.num_rows,) or places_R.dtype != np.int32:
             raise SchemaMismatch(
@@ -101,35 +103,61 @@ def _read_table(path: Path, catalogue: Catalogue) -> ActivationTable:
         raise SchemaMismatch(WEIGHTS_FILE, expected="weights with a line and a column each", found=str(exc)) from exc
 
 
-def _verify_files(path: Path, manifest: Manifest) -> None:
-    for required in (SCHEMA_FILE, GRAPH_FILE, GOLDEN_FILE, ITEM_IDS_FILE):
-        if required not in manifest.files:
-            raise MissingFile(MANIFEST_FILE, expected=f"an entry for {required}", found="none")
-    for name, expected in manifest.files.items():
-        file = path / name
+def _verified_files(path: Path, manifest: Manifest) -> dict[str, Path]:
+    """Every file that the manifest lists, by name: nothing else of the bundle is read."""
+    files = {name: path / name for name in manifest.files}
+    _listed(files, GRAPH_FILE)
+    if (path / GRAPH_DATA_FILE).exists():
+        _listed(files, GRAPH_DATA_FILE)  # ONNX Runtime would read it unasked
+    for name, file in files.items():
         if not file.resolve().is_relative_to(path.resolve()):
             raise SchemaMismatch(MANIFEST_FILE, expected="paths inside the bundle", found=name)
         if not file.is_file():
-            raise MissingFile(name, expected=f"a file with sha256 {expected}", found="no file")
-        found = sha256(file)
-        if found != expected:
-            raise ChecksumMismatch(name, expected=f"sha256 {expected}", found=found)
+            raise MissingFile(name, expected=f"a file with sha256 {manifest.files[name]}", found="no file")
+    # hashlib lets other threads run, and one file may hold most of a bundle: the largest go first.
+    by_size = sorted(files, key=lambda name: files[name].stat().st_size, reverse=True)
+    with ThreadPoolExecutor(_HASHING_THREADS) as executor:
+        for name, found in zip(by_size, executor.map(lambda name: sha256(files[name]), by_size), strict=True):
+            if found != manifest.files[name]:
+                raise ChecksumMismatch(name, expected=f"sha256 {manifest.files[name]}", found=found)
+    return files
 
 
-def _read_catalogue(path: Path, schema: FeatureSchema) -> Catalogue:
-    columns = {feature.name: _read_array(path, column_file(feature.name)) for feature in schema.group(Group.ITEM)}
+def _listed(files: Mapping[str, Path], name: str) -> Path:
+    if name not in files:
+        raise MissingFile(MANIFEST_FILE, expected=f"an entry for {name}", found="none")
+    return files[name]
+
+
+def _read_vocabulary(files: Mapping[str, Path], feature: Feature) -> FeatureVocabulary:
+    if feature.kind is Kind.NUMERIC:
+        name = buckets_file(feature.name)
+        return Buckets.from_json(_read_json(_listed(files, name)), file=name)
+    return Vocabulary(_read_index(files, vocabulary_path(feature.name)))
+
+
+def _read_catalogue(files: Mapping[str, Path], schema: FeatureSchema) -> Catalogue:
+    columns = {feature.name: _read_array(files, column_file(feature.name)) for feature in schema.group(Group.ITEM)}
     try:
-        return Catalogue(item_ids=tuple(_read_json(path / ITEM_IDS_FILE)), columns=columns)
-    except (TypeError, ValueError) as exc:
-        raise SchemaMismatch(ITEM_IDS_FILE, expected="distinct item ids, one per row", found=str(exc)) from exc
+        return Catalogue(item_ids=_read_index(files, ITEM_IDS), columns=columns)
+    except ValueError as exc:
+        raise SchemaMismatch(ITEM_IDS, expected="one item id per row", found=str(exc)) from exc
 
 
-def _read_array(path: Path, name: str) -> NDArray[Any]:
+def _read_index(files: Mapping[str, Path], directory: str) -> TokenIndex:
+    names = index_files(directory)
     try:
-        array: NDArray[Any] = np.load(path / name, mmap_mode="r", allow_pickle=False)
+        return TokenIndex.from_arrays({array: _read_array(files, name) for array, name in names.items()})
+    except BrokenIndex as exc:
+        raise SchemaMismatch(names[exc.array], expected=exc.expected, found=exc.found) from exc
+
+
+def _read_array(files: Mapping[str, Path], name: str) -> NDArray[Any]:
+    try:
+        mapped = np.lib.format.open_memmap(_listed(files, name), mode="r")
     except (OSError, ValueError) as exc:
         raise UnsupportedFormat(name, expected="a .npy array", found=str(exc)) from exc
-    return array
+    return np.asarray(mapped)  # the same memory without the subclass, whose indexing is slower
 
 
 def _read_json(path: Path) -> Any:

@@ -2,14 +2,15 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle.errors import SchemaMismatch
+from model.bundle.token_index import ABSENT, TokenIndex
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
@@ -39,18 +40,30 @@ def token(value: RawScalar) -> str | None:
     return str(value)
 
 
-@dataclass(frozen=True, slots=True)
+def positions(tokens: TokenIndex, values: Sequence[RawScalar]) -> NDArray[np.int64]:
+    """Where the values' tokens stand: [N], ABSENT for None and for a token that the index lacks.
+
+    Many values that are all text, as ids are, cost no Python work each.
+    """
+    try:
+        return tokens.positions(values)  # type: ignore[arg-type]  # it refuses what is no text
+    except TypeError:
+        texts = [token(value) for value in values]
+    found = tokens.positions([text for text in texts if text is not None])
+    all_positions = np.full(len(texts), ABSENT, dtype=np.int64)
+    all_positions[[text is not None for text in texts]] = found
+    return all_positions
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Vocabulary:
     """The known tokens of a feature; the token at position i has index i + 2."""
 
-    tokens: tuple[str, ...]
-    _index: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    tokens: TokenIndex
 
-    def __post_init__(self) -> None:
-        index = {known: position for position, known in enumerate(self.tokens, start=FIRST_ID)}
-        if len(index) != len(self.tokens):
-            raise ValueError("a vocabulary holds each token once")
-        object.__setattr__(self, "_index", index)
+    def __init__(self, tokens: Iterable[str]) -> None:
+        """Raises: ValueError, when a token comes twice."""
+        object.__setattr__(self, "tokens", TokenIndex.of(tokens))
 
     @property
     def num_indices(self) -> int:
@@ -59,13 +72,13 @@ class Vocabulary:
     def index(self, value: RawScalar) -> int:
         """The value's index; UNKNOWN_ID for None and for a token the vocabulary lacks."""
         text = token(value)
-        return UNKNOWN_ID if text is None else self._index.get(text, UNKNOWN_ID)
+        position = ABSENT if text is None else self.tokens.position(text)
+        return UNKNOWN_ID if position == ABSENT else position + FIRST_ID
 
-    def indices(self, values: Iterable[RawScalar]) -> NDArray[np.int64]:
-        return np.fromiter((self.index(value) for value in values), dtype=np.int64)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"tokens": list(self.tokens)}
+    def indices(self, values: Sequence[RawScalar]) -> NDArray[np.int64]:
+        """The same for many values: [N]."""
+        found = positions(self.tokens, values)
+        return np.where(found == ABSENT, UNKNOWN_ID, found + FIRST_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +110,19 @@ class Buckets:
             return UNKNOWN_ID
         return bisect_right(self.boundaries, number) + FIRST_ID  # takes integers beyond a float's range too
 
-    def indices(self, values: Iterable[RawScalar]) -> NDArray[np.int64]:
+    def indices(self, values: Sequence[RawScalar]) -> NDArray[np.int64]:
         return np.fromiter((self.index(value) for value in values), dtype=np.int64)
 
     def to_json(self) -> dict[str, Any]:
         return {"boundaries": list(self.boundaries)}
 
+    @classmethod
+    def from_json(cls, document: Any, *, file: str) -> Self:
+        """Raises: SchemaMismatch, when `document` is not what `to_json` writes."""
+        try:
+            return cls(tuple(float(boundary) for boundary in document["boundaries"]))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise SchemaMismatch(file, expected="a list of boundaries", found=str(exc)) from exc
+
 
 FeatureVocabulary = Vocabulary | Buckets
-
-
-def vocabulary_from_json(document: Mapping[str, Any], *, file: str) -> FeatureVocabulary:
-    """Raises: SchemaMismatch, when `document` is neither a vocabulary nor buckets."""
-    try:
-        if "boundaries" in document:
-            return Buckets(tuple(float(boundary) for boundary in document["boundaries"]))
-        return Vocabulary(tuple(document["tokens"]))
-    except (KeyError, TypeError, ValueError) as exc:
-        raise SchemaMismatch(file, expected="a list of tokens or of boundaries", found=str(exc)) from exc

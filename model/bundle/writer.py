@@ -14,14 +14,18 @@ import numpy as np
 from model.bundle.encoding import Encoder
 from model.bundle.files import (
     GOLDEN_FILE,
-    ITEM_IDS_FILE,
+    ITEM_IDS,
     SCHEMA_FILE,
+    buckets_file,
     column_file,
+    index_files,
     sha256,
-    vocabulary_file,
+    vocabulary_path,
 )
 from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
+from model.bundle.token_index import TokenIndex
+from model.bundle.vocabulary import Buckets
 
 
 def write_bundle(
@@ -46,8 +50,11 @@ def write_bundle(
     with _new_directory(out) as directory:
         _write_json(directory / SCHEMA_FILE, encoder.schema.to_json())
         for name, vocabulary in encoder.vocabularies.items():
-            _write_json(directory / vocabulary_file(name), vocabulary.to_json())
-        _write_json(directory / ITEM_IDS_FILE, list(encoder.catalogue.item_ids))
+            if isinstance(vocabulary, Buckets):
+                _write_json(directory / buckets_file(name), vocabulary.to_json())
+            else:
+                _write_index(directory, vocabulary_path(name), vocabulary.tokens)
+        _write_index(directory, ITEM_IDS, encoder.catalogue.item_ids)
         for name, column in encoder.catalogue.columns.items():
             _write_array(directory / column_file(name), column)
         for source in graph_files:
@@ -92,6 +99,12 @@ def _files(directory: Path) -> list[Path]:
 def _write_json(path: Path, document: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_index(bundle: Path, directory: str, index: TokenIndex) -> None:
+    arrays = index.arrays()
+    for array, file in index_files(directory).items():
+        _write_array(bundle / file, arrays[array])
 
 
 def _write_array(path: Path, array: np.ndarray[Any, np.dtype[Any]]) -> None:

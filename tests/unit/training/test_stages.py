@@ -35,6 +35,7 @@ from model.serving.fold import folded
 from model.serving.folded_unit import FoldedUnit
 from tests.fixtures.networks import SCHEMA, SMALL, make_awkward, random_indices, random_network
 from training.export import ServingGraph
+from training.graph_files import save_graphs
 from training.stage_graphs import stage_graphs, weight_stage
 from training.stages import open_stages
 
@@ -68,8 +69,7 @@ def cut_network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     make_awkward(network)
     calibrated = CalibratedNetwork(network, PlattCalibration(0.7, -0.2), negative_sampling_rate=0.5)
     directory = tmp_path_factory.mktemp("stages")
-    for file, graph in stage_graphs(folded(calibrated), schema).items():
-        onnx.save(graph, directory / file)
+    save_graphs(directory, stage_graphs(folded(calibrated), schema))
     items = random_indices(schema.group(Group.ITEM), NUM_ROWS, np.random.default_rng(0))
     return Cut(ServingGraph(calibrated, schema).eval(), directory, open_stages(directory), items)
 
@@ -213,7 +213,7 @@ def test_the_weights_are_the_units_from_either_side(
         (WEIGHTS_BY_BEHAVIOUR, behaviours_TD, candidates_CD),
     ):
         graph = weight_stage(served.unit, stage, stage_inputs(ITEM_IDS_ALONE, 3)[stage])
-        session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(graph.model.SerializeToString(), providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {"few": few.numpy(), "many": np.ascontiguousarray(many.numpy().T)})
         wanted = expected if stage == WEIGHTS_BY_CANDIDATE else expected.t()
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)

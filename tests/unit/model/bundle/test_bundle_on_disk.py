@@ -10,23 +10,20 @@ from model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, Sche
 from model.bundle.manifest import MANIFEST_FILE, Manifest
 from model.bundle.reader import open_bundle
 from model.bundle.writer import write_bundle
-from tests.fixtures.bundle import ITEMS, SCHEMA, VOCABULARIES, golden_answers, make_bundle, make_encoder
+from tests.fixtures.bundle import SCHEMA, VOCABULARIES, golden_answers, make_bundle, make_encoder
 
+INDEX = ["buckets", "fingerprints", "positions", "starts", "words"]
 FILES = [
     "golden.json",
     "items/genre.npy",
-    "items/ids.json",
+    *(f"items/ids/{array}.npy" for array in INDEX),
     "items/item_id.npy",
     "items/price.npy",
     "model.onnx",
     "schema.json",
     "vocabulary/age.json",
-    "vocabulary/gender.json",
-    "vocabulary/genre.json",
-    "vocabulary/hour.json",
-    "vocabulary/interests.json",
-    "vocabulary/is_weekend.json",
-    "vocabulary/item_id.json",
+    *(f"vocabulary/{feature}/{array}.npy" for feature in ("gender", "genre", "hour", "interests") for array in INDEX),
+    *(f"vocabulary/{feature}/{array}.npy" for feature in ("is_weekend", "item_id") for array in INDEX),
     "vocabulary/price.json",
 ]
 
@@ -47,7 +44,7 @@ def test_what_was_written_is_read(bundle_path: Path) -> None:
     bundle = open_bundle(bundle_path)
     assert bundle.schema == SCHEMA
     assert bundle.encoder.vocabularies == VOCABULARIES
-    assert bundle.encoder.catalogue.item_ids == tuple(ITEMS)
+    assert bundle.encoder.catalogue.item_ids == make_encoder().catalogue.item_ids
     for name, column in make_encoder().catalogue.columns.items():
         assert bundle.encoder.catalogue.columns[name].tolist() == column.tolist()
     assert list(bundle.golden) == golden_answers()
@@ -121,7 +118,18 @@ def test_a_path_that_leaves_the_bundle_is_refused(own_bundle: Path) -> None:
         open_bundle(own_bundle)
 
 
-@pytest.mark.parametrize("name", ["schema.json", "model.onnx", "golden.json", "items/ids.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "schema.json",
+        "model.onnx",
+        "golden.json",
+        "items/ids/words.npy",
+        "items/price.npy",
+        "vocabulary/genre/starts.npy",
+        "vocabulary/price.json",
+    ],
+)
 def test_a_manifest_without_a_needed_file_is_refused(own_bundle: Path, name: str) -> None:
     files = dict(open_bundle(own_bundle).manifest.files)
     del files[name]
@@ -182,6 +190,6 @@ def test_one_content_gives_one_version(bundle_path: Path, tmp_path: Path) -> Non
 
 def test_another_format_version_is_refused(own_bundle: Path) -> None:
     path = own_bundle / MANIFEST_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    with pytest.raises(UnsupportedFormat, match="expected format version 1, found 2"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
+    with pytest.raises(UnsupportedFormat, match="expected format version 2, found 1"):
         open_bundle(own_bundle)

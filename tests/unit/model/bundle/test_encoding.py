@@ -111,9 +111,9 @@ def test_context_that_the_model_lacks_is_refused(encoder: Encoder) -> None:
 def test_an_encoder_needs_a_vocabulary_of_the_schemas_size_for_each_feature() -> None:
     catalogue = make_encoder().catalogue
     without_hour = {name: vocabulary for name, vocabulary in VOCABULARIES.items() if name != "hour"}
-    with pytest.raises(SchemaMismatch, match=r"vocabulary/hour.json: expected a vocabulary, found none"):
+    with pytest.raises(SchemaMismatch, match=r"vocabulary/hour: expected a vocabulary, found none"):
         Encoder(schema=SCHEMA, vocabularies=without_hour, catalogue=catalogue)
-    with pytest.raises(SchemaMismatch, match=r"vocabulary/hour.json: expected 4 indices as in schema.json, found 3"):
+    with pytest.raises(SchemaMismatch, match=r"vocabulary/hour: expected 4 indices as in schema.json, found 3"):
         Encoder(schema=SCHEMA, vocabularies=without_hour | {"hour": Vocabulary(("9",))}, catalogue=catalogue)
 
 

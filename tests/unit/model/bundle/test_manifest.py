@@ -47,8 +47,8 @@ def test_what_is_no_manifest_is_refused(found: Any) -> None:
 
 
 def test_another_format_version_is_refused_before_anything_else() -> None:
-    with pytest.raises(UnsupportedFormat, match="expected format version 1, found 2"):
-        Manifest.from_json({"format_version": 2, "unheard of": True})
+    with pytest.raises(UnsupportedFormat, match="expected format version 2, found 1"):
+        Manifest.from_json({"format_version": 1, "unheard of": True})
 
 
 def test_equal_files_have_equal_versions_in_any_order() -> None:

@@ -25,8 +25,8 @@ def seen_behaviours(dataset: Dataset, impression: dict[str, Any]) -> list[str]:
 
 def expected_index(vocabulary: FeatureVocabulary, value: Any) -> int:
     if isinstance(vocabulary, Vocabulary):
-        known = str(value) in vocabulary.tokens
-        return vocabulary.tokens.index(str(value)) + FIRST_KNOWN if value is not None and known else UNKNOWN_ID
+        tokens = list(vocabulary.tokens)
+        return tokens.index(str(value)) + FIRST_KNOWN if value is not None and str(value) in tokens else UNKNOWN_ID
     return UNKNOWN_ID if value is None else sum(boundary <= value for boundary in vocabulary.boundaries) + FIRST_KNOWN
 
 
@@ -98,7 +98,7 @@ def test_a_token_is_known_when_it_occurs_min_count_times_in_training_rows(
     min_count = int(np.median(encoded_dataset.item_counts))
     vocabulary = encode_dataset(dataset, min_count=min_count).encoder.vocabularies["item_id"]
     frequent = encoded_dataset.item_counts[FIRST_KNOWN:] >= min_count
-    ids = np.array(encoded_dataset.encoder.catalogue.item_ids)
+    ids = np.array(list(encoded_dataset.encoder.catalogue.item_ids))
     assert isinstance(vocabulary, Vocabulary)
     assert set(vocabulary.tokens) == set(ids[frequent]) != set(ids)
 

@@ -62,7 +62,7 @@ def encoder(*, min_count: int = 1, **changes: object) -> Encoder:
 def tokens(encoder: Encoder, feature: str) -> tuple[str, ...]:
     vocabulary = encoder.vocabularies[feature]
     assert isinstance(vocabulary, Vocabulary)
-    return vocabulary.tokens
+    return tuple(vocabulary.tokens)
 
 
 def boundaries(encoder: Encoder, feature: str) -> tuple[float, ...]:
@@ -102,7 +102,7 @@ def test_equally_frequent_tokens_stand_in_the_order_of_text() -> None:
 
 
 def test_the_catalogue_holds_the_described_items_then_those_of_training_and_history() -> None:
-    assert encoder().catalogue.item_ids == ("a", "b", "d", "c")
+    assert tuple(encoder().catalogue.item_ids) == ("a", "b", "d", "c")
 
 
 def test_a_catalogue_row_has_the_items_indices_after_the_padding_and_the_unknown_row() -> None:
