@@ -103,16 +103,9 @@ def _measure_services(effort: Effort, *, is_poisson: bool) -> Sequence[ServiceRe
     found = []
     for shape in effort.service_shapes:
         with tempfile.TemporaryDirectory() as directory, console.status("service") as status:
-            found.append(
-                measure(
-                    shape,
-                    Path(directory),
-                    effort,
-                    with_loads=shape == SERVICE,
-                    is_poisson=is_poisson,
-                    say=lambda what, status=status: status.update(f"service: {what}"),
-                )
-            )
+            say = status.update if console.is_terminal else console.print
+            with_loads = shape == SERVICE
+            found.append(measure(shape, Path(directory), effort, with_loads=with_loads, is_poisson=is_poisson, say=say))
     return found
 
 

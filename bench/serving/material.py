@@ -7,12 +7,12 @@ from bench.serving.dataset import Traffic, write_dataset
 from bench.serving.networks import random_network
 from bench.serving.setting import SEED, Shape
 from model.bundle.encoding import Encoder
+from model.bundle.reader import open_bundle
 from model.nets.registry import Network, NetworkName
 from training.data.dataset import read_dataset
 from training.data.encoded import encode_dataset
 from training.export import export_bundle
 
-TABLE_DIRECTORY = "activations"  # in a bundle that has an activation table
 _NUM_GOLDEN = 3
 
 
@@ -57,4 +57,4 @@ def make_material(directory: Path, name: NetworkName, shape: Shape, *, max_behav
 
 def _with_table(bundle: Path) -> Path | None:
     """The bundle with an activation table; None where there is none."""
-    return bundle if (bundle / TABLE_DIRECTORY).is_dir() else None
+    return bundle if open_bundle(bundle).table is not None else None

@@ -42,7 +42,7 @@ OPEN_CONNECTIONS = 64
 _NUM_BODIES = 500
 _NUM_CHECKED = 5  # requests whose answers are compared before anything is measured
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
