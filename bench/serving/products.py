@@ -5,8 +5,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.serving.rows import OPSET
 from bench.serving.setting import NUM_CANDIDATES, TOWER, UNIT, Shape
-from training.to_onnx import OPSET
 
 
 # Legend: C = candidates, T = behaviours, D = width of an item, H1, H2 = widths of the unit, F = width of user and

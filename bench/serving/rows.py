@@ -1,6 +1,7 @@
 """The graph of a network with a row per candidate, and raw values to indices, as plain files for others to load."""
 
 import json
+import warnings
 from pathlib import Path
 
 import onnx
@@ -13,9 +14,10 @@ from bench.serving.services.features import Index
 from bench.serving.setting import NUM_SEGMENTS, TOWER, UNIT
 from model.bundle.encoding import Encoder
 from model.bundle.vocabulary import UNKNOWN_ID
-from training.to_onnx import EXAMPLE_SIZES, to_onnx
 
 WEIGHTS_FILE, SIZES_FILE, GRAPH_FILE, INDEX_FILE = "din.pt", "sizes.json", "din.onnx", "index.json"
+OPSET = 20
+_EXAMPLE_SIZES = {"N": 3, "T": 5}  # neither 0 nor 1, which the exporter would take for constants
 
 
 def write_rows_network(directory: Path, network: RepeatedDIN, encoder: Encoder) -> None:
@@ -48,7 +50,21 @@ def _index(encoder: Encoder) -> Index:
 
 # Legend: N = rows, T = behaviours.
 def export_rows_graph(network: nn.Module, path: Path) -> None:
-    """Write the ONNX graph of a network that takes `INPUTS`, with free N and T."""
-    shapes = {name: list(name.rpartition("_")[2]) for name in INPUTS}
-    example = [torch.ones([EXAMPLE_SIZES[axis] for axis in shape], dtype=torch.int64) for shape in shapes.values()]
-    onnx.save(to_onnx(network, example, shapes, ["ctr_N"]), path)
+    """Write the ONNX graph of a network that takes `INPUTS`, with free N and T, as torch's exporter makes it."""
+    axes = {axis: torch.export.Dim(axis, min=2) for axis in "NT"}
+    shapes = [name.rpartition("_")[2] for name in INPUTS]
+    example = tuple(torch.ones([_EXAMPLE_SIZES[axis] for axis in shape], dtype=torch.int64) for shape in shapes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's deprecations of its own parts
+        program = torch.onnx.export(
+            network.eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(INPUTS),
+            output_names=["ctr_N"],
+            dynamic_shapes=tuple({place: axes[axis] for place, axis in enumerate(shape)} for shape in shapes),
+            verbose=False,
+        )
+    assert program is not None
+    onnx.save(program.model_proto, path)

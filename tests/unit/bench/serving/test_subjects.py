@@ -1,5 +1,6 @@
 """What is compared computes the same, and is refused when it does not."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from bench.serving.dataset import NUM_HOURS, item_ids, segment_of, write_dataset
 from bench.serving.material import Material
 from bench.serving.networks import RowPerCandidate, random_network, repeat_history
 from bench.serving.products import products, products_graph
-from bench.serving.services.features import make_rows, rank, read_history
+from bench.serving.repeated import INPUTS, RepeatedDIN
+from bench.serving.rows import GRAPH_FILE, INDEX_FILE, SIZES_FILE, WEIGHTS_FILE, write_rows_network
+from bench.serving.services.features import make_rows, rank, read_history, read_index
 from bench.serving.setting import NUM_SEGMENTS, TOWER, UNIT, Shape
 from bench.serving.subjects import Skipped, repeat
 from bench.serving.timing import Disagreement, compare, largest_difference, take_turns
-from model.bundle.encoding import Indices
-from model.bundle.request import ScoringRequest
+from model.bundle.encoding import Encoder, Indices
+from model.bundle.request import ScoringRequest, encode_request
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from model.bundle.vocabulary import UNKNOWN_ID
 from model.nets.din import DIN
@@ -37,6 +40,11 @@ SCHEMA = FeatureSchema(
     ),
     max_behaviours=20,
 )
+
+
+def shop_encoder(path: Path) -> Encoder:
+    write_dataset(path, num_behaviours=3, max_behaviours=7)
+    return encode_dataset(read_dataset(path), min_count=1).encoder
 
 
 def one_users_inputs(num_candidates: int, num_behaviours: int) -> dict[str, Indices]:
@@ -65,6 +73,25 @@ def test_din_as_papers_write_it_gives_the_products_ctrs(num_candidates: int, num
     with torch.inference_mode():
         repeated = repeat_history(network)(*rows(inputs)).numpy()
     assert repeated == pytest.approx(ServingGraph(network, SCHEMA).score(inputs), abs=1e-6)
+
+
+def test_what_others_deploy_gives_the_ctrs_of_the_network_it_was_made_of(tmp_path: Path) -> None:
+    encoder = shop_encoder(tmp_path / "shop")
+    network = random_network(NetworkName.DIN, encoder.schema, embedding_dim=4)
+    assert isinstance(network, DIN)
+    write_rows_network(tmp_path / "rows", repeat_history(network), encoder)
+    candidates, history = ["item-7", "item-19999", "item-3"], ["item-5", "item-7"]
+    request = ScoringRequest(candidates, history, {"segment": "segment-4"}, {"hour": "23"}, {}, {})
+    expected = ServingGraph(network, encoder.schema).score(encode_request(encoder, request).inputs)
+
+    made = make_rows(read_index(tmp_path / "rows" / INDEX_FILE), candidates, history, "segment-4", "23")
+    session = ort.InferenceSession(tmp_path / "rows" / GRAPH_FILE, providers=["CPUExecutionProvider"])
+    assert session.run(None, made)[0] == pytest.approx(expected, abs=1e-6)
+    restored = RepeatedDIN(**json.loads((tmp_path / "rows" / SIZES_FILE).read_text(encoding="utf-8"))).eval()
+    restored.load_state_dict(torch.load(tmp_path / "rows" / WEIGHTS_FILE, weights_only=True))
+    with torch.inference_mode():
+        eager = restored(*(torch.from_numpy(made[name]) for name in INPUTS)).numpy()
+    assert eager == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", [NetworkName.DIEN, NetworkName.DEEPFM])
@@ -110,8 +137,7 @@ def test_services_rank_by_ecpm() -> None:
 
 
 def test_everything_in_the_shop_has_a_vector_of_its_own(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "shop", num_behaviours=3, max_behaviours=7)
-    encoder = encode_dataset(read_dataset(tmp_path / "shop"), min_count=1).encoder
+    encoder = shop_encoder(tmp_path / "shop")
     assert encoder.schema.max_behaviours == 7
     items = encoder.items(item_ids())["item_id"]
     segments = [encoder.users({"segment": segment_of(user)})["segment"][0] for user in range(NUM_SEGMENTS)]
