@@ -76,7 +76,8 @@ class Outcome:
 
     @property
     def per_second(self) -> float:
-        return self.answered / self.seconds
+        """Full answers: a degraded one is a cheaper one."""
+        return (self.answered - self.degraded) / self.seconds
 
 
 def due_times(rate: float, seconds: float, *, is_poisson: bool, seed: int = 0) -> list[float]:

@@ -129,6 +129,7 @@ def test_a_degraded_answer_is_counted_as_one(body: bytes, is_degraded: bool) -> 
     outcome = run(always(answer(body)), rate=1_000.0)
     assert (outcome.answered, outcome.errors) == (20, 0)
     assert outcome.degraded == (20 if is_degraded else 0)
+    assert (outcome.per_second > 0.0) is not is_degraded
 
 
 def test_a_request_that_is_never_answered_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
