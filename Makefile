@@ -52,7 +52,7 @@ check: $(INSTALLED) ## lint, format, types and spelling
 	$(BIN)/codespell
 
 test: check ## everything that must hold before a change lands
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 format: $(INSTALLED) ## lay the code out as `make check` wants it
 	$(BIN)/ruff check --fix .

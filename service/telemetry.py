@@ -31,6 +31,13 @@ class Stage(StrEnum):
     TOTAL = "total"  # from the first byte of the request to the last of the answer
 
 
+class WeightSource(StrEnum):
+    """Where an activation weight came from."""
+
+    TABLE = "table"
+    COMPUTED = "computed"
+
+
 class Telemetry:
     """The metrics of one process, or of all workers together when they share a directory.
 
@@ -62,6 +69,12 @@ class Telemetry:
         )
         self.unknown_users = Counter(
             "dinrank_unknown_users", "Requests for users of whom the store knows nothing.", registry=registry
+        )
+        self.weighed_pairs = Counter(
+            "dinrank_weighed_pairs",
+            "Pairs of a candidate and a behaviour by where their weight came from: the activation table, or computed.",
+            ["source"],
+            registry=registry,
         )
         self.degraded_answers = Counter(
             "dinrank_degraded_answers", "Answers computed without a part of their input.", ["part"], registry=registry

@@ -1,17 +1,20 @@
 """What is measured: an invented shop, a network with random weights for it, and its bundle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from bench.serving.dataset import Traffic, write_dataset
 from bench.serving.networks import random_network
-from bench.serving.setting import SEED, Shape
+from bench.serving.setting import SEED, TABLE_BYTES, Shape
 from model.bundle.encoding import Encoder
-from model.bundle.reader import open_bundle
 from model.nets.registry import Network, NetworkName
 from training.data.dataset import read_dataset
 from training.data.encoded import encode_dataset
 from training.export import export_bundle
+from training.table.command import TableOptions, add_table
 
 _NUM_GOLDEN = 3
 
@@ -21,7 +24,7 @@ class Material:
     """Attributes:
     data: dataset directory.
     bundle: without an activation table.
-    bundle_with_table: of the same network; None when there is none.
+    bundle_with_table: of the same network; None where the network has no use for a table.
     """
 
     network: Network
@@ -52,9 +55,13 @@ def make_material(directory: Path, name: NetworkName, shape: Shape, *, max_behav
         training={"dataset": "invented", "seed": SEED},
         metrics={},
     )
-    return Material(network, encoder, data, bundle, _with_table(bundle))
+    with_table = _add_table(bundle, data, traffic.active_ads()) if name is NetworkName.DIN else None
+    return Material(network, encoder, data, bundle, with_table)
 
 
-def _with_table(bundle: Path) -> Path | None:
-    """The bundle with an activation table; None where there is none."""
-    return bundle if open_bundle(bundle).table is not None else None
+def _add_table(bundle: Path, data: Path, ads: Sequence[str]) -> Path:
+    """The bundle once more, with a table of the ads that are ranked and as many items as fit."""
+    file, out = bundle.with_name("ads.txt"), bundle.with_name("bundle-with-table")
+    file.write_text("\n".join(ads), encoding="utf-8")
+    add_table(bundle, data, out, TableOptions(TABLE_BYTES, file), Console(stderr=True))
+    return out

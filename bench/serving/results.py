@@ -16,6 +16,7 @@ class ScoringResults:
     Attributes:
         timings: by subject.
         skipped: why, by subject.
+        looked_up: which share of the weights came from the activation table; None without one.
     """
 
     network: str
@@ -23,6 +24,7 @@ class ScoringResults:
     timings: Mapping[str, Timing]
     skipped: Mapping[str, str]
     largest_difference: float
+    looked_up: float | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "ScoringResults":

@@ -122,7 +122,9 @@ def _compare(
     witnesses = {PLAIN: PlainGraph()} if shape == VERY_LONG else {}  # it would take minutes to time
     rounds = effort.rounds[shape.num_behaviours]
     comparison = compare(subjects, material, requests, rounds=rounds, witnesses=witnesses)
-    return {"network": network, "shape": asdict(shape), **asdict(comparison)}
+    table = subjects.get(TABLE)
+    looked_up = table.looked_up if isinstance(table, ActivationTable) else None
+    return {"network": network, "shape": asdict(shape), **asdict(comparison), "looked_up": looked_up}
 
 
 def _say(what: str) -> None:

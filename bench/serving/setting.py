@@ -11,6 +11,7 @@ NUM_USERS = 1_000
 NUM_ACTIVE_ADS = 2_000  # of the items; candidates are drawn from these
 NUM_CATEGORIES = 300
 NUM_SEGMENTS = 50
+TABLE_BYTES = 512_000_000  # of the activation table at most
 SEED = 0
 AGREEMENT = 1e-4  # how far the CTRs of two implementations of one network may be apart
 WORKERS = 2

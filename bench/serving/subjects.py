@@ -53,12 +53,21 @@ class PlainGraph:
 
 
 class ActivationTable(PlainGraph):
-    """The product: the same predictor on a bundle with an activation table."""
+    """The product: the same predictor on a bundle with an activation table.
+
+    Attributes:
+        looked_up: which share of the pairs of a candidate and a behaviour the table held; None before `prepare`.
+    """
+
+    looked_up: float | None = None
 
     def prepare(self, material: Material, requests: Sequence[ScoringRequest]) -> None:
         if material.bundle_with_table is None:
             raise Skipped("the bundle has no activation table")
         self._load(material.bundle_with_table, requests)
+        predictions = [self._predictor.predict(request) for request in self._requests]
+        num_pairs = sum(prediction.num_pairs for prediction in predictions)
+        self.looked_up = sum(prediction.num_looked_up for prediction in predictions) / num_pairs
 
 
 class EagerRepeated:

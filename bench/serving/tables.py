@@ -31,6 +31,8 @@ def scoring_table(results: ScoringResults) -> Table:
         table.add_row(name, f"{timing.cpu_ms:.2f}", spread, f"{timing.wall_ms:.2f}", ratio)
     for name, reason in results.skipped.items():
         table.add_row(name, "skipped", reason)
+    if results.looked_up is not None:
+        table.caption = f"{results.looked_up:.1%} of the activation weights were in the table"
     return table
 
 

@@ -19,13 +19,16 @@ WORD = np.dtype("<u8")
 _WORD_BYTES = 8
 _FILLER = b"\xff"
 _SEPARATOR = "\0"  # between texts that are encoded together; ids hardly ever contain it
+_TAIL = _SEPARATOR.encode() + (_WORD_BYTES - 1) * _FILLER  # closes the last text, and lets a word begin at any byte
 # By the number of bytes of a text that lie in a word: the bits that do not.
 _FILLED = np.array([-1 << 8 * used & 0xFFFF_FFFF_FFFF_FFFF for used in range(_WORD_BYTES + 1)], dtype=np.uint64)
+_SHORT_BYTES = 64  # up to here a text is hashed faster in Python than in arrays
 _CHUNK = 65_536  # texts that are packed together: Python holds no more of them at a time
 
 # Constants of the SplitMix64 generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 # OOPSLA 2014). Files depend on them.
-_STEP, _FIRST_FACTOR, _SECOND_FACTOR = 0x9E37_79B9_7F4A_7C15, 0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB
+_STEP = 0x9E37_79B9_7F4A_7C15
+_FACTORS = (0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB)
 _SHIFTS = (30, 27, 31)
 _MODULUS = 1 << 64
 
@@ -49,23 +52,25 @@ class PackedTexts:
         Raises:
             TypeError: one of them is no text.
         """
-        utf8 = _utf8(_SEPARATOR.join(texts))
-        ends_N = np.append(np.flatnonzero(np.frombuffer(utf8, dtype=np.uint8) == ord(_SEPARATOR)), len(utf8))
-        if len(ends_N) != len(texts):  # none at all, or some that contain the separator
-            parts = [_utf8(text) for text in texts]
-            utf8 = b"".join(part + _SEPARATOR.encode() for part in parts)
-            ends_N = np.cumsum([len(part) + 1 for part in parts], dtype=np.int64) - 1
-        lengths_N = np.diff(ends_N, prepend=-1) - 1
-        starts = np.zeros(len(texts) + 1, dtype=np.int64)
-        num_words_N = (lengths_N + _WORD_BYTES - 1) // _WORD_BYTES
-        np.cumsum(num_words_N, out=starts[1:])
-        text_W, within_W = _spread(num_words_N)
-        first_W = within_W * _WORD_BYTES
+        num_texts = len(texts)
+        utf8 = _utf8(_SEPARATOR.join(texts)) + _TAIL
+        octets = np.frombuffer(utf8, dtype=np.uint8)
+        ends_N = (octets == ord(_SEPARATOR)).nonzero()[0]
+        if len(ends_N) != num_texts:  # no texts at all, or some that contain the separator
+            utf8, ends_N = _joined_one_by_one(texts)
+        first_byte_N = np.zeros(num_texts, dtype=np.int64)
+        np.add(ends_N[:-1], 1, out=first_byte_N[1:])
+        num_words_N = (ends_N - first_byte_N + (_WORD_BYTES - 1)) // _WORD_BYTES
+        starts = np.zeros(num_texts + 1, dtype=np.int64)
+        num_words_N.cumsum(out=starts[1:])
         # Words begin at any byte of the text: a view with steps of one byte reads them.
-        at_byte = np.ndarray((len(utf8) + 1,), dtype=WORD, buffer=utf8 + _WORD_BYTES * _FILLER, strides=(1,))
-        words_W = at_byte[(ends_N - lengths_N)[text_W] + first_W]
-        words_W |= _FILLED[np.minimum(lengths_N[text_W] - first_W, _WORD_BYTES)]
-        return cls(words_W, starts)
+        at_byte = np.ndarray((len(utf8) - len(_TAIL) + 1,), dtype=WORD, buffer=utf8, strides=(1,))
+        if _are_single(num_words_N):
+            return cls(at_byte[first_byte_N] | _FILLED[ends_N - first_byte_N], starts)
+        text_W, within_W = _spread(num_words_N)
+        first_byte_W = first_byte_N[text_W] + within_W * _WORD_BYTES
+        left_W = np.minimum(ends_N[text_W] - first_byte_W, _WORD_BYTES)
+        return cls(at_byte[first_byte_W] | _FILLED[left_W], starts)
 
     @property
     def num_texts(self) -> int:
@@ -94,27 +99,34 @@ class PackedTexts:
 
     def hashes(self) -> Words:
         """64 bits for each text, [N]: the sum of its words, each mixed with its place in the text."""
-        _, within_W = _spread(np.diff(self.starts))
-        mixed_W = self.words_W + (within_W + 1).astype(np.uint64) * np.uint64(_STEP)
-        first, second, third = map(np.uint64, _SHIFTS)
-        mixed_W ^= mixed_W >> first
-        mixed_W *= np.uint64(_FIRST_FACTOR)
-        mixed_W ^= mixed_W >> second
-        mixed_W *= np.uint64(_SECOND_FACTOR)
-        mixed_W ^= mixed_W >> third
+        num_words_N = self.starts[1:] - self.starts[:-1]
+        if are_single := _are_single(num_words_N):
+            mixed_W = self.words_W + np.uint64(_STEP)
+        else:
+            mixed_W = self.words_W + (_spread(num_words_N)[1] + 1).astype(np.uint64) * np.uint64(_STEP)
+        mixed_W ^= mixed_W >> np.uint64(_SHIFTS[0])
+        mixed_W *= np.uint64(_FACTORS[0])
+        mixed_W ^= mixed_W >> np.uint64(_SHIFTS[1])
+        mixed_W *= np.uint64(_FACTORS[1])
+        mixed_W ^= mixed_W >> np.uint64(_SHIFTS[2])
+        if are_single:
+            return mixed_W
         # Sums of the first words, modulo 2^64: their differences are the texts' own, and the empty text has 0.
         sums = np.zeros(len(mixed_W) + 1, dtype=np.uint64)
-        np.cumsum(mixed_W, out=sums[1:])
+        mixed_W.cumsum(out=sums[1:])
         hashes_N: Words = sums[self.starts[1:]] - sums[self.starts[:-1]]
         return hashes_N
 
     def equal(self, own_P: Indices, other: "PackedTexts", others_P: Indices) -> NDArray[np.bool_]:
         """Whether text `own_P[p]` of these is text `others_P[p]` of `other`, for every pair p."""
-        own_start_P, other_start_P = self.starts[own_P], other.starts[others_P]
-        num_words_P = self.starts[own_P + 1] - own_start_P
-        equal_P: NDArray[np.bool_] = num_words_P == other.starts[others_P + 1] - other_start_P
+        own_first_P, other_first_P = self.starts[own_P], other.starts[others_P]
+        num_words_P = self.starts[own_P + 1] - own_first_P
+        equal_P: NDArray[np.bool_] = num_words_P == other.starts[others_P + 1] - other_first_P
+        if _are_single(num_words_P) and equal_P.all():
+            same_P: NDArray[np.bool_] = self.words_W[own_first_P] == other.words_W[other_first_P]
+            return same_P
         pair_W, within_W = _spread(np.where(equal_P, num_words_P, 0))
-        own_W, other_W = self.words_W[own_start_P[pair_W] + within_W], other.words_W[other_start_P[pair_W] + within_W]
+        own_W, other_W = self.words_W[own_first_P[pair_W] + within_W], other.words_W[other_first_P[pair_W] + within_W]
         equal_P[pair_W[own_W != other_W]] = False
         return equal_P
 
@@ -139,15 +151,17 @@ def _unpack(packed: bytes) -> str:
 
 
 def hash_one(packed: bytes) -> int:
-    """The hash of one text in the words of `pack_one`: the same as `hashes`, faster for one."""
+    """The hash of one text in the words of `pack_one`: the same as `hashes`, faster for one of a few words."""
+    if len(packed) > _SHORT_BYTES:
+        words = np.frombuffer(packed, dtype=WORD)
+        return int(PackedTexts(words, np.array([0, len(words)])).hashes()[0])
     total = salt = 0
-    first, second, third = _SHIFTS
     for start in range(0, len(packed), _WORD_BYTES):
         salt += _STEP
         mixed = (int.from_bytes(packed[start : start + _WORD_BYTES], "little") + salt) % _MODULUS
-        mixed = (mixed ^ mixed >> first) * _FIRST_FACTOR % _MODULUS
-        mixed = (mixed ^ mixed >> second) * _SECOND_FACTOR % _MODULUS
-        total += mixed ^ mixed >> third
+        mixed = (mixed ^ mixed >> _SHIFTS[0]) * _FACTORS[0] % _MODULUS
+        mixed = (mixed ^ mixed >> _SHIFTS[1]) * _FACTORS[1] % _MODULUS
+        total += mixed ^ mixed >> _SHIFTS[2]
     return total % _MODULUS
 
 
@@ -172,11 +186,19 @@ def _utf8(text: str) -> bytes:
     return str.encode(text, "utf-8", "surrogatepass")  # a TypeError for what is no text
 
 
+def _joined_one_by_one(texts: Sequence[str]) -> tuple[bytes, Indices]:
+    parts = [_utf8(text) for text in texts]
+    ends = np.array([len(part) + 1 for part in parts], dtype=np.int64).cumsum() - 1
+    return b"".join(part + _SEPARATOR.encode() for part in parts) + _TAIL, ends
+
+
+def _are_single(num_words_N: NDArray[np.integer]) -> bool:
+    """Whether each text is one word, as short ids are: then most steps fall away."""
+    return bool((num_words_N == 1).all())
+
+
 def _spread(num_words_N: NDArray[np.integer]) -> tuple[Indices, Indices]:
     """For every word, which text it belongs to and how many words of that text come before it: [W] each."""
-    texts_N = np.arange(len(num_words_N))
-    if (num_words_N == 1).all():  # short ids: nothing to spread
-        return texts_N, np.zeros_like(texts_N)
-    text_W = np.repeat(texts_N, num_words_N)
-    first_N = np.cumsum(num_words_N) - num_words_N
+    text_W = np.repeat(np.arange(len(num_words_N)), num_words_N)
+    first_N = num_words_N.cumsum() - num_words_N
     return text_W, np.arange(len(text_W)) - first_N[text_W]

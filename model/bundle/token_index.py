@@ -125,8 +125,8 @@ class TokenIndex:
         bucket_Q = _first_bits(hashes_Q, self._num_bits)
         first_Q = self.bucket_starts[bucket_Q].astype(np.int64)
         size_Q = self.bucket_starts[bucket_Q + 1] - first_Q
-        token_P = np.repeat(np.arange(len(tokens)), size_Q)
-        entry_P = np.arange(len(token_P)) + (first_Q - (np.cumsum(size_Q) - size_Q))[token_P]
+        token_P = np.arange(len(tokens)).repeat(size_Q)
+        entry_P = np.arange(len(token_P)) + (first_Q - (size_Q.cumsum() - size_Q))[token_P]
         may_be_P = self.fingerprints_N[entry_P] == hashes_Q.astype(np.uint8)[token_P]
         token_P, entry_P = token_P[may_be_P], entry_P[may_be_P]
         position_P = self.positions_N[entry_P].astype(np.int64)

@@ -17,7 +17,7 @@ from service.scoring.auction import ecpm, order_by_ecpm
 from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import ActivationWeight, Part, RankedAd, Ranking, RankingTask
 from service.store.protocol import FeatureStore, StoredFeatures
-from service.telemetry import Stage, Telemetry, log_event
+from service.telemetry import Stage, Telemetry, WeightSource, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=(), profile={}, ads={})
 
@@ -63,6 +63,7 @@ class Ranker:
             self._executor, self._score, task, stored
         )
         self._count(task, new_ads, stored, degraded)
+        self._count_pairs(prediction)
         return Ranking(ads=_ranked_ads(task, behaviours, prediction), num_behaviours=len(behaviours), degraded=degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:
@@ -123,6 +124,11 @@ class Ranker:
             telemetry.degraded_answers.labels(part).inc()
         if not (degraded or stored.behaviours or stored.profile):
             telemetry.unknown_users.inc()
+
+    def _count_pairs(self, prediction: Prediction) -> None:
+        pairs = self._telemetry.weighed_pairs
+        pairs.labels(WeightSource.TABLE).inc(prediction.num_looked_up)
+        pairs.labels(WeightSource.COMPUTED).inc(prediction.num_pairs - prediction.num_looked_up)
 
 
 # Legend: C = candidates, in request order.

@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
+from model.bundle.files import sha256
 from model.bundle.manifest import MANIFEST_FILE, Manifest
 from model.bundle.reader import open_bundle
+from model.bundle.vocabulary import Vocabulary
 from model.bundle.writer import write_bundle
 from tests.fixtures.bundle import SCHEMA, VOCABULARIES, golden_answers, make_bundle, make_encoder
 
@@ -136,6 +139,59 @@ def test_a_manifest_without_a_needed_file_is_refused(own_bundle: Path, name: str
     rewrite_manifest(own_bundle, files)
     with pytest.raises(MissingFile, match=f"an entry for {name}"):
         open_bundle(own_bundle)
+
+
+def sign(bundle: Path, name: str) -> None:
+    """Give the file the checksum of what it holds now."""
+    files = json.loads((bundle / MANIFEST_FILE).read_text())["files"]
+    rewrite_manifest(bundle, {**files, name: sha256(bundle / name)})
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("items/ids/starts.npy", np.arange(7, dtype=np.uint32)[::-1].copy(), "expected numbers from 0 to 6"),
+        ("items/ids/positions.npy", np.arange(1, 7, dtype=np.uint32), "expected none beyond 5, found 6"),
+        ("items/ids/words.npy", np.zeros((6, 2)), r"expected uint64 in one dimension, found float64 \(6, 2\)"),
+        ("vocabulary/genre/buckets.npy", np.array([0, 3, 3], dtype=np.int64), "expected uint32 in one dimension"),
+        ("vocabulary/genre/fingerprints.npy", np.zeros(9, dtype=np.uint8), "expected 3, one per token, found 9"),
+        ("items/price.npy", np.zeros(5, dtype=np.int32), "price has 5 rows, the catalogue 8"),
+        ("items/price.npy", np.array(0, dtype=np.int32), "price has no rows, the catalogue 8"),
+        ("items/price.npy", np.array([{}] * 8), "expected a .npy array, found .*Python objects"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_even_if_somebody_signed_them(
+    own_bundle: Path, name: str, array: np.ndarray, message: str
+) -> None:
+    np.save(own_bundle / name, array)
+    sign(own_bundle, name)
+    with pytest.raises((SchemaMismatch, UnsupportedFormat), match=message):
+        open_bundle(own_bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_array_is_refused_even_if_somebody_signed_it(own_bundle: Path, content: bytes) -> None:
+    (own_bundle / "items/ids/words.npy").write_bytes(content)
+    sign(own_bundle, "items/ids/words.npy")
+    with pytest.raises(UnsupportedFormat, match=r"items/ids/words.npy: expected a .npy array"):
+        open_bundle(own_bundle)
+
+
+def test_tables_that_the_manifest_does_not_list_are_refused(own_bundle: Path) -> None:
+    """ONNX Runtime would read them, and nobody would have verified them."""
+    (own_bundle / "model.onnx.data").write_bytes(b"")
+    with pytest.raises(MissingFile, match=r"an entry for model.onnx.data"):
+        open_bundle(own_bundle)
+
+
+def test_what_is_large_in_a_bundle_is_mapped_and_not_read(bundle_path: Path) -> None:
+    encoder = open_bundle(bundle_path).encoder
+    genre = encoder.vocabularies["genre"]
+    assert isinstance(genre, Vocabulary)
+    arrays = [*genre.tokens.arrays().values(), *encoder.catalogue.item_ids.arrays().values()]
+    arrays += encoder.catalogue.columns.values()
+    assert all(isinstance(array.base, np.memmap) for array in arrays)
+    assert not any(array.flags.writeable for array in arrays)
 
 
 def test_a_bundle_without_golden_answers_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,272 @@
+"""What a bundle with millions of items costs: seconds to open, and the memory that each further worker adds.
+
+    python -m bench.bundle_memory                       # 1,000,000 items
+    python -m bench.bundle_memory --items 10000000      # needs about 10 GB of memory and 6 GB of disk for a while
+
+Writes a bundle through the real writer: DIN with random parameters, vectors of 32 + 32 for item_id and a category.
+Opens it as a worker does, then serves it with one worker and with two, which rank 200 candidates at a time for a user
+with 50 behaviours. Memory is the proportional set size (PSS): a page that n processes share counts 1/n in each, so that
+the sum over processes is what the machine needs. Several workers have a parent, which maps the bundle too; it is given
+apart. What is unshared would be free again if the process ended. Linux only.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import redis
+import torch
+import typer
+from rich.console import Console
+
+from model.bundle.catalogue import Catalogue, column_with_sentinels
+from model.bundle.encoding import Encoder
+from model.bundle.reader import open_bundle
+from model.bundle.request import ScoringRequest
+from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
+from model.bundle.vocabulary import FIRST_ID, Vocabulary
+from model.nets.config import NetworkConfig
+from model.nets.registry import NetworkName, build_network
+from service.scoring.predictor import Predictor
+from service.store.embedded import embedded_redis
+from service.store.layout import behaviours_key, encode_behaviour
+from training.export import export_bundle
+from training.machine import describe_machine
+from training.report import source_commit
+
+ROOT = Path(__file__).parents[1]
+TEMPORARY = Path(tempfile.gettempdir())
+NUM_CATEGORIES, NUM_BEHAVIOURS, NUM_CANDIDATES = 10_000, 50, 200
+NUM_POPULAR = 2_000  # items that requests name, all over the catalogue, so that every worker touches the same pages
+NUM_ROUNDS = 20  # how often all of them are named
+START_S = 300  # how long a service may take until it answers
+USER_ID = "1"
+GOALS_OPEN_S = {1_000_000: 3.0, 10_000_000: 20.0}
+GOAL_SHARE = 0.25
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+
+def item_id(item: int) -> str:
+    return str(10_000_000 + 7 * item)
+
+
+def write(out: Path, num_items: int) -> None:
+    """Tokens come from generators: no list of millions of strings is made."""
+    schema = FeatureSchema(
+        features=(
+            Feature(ITEM_ID, Group.ITEM, Kind.SINGLE, num_indices=num_items + FIRST_ID),
+            Feature("category", Group.ITEM, Kind.SINGLE, num_indices=NUM_CATEGORIES + FIRST_ID),
+        ),
+        max_behaviours=NUM_BEHAVIOURS,
+    )
+    vocabularies = {
+        ITEM_ID: Vocabulary(map(item_id, range(num_items))),
+        "category": Vocabulary(f"category {number}" for number in range(NUM_CATEGORIES)),
+    }
+    columns = {
+        ITEM_ID: column_with_sentinels(FIRST_ID + np.arange(num_items)),
+        "category": column_with_sentinels(FIRST_ID + np.arange(num_items) % NUM_CATEGORIES),
+    }
+    catalogue = Catalogue(map(item_id, range(num_items)), columns)
+    torch.manual_seed(0)
+    network = build_network(NetworkName.DIN, schema, NetworkConfig(embedding_dim=32, embedding_std=0.1)).eval()
+    export_bundle(
+        out,
+        network=network,
+        name=NetworkName.DIN,
+        encoder=Encoder(schema, vocabularies, catalogue),
+        golden_requests=[golden_request(num_items)],
+        training={"dataset": "made up"},
+        metrics={},
+    )
+
+
+def golden_request(num_items: int) -> ScoringRequest:
+    spread = [item_id(int(item)) for item in np.linspace(0, num_items - 1, NUM_CANDIDATES)]
+    return ScoringRequest(
+        candidates=[*spread, "no such item"],
+        behaviours=spread[:NUM_BEHAVIOURS],
+        profile={},
+        context={},
+        candidate_attributes={},
+        behaviour_attributes={},
+    )
+
+
+def seconds_to_open(path: Path) -> dict[str, float]:
+    """Wall-clock and CPU seconds of what a worker does with a bundle before it answers, the best of three times."""
+    taken = []
+    for _ in range(3):
+        wall, cpu = time.perf_counter(), time.process_time()
+        bundle = open_bundle(path)
+        opened = time.perf_counter()
+        Predictor.load(bundle)
+        ended = time.perf_counter()
+        taken.append((ended - wall, opened - wall, ended - opened, time.process_time() - cpu))
+    return dict(zip(("total", "open_bundle", "load_graph", "cpu"), min(taken), strict=True))
+
+
+@contextmanager
+def service(bundle: Path, redis_url: str, workers: int) -> Iterator[tuple[str, psutil.Process]]:
+    """A service on a free port: its address and its process, which is the only worker or the parent of several."""
+    command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url, "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--workers", str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"DINRANK_REDIS_TIMEOUT_MS": "5000"},  # a busy machine must not make answers degraded
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = next((word.rstrip(",") for word in line.split() if word.startswith("http://")), None)
+        if address is None:
+            raise RuntimeError("the service ended at its start: run `python -m service serve` to see why")
+        wait_until_ready(address)
+        yield address, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_until_ready(address: str) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address}/readyz", timeout=START_S):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def rank_popular(address: str, num_items: int) -> None:
+    """Requests that name all popular items, each over a connection of its own, so that any worker may take it."""
+    popular = np.linspace(0, num_items - 1, NUM_POPULAR).astype(int).tolist()
+    for first in range(0, NUM_POPULAR, NUM_CANDIDATES):
+        rank(address, popular[first : first + NUM_CANDIDATES])
+
+
+def rank(address: str, items: list[int]) -> None:
+    candidates = [{"ad_id": item_id(item), "bid": 1.0} for item in items]
+    body = json.dumps({"user_id": USER_ID, "candidates": candidates}).encode()
+    request = urllib.request.Request(f"{address}/rank", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        assert json.load(response)["behaviours"] == NUM_BEHAVIOURS
+
+
+def memory(bundle: Path, redis_url: str, num_items: int, workers: int) -> dict[str, Any]:
+    """Megabytes of PSS by process, after every worker has answered."""
+    with service(bundle, redis_url, workers) as (address, parent):
+        serving = [parent] if workers == 1 else worker_processes(parent, workers)
+        idle_threads = {process.pid: process.num_threads() for process in serving}
+        rounds = 0
+        # A worker makes its scoring thread when it gets its first request.
+        while rounds < NUM_ROUNDS or any(process.num_threads() <= idle_threads[process.pid] for process in serving):
+            rank_popular(address, num_items)
+            rounds += 1
+        result: dict[str, Any] = {"workers": [megabytes(process) for process in serving]}
+        if workers > 1:
+            result["parent"] = megabytes(parent)
+        return result
+
+
+def worker_processes(parent: psutil.Process, workers: int) -> list[psutil.Process]:
+    """Those of the children that hold the bundle's files; multiprocessing has a helper process of its own."""
+    while True:
+        found = [child for child in parent.children() if any("items/ids" in file.path for file in child.memory_maps())]
+        if len(found) == workers:
+            return found
+        time.sleep(0.1)
+
+
+def megabytes(process: psutil.Process) -> dict[str, float]:
+    """PSS, and of it what belongs to this process alone and what is mapped from the bundle."""
+    info = process.memory_full_info()
+    mapped = sum(file.pss for file in process.memory_maps() if ".onnx.data" in file.path or ".npy" in file.path)
+    return {"pss": info.pss / 1e6, "unshared": info.uss / 1e6, "of_bundle": mapped / 1e6}
+
+
+def second_worker_share(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
+    """What two workers need beyond one, as a share of what one needs."""
+    alone = one["workers"][0]["pss"]
+    return float((sum(worker["pss"] for worker in two["workers"]) - alone) / alone)
+
+
+@app.command()
+def main(
+    items: Annotated[int, typer.Option(min=NUM_POPULAR, help="Items of the bundle.")] = 1_000_000,
+    directory: Annotated[Path, typer.Option(help="Where the bundle lies for a while.")] = TEMPORARY,
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = ROOT / "bench/out/bundle_memory.json",
+) -> None:
+    """Measure, print, and write the figures and whether they meet the goals."""
+    machine = describe_machine()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory(dir=directory, prefix="bundle_memory.") as scratch:
+        bundle = Path(scratch) / "bundle"
+        started = time.perf_counter()
+        with console.status(f"writing a bundle with {items:,} items"):
+            write(bundle, items)
+        written_s = time.perf_counter() - started
+        sizes = {str(path.relative_to(bundle)): path.stat().st_size for path in bundle.rglob("*") if path.is_file()}
+        with console.status("opening it"):
+            open_s = seconds_to_open(bundle)
+        with console.status("serving it"), embedded_redis(Path(scratch) / "redis") as url:
+            behaviours = [encode_behaviour(item_id(item), item) for item in range(NUM_BEHAVIOURS)]
+            with redis.Redis.from_url(url) as client:
+                client.rpush(behaviours_key(USER_ID), *behaviours)
+            one, two = (memory(bundle, url, items, workers) for workers in (1, 2))
+    share = second_worker_share(one, two)
+    goals = [
+        {
+            "name": f"second worker of {items:,} items, share of the first one's PSS",
+            "goal": GOAL_SHARE,
+            "measured": share,
+            "met": share <= GOAL_SHARE,
+        }
+    ]
+    if items in GOALS_OPEN_S:
+        limit = GOALS_OPEN_S[items]
+        goals.append(
+            {
+                "name": f"seconds to open {items:,} items",
+                "goal": limit,
+                "measured": open_s["total"],
+                "met": open_s["total"] < limit,
+            }
+        )
+    document = {
+        "items": items,
+        "bundle_bytes": sum(sizes.values()),
+        "file_bytes": sizes,
+        "written_s": written_s,
+        "open_s": open_s,
+        "one_worker_MB": one,
+        "two_workers_MB": two,
+        "unshared_share": max(worker["unshared"] for worker in two["workers"]) / one["workers"][0]["pss"],
+        "goals": goals,
+        "machine": machine,
+        "commit": source_commit(),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    console.print(document | {"file_bytes": "…"})
+
+
+if __name__ == "__main__":
+    app()
