@@ -81,7 +81,7 @@ async def test_the_answer_to_a_fetch_given_up_never_reaches_the_next(any_redis_u
     with frozen_redis(), pytest.raises(FeatureStoreUnavailable):
         await store.fetch("slow", max_behaviours=5, new_ads=[])
     stored = await in_time(lambda: store.fetch("next", max_behaviours=5, new_ads=[]))
-    assert [behaviour.item_id for behaviour in stored.behaviours] == ["next"]
+    assert list(stored.behaviours.item_ids) == ["next"]
 
 
 async def test_the_answer_to_a_cancelled_fetch_never_reaches_the_next(
@@ -94,7 +94,7 @@ async def test_the_answer_to_a_cancelled_fetch_never_reaches_the_next(
         async with asyncio.timeout(0.1):
             await store.fetch("slow", max_behaviours=5, new_ads=[])
     stored = await store.fetch("next", max_behaviours=5, new_ads=[])
-    assert [behaviour.item_id for behaviour in stored.behaviours] == ["next"]
+    assert list(stored.behaviours.item_ids) == ["next"]
 
 
 async def test_waiting_for_a_connection_counts_towards_the_time_limit(redis_url: str, open_store: OpenStore) -> None:
@@ -176,7 +176,7 @@ async def test_a_connection_that_broke_while_idle_is_replaced_unnoticed(
     await store.fetch("42", max_behaviours=5, new_ads=[])
     close_all_connections()
     stored = await store.fetch("42", max_behaviours=5, new_ads=[])
-    assert [behaviour.item_id for behaviour in stored.behaviours] == ["42"]
+    assert list(stored.behaviours.item_ids) == ["42"]
 
 
 async def test_a_redis_that_comes_back_is_used_again(tmp_path: Path, open_store: OpenStore) -> None:
