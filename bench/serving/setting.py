@@ -18,6 +18,7 @@ WORKERS = 2
 
 # What is compared, as tables and results name it.
 PLAIN, TABLE = "dinrank, plain graph", "dinrank, activation table"
+ONE_GRAPH = "dinrank, one graph, split and folded"
 PRODUCTS = "matrix products alone"
 EAGER, ORT = "PyTorch, history repeated", "ONNX Runtime, history repeated"
 EAGER_ONCE = "PyTorch, history once"

@@ -16,6 +16,8 @@ from bench.serving.repeated import INPUTS
 from bench.serving.rows import export_rows_graph
 from bench.serving.setting import Shape
 from model.bundle.encoding import Indices
+from model.bundle.files import GRAPH_FILE
+from model.bundle.graph import CTR_OUTPUT
 from model.bundle.reader import open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from service.scoring.predictor import Predictor
@@ -50,6 +52,18 @@ class PlainGraph:
 
     def score(self, number: int) -> NDArray[Any]:
         return self._predictor.predict(self._requests[number]).ctr_C
+
+
+class OneGraph:
+    """The product's `model.onnx` by itself: split and folded, but all pairs at once."""
+
+    def prepare(self, material: Material, requests: Sequence[ScoringRequest]) -> None:
+        self._session = one_threaded(str(material.bundle / GRAPH_FILE))
+        self._inputs = [encode_request(material.encoder, request).inputs for request in requests]
+
+    def score(self, number: int) -> NDArray[Any]:
+        ctr_C: NDArray[Any] = self._session.run([CTR_OUTPUT], dict(self._inputs[number]))[0]
+        return ctr_C
 
 
 class ActivationTable(PlainGraph):
