@@ -1,5 +1,6 @@
 """uvicorn: the listening socket, one or several workers, and an orderly end on SIGTERM or Ctrl-C."""
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+import uvicorn._subprocess
 from uvicorn.supervisors import Multiprocess
 
 from service.settings import Settings
@@ -87,7 +89,19 @@ def run_server(settings: Settings, bound: socket.socket) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="dinrank-metrics-") as directory:
         os.environ[MULTIPROCESS_DIR_VARIABLE] = directory
+        _fork_workers()
         Multiprocess(config, sockets=[bound]).run()
+
+
+def _fork_workers() -> None:
+    """Have uvicorn fork its workers from one process that has imported everything, so that they share these pages.
+
+    By itself it starts a new interpreter for each, which takes about 40 MB more per worker; it has no setting for it.
+    Without the attribute that is set here, workers would start as before and be only larger.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["service.preloaded"])
+    uvicorn._subprocess.spawn = context  # type: ignore[assignment]  # another way to start, the same interface
 
 
 def _log_config(level: str) -> dict[str, Any]:

@@ -29,6 +29,12 @@ def test_known_items_have_the_rows_in_order_and_others_the_unknown_row() -> None
     assert "30" not in catalogue
 
 
+def test_ids_may_come_in_several_types_however_many_they_are() -> None:
+    catalogue = small_catalogue()
+    several = ["20", 10, 10.0, "30", None, float("nan"), True]
+    assert catalogue.rows(several * 10).tolist() == [catalogue.row(item_id) for item_id in several] * 10
+
+
 def test_features_are_copies_that_a_request_may_change() -> None:
     catalogue = small_catalogue()
     catalogue.features(np.array([2]))["brand"][0] = 99

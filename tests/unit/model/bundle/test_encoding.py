@@ -7,7 +7,8 @@ from model.bundle.catalogue import Catalogue
 from model.bundle.encoding import Encoder, UnknownFeatureError, encode_column
 from model.bundle.errors import SchemaMismatch
 from model.bundle.schema import Feature, Group, Kind
-from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, RawValue, Vocabulary
+from model.bundle.token_index import TokenIndex
+from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, Buckets, FeatureVocabulary, RawValue, Vocabulary
 from tests.fixtures.bundle import MAX_BEHAVIOURS, SCHEMA, VOCABULARIES, make_encoder
 
 COMEDY, DRAMA, HORROR = 2, 3, 4
@@ -115,6 +116,29 @@ def test_an_encoder_needs_a_vocabulary_of_the_schemas_size_for_each_feature() ->
         Encoder(schema=SCHEMA, vocabularies=without_hour, catalogue=catalogue)
     with pytest.raises(SchemaMismatch, match=r"vocabulary/hour: expected 4 indices as in schema.json, found 3"):
         Encoder(schema=SCHEMA, vocabularies=without_hour | {"hour": Vocabulary(("9",))}, catalogue=catalogue)
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("hour", Buckets((1.0,))), ("age", Vocabulary(("a", "b")))])
+def test_numbers_have_buckets_and_nothing_else_has(name: str, wrong: FeatureVocabulary) -> None:
+    with pytest.raises(SchemaMismatch, match=rf"vocabulary/{name}: expected what a \w+ feature needs"):
+        Encoder(schema=SCHEMA, vocabularies=VOCABULARIES | {name: wrong}, catalogue=make_encoder().catalogue)
+
+
+def test_ten_thousand_behaviours_are_encoded_without_a_look_at_each(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviours = [*(["2", "nobody knows", "rare", "1"] * 2_500)[:-1], "5"]
+    expected = [encoder.items([item_id]) for item_id in [*behaviours[:4], "5"]]
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError(f"called with {arguments}")
+
+    monkeypatch.setattr("model.bundle.vocabulary.token", refuse)
+    monkeypatch.setattr(TokenIndex, "position", refuse)
+    encoded = encoder.items(behaviours)
+    for name, values in encoded.items():
+        *repeated, last = (each[name][0].tolist() for each in expected)
+        assert values.tolist() == [*(2_500 * repeated)[:-1], last]
 
 
 @pytest.mark.parametrize(
