@@ -14,11 +14,13 @@ USERS ?= 16
 DURATION ?= 30s
 BENCH_DATA ?= $(DATASET)
 BENCH_LIBRARIES := .bench/fuxictr/.installed .bench/deepctr/.installed
+BENCH_SERVERS := .bench/bentoml/.installed .bench/litserve/.installed
+BENCH_OPTIONS ?=
 
-.PHONY: help install demo serve test check format load bench clean
+.PHONY: help install demo serve test check format load bench bench-training clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## .venv with everything that development needs
 
@@ -50,7 +52,7 @@ check: $(INSTALLED) ## lint, format, types and spelling
 	$(BIN)/codespell
 
 test: check ## everything that must hold before a change lands
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 format: $(INSTALLED) ## lay the code out as `make check` wants it
 	$(BIN)/ruff check --fix .
@@ -60,7 +62,10 @@ load: $(INSTALLED) ## load on a running service, bounded in time: make load URL=
 	$(BIN)/locust --locustfile tests/load/locustfile.py --headless --only-summary --bundle $(BUNDLE) \
 		--host $(URL) --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION)
 
-bench: $(INSTALLED) $(BENCH_LIBRARIES) | $(BENCH_DATA) ## training throughput against FuxiCTR and DeepCTR-Torch: make bench BENCH_DATA=...
+bench: $(INSTALLED) $(BENCH_SERVERS) ## scoring and the service against what people write today: make bench BENCH_OPTIONS=--quick
+	$(BIN)/python -m bench.serving $(BENCH_OPTIONS)
+
+bench-training: $(INSTALLED) $(BENCH_LIBRARIES) | $(BENCH_DATA) ## training throughput against FuxiCTR and DeepCTR-Torch: make bench-training BENCH_DATA=...
 	$(BIN)/python -m bench.training_throughput --data $(BENCH_DATA)
 
 .bench/%/.installed: bench/requirements-%.txt

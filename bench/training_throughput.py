@@ -3,7 +3,7 @@
     python -m bench.training_throughput --data data/ml-100k
 
 Each implementation trains the paper's network on the same rows in the same order, in a process and an environment of
-its own (`make bench` makes them), one at a time and in turns. What is the same for all stands in
+its own (`make bench-training` makes them), one at a time and in turns. What is the same for all stands in
 `bench/throughput/setting.py`, what is particular in the module of each. bench/README.md says what the figures mean.
 """
 
@@ -119,7 +119,7 @@ def main(
     }
     for python, _ in implementations.values():
         if not python.exists():
-            raise typer.BadParameter(f"no interpreter {python}: `make bench` makes the environments")
+            raise typer.BadParameter(f"no interpreter {python}: `make bench-training` makes the environments")
     machine = describe_machine()
     num_rows = batch_size * len(Mode) * (warm_up + rounds * batches)
     try:

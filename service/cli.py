@@ -42,7 +42,7 @@ def serve(
     redis: RedisOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on, by default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port, by default 8000; 0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes, by default 1; about one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes, by default one per usable core.")] = None,
 ) -> None:
     """Verify a bundle and answer POST /rank with it, until SIGTERM or Ctrl-C."""
     with _failures_in_one_line(), exit_on_signals():

@@ -104,6 +104,7 @@ def _titles(file: Path) -> dict[str, str]:
 def _service(bundle: Path, redis_url: str, log: Path) -> Iterator[str]:
     """A service process on a free port of this machine, ready to answer; its address."""
     command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url, "--port", "0"]
+    command += ["--workers", "1"]  # for one request
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.cores import usable_cores
 from service.store.embedded import default_data_dir
 
 ENV_PREFIX = "DINRANK_"
@@ -33,7 +34,11 @@ class Settings(BaseSettings):
     redis_max_connections: int = Field(default=64, gt=0, description="Connections to Redis that one worker may open.")
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
-    workers: int = Field(default=1, gt=0, description="Number of worker processes; about one per core.")
+    workers: int = Field(
+        default_factory=usable_cores,
+        gt=0,
+        description="Number of worker processes; as many as cores that the container may use when left out.",
+    )
     scoring_threads: int = Field(
         default=1, gt=0, description="Requests that one worker scores at the same time, each on one thread."
     )

@@ -1,12 +1,18 @@
 """Fixtures that more than one kind of test uses."""
 
+import os
+
 import pytest
+
+# One thread for torch, before anything imports it, in this process and in those that tests start. The tests' tensors
+# are tiny: threads that wait for each other, and for those of the other workers, cost more than they save.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = [
     "tests.fixtures.bundle",
     "tests.fixtures.dataset",
+    "tests.fixtures.exporter",
     "tests.fixtures.real_data",
-    "tests.fixtures.torch_threads",
     "tests.fixtures.redis_server",
     "tests.fixtures.service",
 ]

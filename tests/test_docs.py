@@ -38,6 +38,8 @@ def settings_table() -> str:
 def _default(name: str) -> str:
     if name == "redis_data_dir":
         return "`~/.local/share/dinrank/redis`"
+    if name == "workers":
+        return "usable cores"
     field = Settings.model_fields[name]
     return "none, required" if field.is_required() else f"`{field.default}`"
 

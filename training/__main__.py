@@ -1,4 +1,4 @@
-"""The trainer's command line: python -m training {fetch,prepare,train,compare}."""
+"""The trainer's command line: python -m training {fetch,prepare,train,table,compare}."""
 
 import dataclasses
 import logging
@@ -27,9 +27,23 @@ from training.prepare.amazon import prepare_amazon_reviews
 from training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
 from training.prepare.movielens import prepare_movielens_1m, prepare_movielens_100k
 from training.run import RunOptions, run
+from training.table.command import TableOptions, add_table
+from training.table.plan import TableError
+from training.table.size import parse_size
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Train CTR models.")
 console = Console()
+
+
+_ADS_HELP = "File with the ids of the active ads, one per line, for the table; without it the most frequent ones."
+_DEFAULT_TABLE = "512MB"
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
 
 
 class RawFormat(StrEnum):
@@ -75,12 +89,38 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from OUT.checkpoint if a killed training left one.")
     ] = False,
+    activation_table: Annotated[
+        int | None,
+        typer.Option(parser=_size, metavar="SIZE", help="Add an activation table, at most so large."),
+    ] = None,
+    ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
 ) -> None:
     """Train a network, measure it and write the bundle that the service serves."""
+    if ads is not None and activation_table is None:
+        raise typer.BadParameter("only with --activation-table", param_hint="--ads")
+    table = None if activation_table is None else TableOptions(activation_table, ads)
     options = TrainConfig() if config is None else TrainConfig.read(config)
     if epochs is not None:
         options = dataclasses.replace(options, epochs=epochs)
-    run(RunOptions(data=data, model=model, out=out, seed=seed, config=options, resume=resume), console)
+    run(RunOptions(data=data, model=model, out=out, seed=seed, config=options, resume=resume, table=table), console)
+
+
+@app.command(
+    epilog="Example: `python -m training table --bundle bundles/din --data data/ml-100k --memory 512MB "
+    "--out bundles/din-table`"
+)
+def table(
+    bundle: Annotated[Path, typer.Option(help="Bundle of a din.")],
+    data: Annotated[Path, typer.Option(help="Dataset directory: which ads and behaviours are frequent.")],
+    out: Annotated[Path, typer.Option(help="Bundle directory to write: the same with a table.")],
+    memory: Annotated[
+        int,
+        typer.Option(parser=_size, metavar="SIZE", help="What the table may take, on disk and in memory."),
+    ] = _DEFAULT_TABLE,  # type: ignore[assignment]  # typer parses the default too
+    ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
+) -> None:
+    """Add a table of activation weights to a bundle: looked up instead of computed, with the same answers."""
+    add_table(bundle, data, out, TableOptions(memory, ads), console)
 
 
 @app.command(epilog="Example: `python -m training compare --data data/ml-100k --models lr,fm,base,din --out compared`")
@@ -127,6 +167,7 @@ def main() -> None:
         DatasetError,
         FileExistsError,
         ParityError,
+        TableError,
         TrainingDiverged,
     ) as exc:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(exc))}", highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Torch to ONNX, the parity check, then a bundle."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.bundle.activations import TABLE_FILES, ActivationTable
 from model.bundle.encoding import Encoder, Indices
 from model.bundle.files import GRAPH_FILE
 from model.bundle.golden import GoldenAnswer
@@ -28,7 +29,10 @@ from training.graph_files import Graph, save_graphs
 from training.parity import largest_difference
 from training.stage_graphs import stage_graphs
 from training.stages import check_stages, open_stages
+from training.table.plan import TableError
 from training.to_onnx import EXAMPLE_SIZES, to_onnx
+
+MakeTable = Callable[[Path, StagedGraph], ActivationTable]
 
 
 # Legend: C = candidates, T = behaviours.
@@ -89,10 +93,15 @@ def export_bundle(
     golden_requests: list[ScoringRequest],
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    make_table: MakeTable | None = None,
 ) -> Manifest:
     """Export the network folded, check its graphs against it, record golden answers and write the bundle.
 
+    Args:
+        make_table: writes an activation table's files under a folder; only for networks that are cut into stages.
+
     Raises:
+        TableError: a table for a network that has no use for it.
         ParityError: a graph differs from the network by more than the tolerance.
         FileExistsError: `out` exists.
     """
@@ -106,18 +115,27 @@ def export_bundle(
         save_graphs(directory, {GRAPH_FILE: _traced(ServingGraph(served, encoder.schema)), **stages})
         check_parity(graph, directory / GRAPH_FILE, max_behaviours=encoder.schema.max_behaviours)
         if stages:
-            check_stages(StagedGraph(encoder.schema, open_stages(directory)), requests, answers)
+            staged = StagedGraph(encoder.schema, open_stages(directory))
+            check_stages(staged, requests, answers)
+        more_files = {}
+        if make_table is not None:
+            if not stages:
+                raise TableError(f"{name} has no weights that depend on two items alone; only din has a table")
+            tables = directory / "tables"
+            check_stages(staged.with_table(make_table(tables, staged)), requests, answers)
+            more_files = {file: tables / file for file in TABLE_FILES}
         return write_bundle(
             out,
             model_name=name.value,
             encoder=encoder,
-            graph_files=sorted(directory.iterdir()),
+            graph_files=sorted(path for path in directory.iterdir() if path.is_file()),
             golden=[
                 GoldenAnswer(request, ctr_C.tolist()) for request, ctr_C in zip(golden_requests, answers, strict=True)
             ],
             training=training,
             metrics=metrics,
             calibration=describe_calibration(network),
+            more_files=more_files,
         )
 
 

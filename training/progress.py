@@ -1,5 +1,7 @@
-"""The training progress bar."""
+"""Progress bars of long work."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -59,3 +61,17 @@ class TrainingProgress:
             f"valid GAUC {gauc:.4f}  AUC {evaluation.valid['auc']:.4f}{mark}",
             highlight=False,
         )
+
+
+class _PairsPerSecond(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0.0:,.0f} pairs/s")
+
+
+@contextmanager
+def pairs_progress(console: Console, *, num_pairs: int) -> Iterator[Callable[[int], None]]:
+    """A bar over the pairs of an activation table; what it gives is called with the number of pairs done."""
+    columns = (TextColumn("activation table"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), _PairsPerSecond())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("pairs", total=num_pairs)
+        yield lambda pairs: progress.advance(task, pairs)

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from model.bundle.activations import ActivationTable
 from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest
+from model.bundle.stages import StagedGraph
 from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import NetworkName, build_network
 from training.checkpoint import Checkpoint, CheckpointError, checkpoint_path, fingerprint
@@ -18,7 +20,7 @@ from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
 from training.data.split import TEST, TRAIN, VALID, require_both_classes
 from training.diagnostics.diagnose import Diagnostics, diagnose
-from training.export import export_bundle
+from training.export import MakeTable, export_bundle
 from training.html_report.page import write_html_report
 from training.loop import TrainingRun, train
 from training.measurement import Measurement, calibrate_and_measure
@@ -34,6 +36,8 @@ from training.report import (
     write_report,
 )
 from training.requests import RequestBuilder
+from training.table.command import TableOptions, compute_table
+from training.table.plan import TableError
 
 NUM_GOLDEN = 8  # golden requests, of as many valid impressions
 GOLDEN_CANDIDATES = 20
@@ -46,6 +50,7 @@ class RunOptions:
     Attributes:
         out: where the bundle goes; it must not exist yet.
         resume: go on from the checkpoint beside `out`, if there is one.
+        table: the activation table to add; only for networks that have a use for it.
     """
 
     data: Path
@@ -54,6 +59,7 @@ class RunOptions:
     seed: int
     config: TrainConfig
     resume: bool = False
+    table: TableOptions | None = None
 
 
 def run(options: RunOptions, console: Console) -> dict[str, Any]:
@@ -62,6 +68,8 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
     Raises:
         DatasetError, TrainingDiverged, ParityError, FileExistsError, CheckpointError: each says what to do.
     """
+    if options.table is not None and options.model is not NetworkName.DIN:
+        raise TableError(f"an activation table is for din; the weights of {options.model}, if any, see more than items")
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists; a bundle is never overwritten: choose another --out or remove it")
     checkpoint_file = checkpoint_path(options.out)
@@ -100,16 +108,17 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         network, measurement.calibration.layer, negative_sampling_rate=dataset.negative_sampling_rate
     )
 
-    with console.status("exporting the bundle"):
-        manifest = export_bundle(
-            options.out,
-            network=served,
-            name=options.model,
-            encoder=data.encoder,
-            golden_requests=golden_requests(dataset, data),
-            training=origin,
-            metrics=measurement.after,
-        )
+    console.print("exporting the bundle")
+    manifest = export_bundle(
+        options.out,
+        network=served,
+        name=options.model,
+        encoder=data.encoder,
+        golden_requests=golden_requests(dataset, data),
+        training=origin,
+        metrics=measurement.after,
+        make_table=_make_table(options.table, dataset, data, console),
+    )
     with console.status("diagnosing the network and drawing the report"):
         diagnostics = diagnose(network, dataset, data, measurement)
         report = {
@@ -122,6 +131,18 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         write_html_report(html_report_path(options.out), report)
     console.print(f"bundle {options.out} (version {manifest.model_version}), report {html_report_path(options.out)}")
     return report
+
+
+def _make_table(
+    options: TableOptions | None, dataset: Dataset, data: EncodedDataset, console: Console
+) -> MakeTable | None:
+    if options is None:
+        return None
+
+    def make(directory: Path, stages: StagedGraph) -> ActivationTable:
+        return compute_table(directory, options, dataset, stages, data.encoder.catalogue, console)
+
+    return make
 
 
 def golden_requests(dataset: Dataset, data: EncodedDataset) -> list[ScoringRequest]:

@@ -46,18 +46,23 @@ class EncodedRequest:
     behaviour_rows: Indices
 
 
-def encode_request(encoder: Encoder, request: ScoringRequest) -> EncodedRequest:
+def encode_request(
+    encoder: Encoder, request: ScoringRequest, *, rows: tuple[Indices, Indices] | None = None
+) -> EncodedRequest:
     """Raw values to indices. Behaviours beyond the maximum are cut, oldest first.
+
+    Args:
+        rows: the catalogue's rows of all candidates and of all behaviours, for a caller who has looked them up.
 
     Raises:
         UnknownFeatureError: the request names a feature that the model lacks.
     """
-    used = encoder.newest(request.behaviours)
-    dropped = len(request.behaviours) - len(used)
+    candidate_rows, behaviour_rows = rows or map(encoder.catalogue.rows, (request.candidates, request.behaviours))
+    dropped = max(0, len(behaviour_rows) - encoder.schema.max_behaviours)
+    behaviour_rows = behaviour_rows[dropped:]
     attributes = {
         position - dropped: values for position, values in request.behaviour_attributes.items() if position >= dropped
     }
-    candidate_rows, behaviour_rows = (encoder.catalogue.rows(item_ids) for item_ids in (request.candidates, used))
     candidates = encoder.items_at(candidate_rows, request.candidate_attributes)
     behaviours = encoder.items_at(behaviour_rows, attributes)
     of_request = encoder.users(request.profile) | encoder.context(request.context)

@@ -106,10 +106,14 @@ class StagedGraph:
     def __init__(
         self, schema: FeatureSchema, run: Mapping[str, RunStage], *, table: ActivationTable | None = None
     ) -> None:
+        self._schema = schema
         self._items = schema.group(Group.ITEM)
         self._of_request = [request_input(feature) for feature in _of_request(schema)]
         self._run = run
         self.table = table
+
+    def with_table(self, table: ActivationTable) -> "StagedGraph":
+        return StagedGraph(self._schema, self._run, table=table)
 
     def answer(self, request: EncodedRequest) -> StagedAnswer:
         candidates_CD, behaviours_TD = self._vectors(request)

@@ -1,5 +1,6 @@
 """Write a bundle: all of it or nothing, and never a change to one that exists."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from model.bundle.files import (
 )
 from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
+from model.bundle.reader import Bundle
 from model.bundle.token_index import TokenIndex
 from model.bundle.vocabulary import Buckets
 
@@ -38,11 +40,13 @@ def write_bundle(
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
     calibration: Mapping[str, Any],
+    more_files: Mapping[str, Path] | None = None,
 ) -> Manifest:
     """Write a bundle to `out`, which appears in one rename when everything is on disk.
 
     Args:
-        graph_files: `model.onnx` and its external data, copied under their own names.
+        graph_files: `model.onnx`, its external data and stages, copied under their own names.
+        more_files: the activation table's, by their names in the bundle.
 
     Raises:
         FileExistsError: `out` exists; a bundle is written once.
@@ -60,6 +64,7 @@ def write_bundle(
         for source in graph_files:
             shutil.copyfile(source, directory / source.name)
         _write_json(directory / GOLDEN_FILE, [answer.to_json() for answer in golden])
+        _copy(more_files or {}, directory)
         files = {str(path.relative_to(directory)): sha256(path) for path in _files(directory)}
         manifest = Manifest(
             model_name=model_name,
@@ -69,10 +74,37 @@ def write_bundle(
             metrics=metrics,
             calibration=calibration,
         )
-        _write_json(directory / MANIFEST_FILE, manifest.to_json())
-        for path in _files(directory):
-            flush(path)
+        _write_manifest(directory, manifest)
     return manifest
+
+
+def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path]) -> Manifest:
+    """Write a bundle that has everything that `bundle` has, and `more_files` by their names in it.
+
+    Raises:
+        FileExistsError: `out` exists.
+    """
+    with _new_directory(out) as directory:
+        _copy({name: bundle.path / name for name in bundle.manifest.files}, directory)
+        _copy(more_files, directory)
+        files = {**bundle.manifest.files, **{name: sha256(directory / name) for name in more_files}}
+        name = bundle.manifest.model_name
+        manifest = dataclasses.replace(bundle.manifest, files=files, model_version=content_version(name, files))
+        _write_manifest(directory, manifest)
+    return manifest
+
+
+def _copy(files: Mapping[str, Path], directory: Path) -> None:
+    for name, source in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, directory / name)
+
+
+def _write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Last, and then everything is flushed to the disk."""
+    _write_json(directory / MANIFEST_FILE, manifest.to_json())
+    for path in _files(directory):
+        flush(path)
 
 
 @contextmanager

@@ -63,12 +63,6 @@ class Steps:
             return values_UT.transpose(0, 1).flatten(0, 1)
         return values_UT.flatten(0, 1).index_select(0, self.slot_P)
 
-    def sum_by_user(self, values_PD: Tensor) -> Tensor:
-        """Each user's sum, [U, D]; zero without behaviours."""
-        if self.user_P is None:
-            return values_PD.view(self.num_slots, self.num_users, values_PD.shape[1]).sum(dim=0)
-        return values_PD.new_zeros(self.num_users, values_PD.shape[1]).index_add(0, self.user_P, values_PD)
-
     def restore_users(self, values_U: Tensor) -> Tensor:
         """Bring [U, ...] from the order within a step back to the users' own."""
         if self.order_U is None:

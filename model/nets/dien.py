@@ -10,6 +10,7 @@ from model.layers.gru import InterestAttention, InterestEvolution, InterestExtra
 from model.layers.steps import Steps
 from model.nets.config import NetworkConfig
 from model.nets.inputs import NetworkInputs, NetworkOutput
+from model.nets.parts.fields import pool_behaviours
 
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = item width, I = distinct items of the batch,
@@ -47,14 +48,10 @@ class DIEN(nn.Module):
         states_PH = self.extractor(rows_ID, behaviours_P, steps)
         weights_PC = self.attention(states_PH, query_UCD, steps)
         evolved_UCH = self.evolution(states_PH, weights_PC, steps)
-        pooled_UCD = self._pool(take_rows(rows_ID, behaviours_P), inputs, steps).expand_as(query_UCD)
+        pooled_UCD = pool_behaviours(rows_ID, inputs, self.pooling).expand_as(query_UCD)
         logit_UC = self.tower([query_UCD, pooled_UCD, query_UCD * pooled_UCD, evolved_UCH], inputs.request)
         loss = auxiliary_loss(states_PH, rows_ID, behaviours_P, steps) if self.training else None
         return NetworkOutput(logit_UC=logit_UC, weights_UCT=None, auxiliary_loss=loss)
-
-    def _pool(self, keys_PD: Tensor, inputs: NetworkInputs, steps: Steps) -> Tensor:
-        sum_UD = steps.sum_by_user(keys_PD)
-        return self.pooling.scale(sum_UD[:, None], inputs.behaviours_UT, inputs.is_real_UT)
 
 
 def auxiliary_loss(states_PH: Tensor, rows_ID: Tensor, behaviours_P: Tensor, steps: Steps) -> Tensor:

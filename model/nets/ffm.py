@@ -7,6 +7,7 @@ from model.bundle.schema import FeatureSchema, Group
 from model.layers.interactions import field_aware_products
 from model.nets.config import NetworkConfig
 from model.nets.inputs import NetworkInputs, NetworkOutput
+from model.nets.parts.fields import count_fields
 
 
 # Legend: U = users, C = candidates per user, F = fields, D = width of a field-aware vector.
@@ -22,9 +23,8 @@ class FFM(nn.Module):
     def __init__(self, schema: FeatureSchema, config: NetworkConfig) -> None:
         super().__init__()
         self.linear = config.linear(schema)
-        num_fields = (
-            2 * len(schema.group(Group.ITEM)) + len(schema.group(Group.USER)) + len(schema.group(Group.CONTEXT))
-        )
+        request = (*schema.group(Group.USER), *schema.group(Group.CONTEXT))
+        num_fields = count_fields(schema.group(Group.ITEM), request)
         self.fields = config.fields(schema, dim=num_fields * config.field_aware_dim)
 
     def forward(self, inputs: NetworkInputs) -> NetworkOutput:

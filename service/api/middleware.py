@@ -83,17 +83,17 @@ class BodyLimit:
             refusal = service_problem(Request(scope), BodyTooLarge(self._max_body_bytes))
             await refusal(scope, receive, send)
             return
-        await self._app(scope, _replay(bytes(body), receive), send)
+        await self._app(scope, replay(bytes(body), receive), send)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """A channel that gives the whole body first, and then what comes after it: the caller hanging up."""
     unread: list[Mapping[str, object]] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replay() -> Message:
+    async def receive_again() -> Message:
         return dict(unread.pop()) if unread else await receive()
 
-    return replay
+    return receive_again
 
 
 def _announced_bytes(headers: Headers) -> int:

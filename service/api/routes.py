@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
+from service.api.answers import rank_answer
 from service.api.middleware import RANK_PATH
 from service.api.schemas import ModelResponse, Problem, RankRequest, RankResponse
 from service.api.served import ServedHere
@@ -47,14 +48,10 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 router = APIRouter(route_class=_StrictJsonRoute)
 
 
-@router.post(
-    RANK_PATH, response_model=RankResponse, response_model_exclude_none=True, responses=_problems(400, 413, 422, 500)
-)
-async def rank(body: RankRequest, request: Request, served: ServedHere) -> RankResponse:
+@router.post(RANK_PATH, response_model=RankResponse, responses=_problems(400, 413, 422, 500))
+async def rank(body: RankRequest, request: Request, served: ServedHere) -> Response:
     """Score all candidates for one user in one pass and return them by eCPM, highest first."""
-    ranking = await served.ranker.rank(body.to_task(request.state.request_id))
-    request.state.outcome = "degraded" if ranking.degraded else "ok"
-    return RankResponse.of(ranking, request_id=request.state.request_id, model=served.model_name())
+    return await rank_answer(body.to_task(request.state.request_id), request, served)
 
 
 @router.get("/model")

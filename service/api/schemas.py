@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic.config import JsonDict
 
 from model.bundle.vocabulary import RawValue
-from service.scoring.ranking import Candidate, Part, Ranking, RankingTask
+from service.scoring.ranking import Candidates, Part, RankingTask
 
 MAX_ID_LENGTH = 256  # characters of a user or ad id
 
@@ -32,7 +32,9 @@ FeatureValue = Annotated[
     WithJsonSchema({"anyOf": [*_SCALAR_SCHEMA, {"type": "array", "items": {"anyOf": _SCALAR_SCHEMA}}]}),
 ]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+Bid = Annotated[float, Field(ge=0)]
 Features = dict[Annotated[str, Field(max_length=64)], FeatureValue]
+SENT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # exact types; a misspelling is no default
 
 _EXAMPLE_REQUEST: JsonDict = {
     "user_id": "42",
@@ -65,16 +67,16 @@ _EXAMPLE_PROBLEM: JsonDict = {
 
 
 class _Sent(BaseModel):
-    """What a caller sends: exact types and no unknown fields, so that a misspelling cannot pass for a default."""
+    """What a caller sends."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(**SENT, frozen=True)
 
 
 class CandidateBody(_Sent):
     """An ad to be scored."""
 
     ad_id: Id = Field(description="The ad's id as in the training data, as text. Repeated ids are scored as sent.")
-    bid: float = Field(ge=0, description="Price per click, in the currency that all candidates share.")
+    bid: Bid = Field(description="Price per click, in the currency that all candidates share.")
     features: Features = Field(
         default_factory=dict,
         description="Raw item features that hold for this request: of an ad that the model does not know, or instead "
@@ -100,7 +102,11 @@ class RankRequest(_Sent):
         return RankingTask(
             request_id=request_id,
             user_id=self.user_id,
-            candidates=[Candidate(sent.ad_id, sent.bid, sent.features) for sent in self.candidates],
+            candidates=Candidates(
+                ad_ids=[sent.ad_id for sent in self.candidates],
+                bids=[sent.bid for sent in self.candidates],
+                features={place: sent.features for place, sent in enumerate(self.candidates) if sent.features},
+            ),
             context=self.context,
             top_k=self.top_k,
             explain=self.explain,
@@ -117,16 +123,12 @@ class ModelName(BaseModel):
 class WeightBody(BaseModel):
     """How strongly one behaviour was activated by one ad."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     item_id: str
     weight: float = Field(description="Raw: not normalised, and possibly negative.")
 
 
 class RankedAdBody(BaseModel):
     """One ad of the answer."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     rank: int = Field(description="1 for the highest eCPM.")
     ad_id: str
@@ -148,18 +150,6 @@ class RankResponse(BaseModel):
     behaviours: int = Field(description="How many of the user's behaviours the CTRs rest on.")
     degraded: list[Part] = Field(description="What the answer was computed without; empty for a full answer.")
     ads: list[RankedAdBody] = Field(description="Ordered by eCPM, highest first; ties in request order.")
-
-    @classmethod
-    def of(cls, ranking: Ranking, *, request_id: str, model: ModelName) -> Self:
-        return cls.model_validate(
-            {
-                "request_id": request_id,
-                "model": model,
-                "behaviours": ranking.num_behaviours,
-                "degraded": list(ranking.degraded),
-                "ads": ranking.ads,
-            }
-        )
 
 
 class ModelResponse(BaseModel):

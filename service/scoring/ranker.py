@@ -7,19 +7,21 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from model.bundle.encoding import UnknownFeatureError
+from model.bundle.catalogue import UNKNOWN_ROW
+from model.bundle.encoding import Indices, UnknownFeatureError
 from model.bundle.reader import Bundle
-from model.bundle.request import encode_request
+from model.bundle.request import EncodedRequest, encode_request
 from model.bundle.schema import ITEM_ID, Group
 from service.errors import ExplanationUnavailable, FeatureStoreUnavailable, TooManyCandidates
 from service.scoring.assembly import assemble, unknown_feature
 from service.scoring.auction import ecpm, order_by_ecpm
 from service.scoring.predictor import Prediction, Predictor
-from service.scoring.ranking import ActivationWeight, Part, RankedAd, Ranking, RankingTask
-from service.store.protocol import FeatureStore, StoredFeatures
-from service.telemetry import Stage, Telemetry, log_event
+from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
+from service.scoring.rows import RowCache
+from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
+from service.telemetry import Stage, Telemetry, WeightSource, log_event
 
-_NOTHING_STORED = StoredFeatures(behaviours=(), profile={}, ads={})
+_NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
 
 
 class Ranker:
@@ -37,6 +39,7 @@ class Ranker:
     ) -> None:
         self._bundle = bundle
         self._encoder = bundle.encoder
+        self._known = RowCache(bundle.encoder.catalogue)
         self._predictor = predictor
         self._store = store
         self._executor = executor
@@ -57,13 +60,14 @@ class Ranker:
             PredictionFailed: the graph gave something that is no CTR.
         """
         self._refuse_unanswerable(task)
-        new_ads = self._new_ads(task)
+        rows_C = self._known.rows(task.candidates.ad_ids)
+        new_ads = _new_ads(task, rows_C)
         stored, degraded = await self._fetch(task, new_ads)
-        behaviours, prediction = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._score, task, stored
-        )
+        encoded = self._encode(task, stored, rows_C)
+        prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
         self._count(task, new_ads, stored, degraded)
-        return Ranking(ads=_ranked_ads(task, behaviours, prediction), num_behaviours=len(behaviours), degraded=degraded)
+        self._count_pairs(prediction)
+        return _ranking(task, stored.behaviours, prediction, degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:
         if len(task.candidates) > self._max_candidates:
@@ -85,11 +89,6 @@ class Ranker:
             return _NOTHING_STORED, missing
         return stored, ()
 
-    def _new_ads(self, task: RankingTask) -> list[str]:
-        """The candidates that the bundle does not know, repeated when the request repeats them."""
-        catalogue = self._encoder.catalogue
-        return [candidate.ad_id for candidate in task.candidates if candidate.ad_id not in catalogue]
-
     def _stored_parts(self, new_ads: Sequence[str]) -> list[Part]:
         """What this model would have used from the store."""
         parts = [Part.BEHAVIOURS]
@@ -99,17 +98,20 @@ class Ranker:
             parts.append(Part.ADS)
         return parts
 
-    def _score(self, task: RankingTask, stored: StoredFeatures) -> tuple[Sequence[str], Prediction]:
-        """Encode and infer; runs in the executor. The ids are those of the behaviours used, oldest first."""
+    def _encode(self, task: RankingTask, stored: StoredFeatures, rows_C: Indices) -> EncodedRequest:
+        """Stays in the event loop's thread: what is at hand in one core's caches costs twice as much in another's."""
         with self._telemetry.timed(Stage.ENCODE):
             request = assemble(task, stored, self._encoder)
             try:
-                encoded = encode_request(self._encoder, request)
+                rows = (rows_C, self._known.rows(stored.behaviours.item_ids))
+                return encode_request(self._encoder, request, rows=rows)
             except UnknownFeatureError as exc:
                 raise unknown_feature(task, self._encoder) from exc
+
+    def _score(self, task: RankingTask, encoded: EncodedRequest) -> Prediction:
+        """Runs in the executor."""
         with self._telemetry.timed(Stage.SCORE):
-            prediction = self._predictor.predict(encoded, with_weights=task.explain)
-        return [str(item_id) for item_id in request.behaviours], prediction
+            return self._predictor.predict(encoded, with_weights=task.explain)
 
     def _count(
         self, task: RankingTask, new_ads: Sequence[str], stored: StoredFeatures, degraded: Sequence[Part]
@@ -121,31 +123,36 @@ class Ranker:
         telemetry.malformed_elements.inc(stored.num_malformed)
         for part in degraded:
             telemetry.degraded_answers.labels(part).inc()
-        if not (degraded or stored.behaviours or stored.profile):
+        if not (degraded or len(stored.behaviours) or stored.profile):
             telemetry.unknown_users.inc()
 
+    def _count_pairs(self, prediction: Prediction) -> None:
+        pairs = self._telemetry.weighed_pairs
+        pairs.labels(WeightSource.TABLE).inc(prediction.num_looked_up)
+        pairs.labels(WeightSource.COMPUTED).inc(prediction.num_pairs - prediction.num_looked_up)
 
-# Legend: C = candidates, in request order.
-def _ranked_ads(task: RankingTask, behaviours: Sequence[str], prediction: Prediction) -> list[RankedAd]:
-    bid_C = np.array([candidate.bid for candidate in task.candidates], dtype=np.float64)
+
+# Legend: C = candidates, in request order; K = ads of the answer, in its order.
+def _new_ads(task: RankingTask, rows_C: Indices) -> list[str]:
+    """The candidates that the bundle does not know, repeated when the request repeats them."""
+    return [task.candidates.ad_ids[position] for position in np.flatnonzero(rows_C == UNKNOWN_ROW).tolist()]
+
+
+def _ranking(
+    task: RankingTask, behaviours: StoredBehaviours, prediction: Prediction, degraded: Sequence[Part]
+) -> Ranking:
+    bid_C = np.array(task.candidates.bids, dtype=np.float64)
     ecpm_C = ecpm(bid_C, prediction.ctr_C)
-    order = order_by_ecpm(ecpm_C, top_k=task.top_k)
-    places = zip(order.tolist(), prediction.ctr_C[order].tolist(), ecpm_C[order].tolist(), strict=True)
-    return [
-        RankedAd(
-            rank=rank,
-            ad_id=task.candidates[position].ad_id,
-            bid=task.candidates[position].bid,
-            ctr=ctr,
-            ecpm=revenue,
-            activation_weights=_explanation(behaviours, prediction, position),
-        )
-        for rank, (position, ctr, revenue) in enumerate(places, start=1)
-    ]
-
-
-def _explanation(behaviours: Sequence[str], prediction: Prediction, position: int) -> list[ActivationWeight] | None:
-    if prediction.weights_CT is None:
-        return None
-    weights_T = prediction.weights_CT[position].tolist()
-    return [ActivationWeight(item_id, weight) for item_id, weight in zip(behaviours, weights_T, strict=True)]
+    order_K = order_by_ecpm(ecpm_C, top_k=task.top_k)
+    ad_ids = task.candidates.ad_ids
+    return Ranking(
+        ad_ids=[ad_ids[position] for position in order_K.tolist()],
+        bids=bid_C[order_K].tolist(),
+        ctrs=prediction.ctr_C[order_K].tolist(),
+        ecpms=ecpm_C[order_K].tolist(),
+        num_behaviours=len(behaviours),
+        degraded=degraded,
+        explanation=None
+        if prediction.weights_CT is None
+        else Explanation(behaviours.item_ids, prediction.weights_CT[order_K].tolist()),
+    )

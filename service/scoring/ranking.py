@@ -1,6 +1,6 @@
 """What the ranker is asked and what it answers, without a word about HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,17 +16,20 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One ad to be scored.
+class Candidates:
+    """The ads to be scored, as columns in request order.
 
     Attributes:
-        bid: price per click, in any currency as long as all candidates share it.
-        features: raw item attributes that hold for this request only.
+        bids: prices per click, in any currency as long as all candidates share it.
+        features: by position, raw item attributes that hold for this request only, of the candidates that bring any.
     """
 
-    ad_id: str
-    bid: float
-    features: Attributes = field(default_factory=dict)
+    ad_ids: Sequence[str]
+    bids: Sequence[float]
+    features: Mapping[int, Attributes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ad_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,47 +43,42 @@ class RankingTask:
 
     request_id: str
     user_id: str
-    candidates: Sequence[Candidate]
+    candidates: Candidates
     context: Attributes
     top_k: int | None = None
     explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ActivationWeight:
-    """How strongly one behaviour was activated by one ad: raw, not normalised, may be negative."""
-
-    item_id: str
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class RankedAd:
-    """One ad of the answer.
+class Explanation:
+    """How strongly each behaviour was activated by each ad of a ranking: raw, not normalised, may be negative.
 
     Attributes:
-        rank: 1 for the highest eCPM.
-        ecpm: bid times ctr.
-        activation_weights: one per behaviour used, oldest first; None when not asked for.
+        item_ids: the behaviours that were used, oldest first.
+        weights: one list per ad of the ranking, one number per behaviour.
     """
 
-    rank: int
-    ad_id: str
-    bid: float
-    ctr: float
-    ecpm: float
-    activation_weights: Sequence[ActivationWeight] | None = None
+    item_ids: Sequence[str]
+    weights: Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The answer.
+    """The answer: the ads as columns, highest eCPM first.
 
     Attributes:
+        bids: as sent.
+        ctrs: calibrated click-through rates.
+        ecpms: bid times ctr.
         num_behaviours: how many behaviours the CTRs rest on.
         degraded: what the answer was computed without; empty for a full answer.
+        explanation: None when not asked for.
     """
 
-    ads: Sequence[RankedAd]
+    ad_ids: Sequence[str]
+    bids: Sequence[float]
+    ctrs: Sequence[float]
+    ecpms: Sequence[float]
     num_behaviours: int
-    degraded: Sequence[Part]
+    degraded: Sequence[Part] = ()
+    explanation: Explanation | None = None

@@ -16,11 +16,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import FeatureStoreUnavailable
 from service.store.cluster import ClusterMap
+from service.store.exchange import Command, Exchange
 from service.store.url import RedisUrl, Topology, parse_redis_url
 
-Command = Sequence[bytes | str | int]
+_SCAN_START = 0  # the cursor that begins a scan, and that a scan ends with
 _SCAN_STEP = 1_000  # keys that Redis looks at before it serves others again
 _SHORTEST_STEP_TIMEOUT_S = 1.0
+_READ_BYTES = 1 << 18  # at once from a socket; a list of 10,000 behaviours is half a million bytes
 
 
 class RedisConnection:
@@ -32,7 +34,9 @@ class RedisConnection:
         self._client = client
         self._sentinel = sentinel
         self._cluster_map = ClusterMap(client) if isinstance(client, RedisCluster) else None
+        self._exchange = Exchange(client) if isinstance(client, Redis) else None
         self._timeout_ms = timeout_ms
+        self._step_timeout_s = _step_timeout_s(timeout_ms)
         # redis-py's pools raise when they are empty, the cluster's and Sentinel's without a choice; here callers wait.
         self._free_connections = asyncio.Semaphore(max_connections)
 
@@ -50,7 +54,7 @@ class RedisConnection:
             async with asyncio.timeout(self._timeout_ms / 1_000), self._free_connections:
                 replies = await self._send(commands)
                 if any(isinstance(reply, RedisConnectionError) for reply in replies):
-                    # A server's pipeline tries twice by itself; a cluster's does not, and returns what it would raise.
+                    # An exchange tries twice by itself; a cluster's pipeline does not, and returns what it would raise.
                     replies = await self._send(commands)
             for reply in replies:
                 if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
@@ -58,8 +62,10 @@ class RedisConnection:
         return replies
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        if self._cluster_map is not None:
-            await self._cluster_map.known()
+        if self._exchange is not None:
+            return await self._exchange.send(commands)
+        assert self._cluster_map is not None
+        await self._cluster_map.known()
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
@@ -70,8 +76,11 @@ class RedisConnection:
         """Raises: FeatureStoreUnavailable."""
         with self._translated():
             async with asyncio.timeout(self._timeout_ms / 1_000), self._free_connections:
-                if self._cluster_map is not None:
-                    await self._cluster_map.known()
+                if self._exchange is not None:
+                    await self._exchange.send_one(("PING",))
+                    return
+                assert self._cluster_map is not None
+                await self._cluster_map.known()
                 await self._client.ping()
 
     async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
@@ -81,13 +90,29 @@ class RedisConnection:
             FeatureStoreUnavailable: one step of the scan failed or took too long.
         """
         with self._translated():
-            async for key in self._client.scan_iter(match=pattern, count=_SCAN_STEP):
+            keys = self._keys_of_server(pattern) if self._exchange is not None else self._keys_of_cluster(pattern)
+            async for key in keys:
                 yield key
+
+    async def _keys_of_server(self, pattern: bytes) -> AsyncIterator[bytes]:
+        assert self._exchange is not None
+        cursor = _SCAN_START
+        while True:
+            async with asyncio.timeout(self._step_timeout_s), self._free_connections:
+                cursor, keys = await self._exchange.send_one(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_STEP))
+            for key in keys:
+                yield key
+            if cursor == _SCAN_START:
+                return
+
+    async def _keys_of_cluster(self, pattern: bytes) -> AsyncIterator[bytes]:
+        async for key in self._client.scan_iter(match=pattern, count=_SCAN_STEP):
+            yield key
 
     async def aclose(self) -> None:
         if self._cluster_map is not None:
             await self._cluster_map.aclose()
-        await self._client.aclose()
+        await self._client.aclose()  # and with it the connections of the exchange
         if self._sentinel is not None:
             await self._sentinel.aclose()
 
@@ -116,14 +141,14 @@ def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnecti
     if timeout_ms < 1 or max_connections < 1:
         raise ValueError(f"timeout_ms {timeout_ms} and max_connections {max_connections} must be positive")
     target = parse_redis_url(url)
-    # The limit of a round trip is kept by `execute`. This one bounds each step of what takes several, a scan or a
-    # cluster's map. It may not be the shorter one: when a node times out, redis-py hangs up on the whole cluster.
-    step_timeout_s = max(_SHORTEST_STEP_TIMEOUT_S, timeout_ms / 1_000)
+    step_timeout_s = _step_timeout_s(timeout_ms)
     options: dict[str, Any] = {
         "username": target.username,
         "password": target.password,
-        "socket_timeout": step_timeout_s,
+        # Each wait for a server has a limit here already. One of redis-py's own costs a task for every send.
+        "socket_timeout": step_timeout_s if target.topology is Topology.CLUSTER else None,
         "socket_connect_timeout": step_timeout_s,
+        "socket_read_size": _READ_BYTES,
         "max_connections": max_connections,
         # One retry mends a connection that broke while it was idle. Slowness is not retried: the time is gone.
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
@@ -134,6 +159,14 @@ def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnecti
     of_sentinels = _sentinel_options(options, timeout_ms / 1_000 / (len(target.hosts) + 1))
     client, sentinel = _client(target, options, of_sentinels)
     return RedisConnection(client, sentinel, timeout_ms=timeout_ms, max_connections=max_connections)
+
+
+def _step_timeout_s(timeout_ms: int) -> float:
+    """The limit of each step of what takes several, a scan or a cluster's map; `execute` keeps that of a round trip.
+
+    It may not be the shorter one: when a node times out, redis-py hangs up on the whole cluster.
+    """
+    return max(_SHORTEST_STEP_TIMEOUT_S, timeout_ms / 1_000)
 
 
 def _client(

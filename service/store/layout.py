@@ -14,21 +14,34 @@ in each of the keys alike, and `u:` keeps it from being empty, which would switc
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
 from model.bundle.encoding import Attributes
 from model.bundle.schema import ITEM_ID, Feature, Kind
 from model.bundle.vocabulary import RawScalar, RawValue, token
-from service.store.protocol import Behaviour
 
 BEHAVIOURS_PATTERN = b"{u:*}:behaviours"  # for SCAN
-_TIMESTAMP = "timestamp"
+TIMESTAMP = "timestamp"
 _BEHAVIOURS_PREFIX, _BEHAVIOURS_SUFFIX = "{u:", "}:behaviours"
 
 
 class MalformedElement(ValueError):
     """A stored element that is not in this layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """One element of a behaviours list, read.
+
+    Attributes:
+        attributes: the item features beside the id; empty for most.
+    """
+
+    item_id: str
+    attributes: Attributes = field(default_factory=dict)
 
 
 def behaviours_key(user_id: str) -> bytes:
@@ -85,7 +98,7 @@ def encode_behaviour(
     if attributes:
         spelled = {feature.name: _spelled(feature, attributes.get(feature.name)) for feature in features}
         inline = {name: value for name, value in spelled.items() if value is not None}
-    return orjson.dumps({**inline, ITEM_ID: item_id, _TIMESTAMP: timestamp})
+    return orjson.dumps({**inline, ITEM_ID: item_id, TIMESTAMP: timestamp})
 
 
 def decode_behaviour(element: bytes, item_features: Mapping[str, Feature]) -> Behaviour:
@@ -97,17 +110,26 @@ def decode_behaviour(element: bytes, item_features: Mapping[str, Feature]) -> Be
     document = _json(element)
     if not isinstance(document, dict):
         raise MalformedElement("a behaviour is a JSON object")
+    return Behaviour(item_id_in(document), attributes_in(document, item_features))
+
+
+def item_id_in(document: Mapping[str, Any]) -> str:
+    """The item of one element that was parsed. Raises: MalformedElement."""
     item_id = _token(document.get(ITEM_ID))
     if item_id is None:
         raise MalformedElement(f"a behaviour names its {ITEM_ID}")
-    if len(document) == 1 + (_TIMESTAMP in document):
-        return Behaviour(item_id)
-    attributes: dict[str, RawValue] = {
+    return item_id
+
+
+def attributes_in(document: Mapping[str, Any], item_features: Mapping[str, Feature]) -> Attributes:
+    """The item features in one element that was parsed. Raises: MalformedElement."""
+    if len(document) == 1 + (TIMESTAMP in document):
+        return {}
+    return {
         name: _tokens(value) if item_features[name].kind is Kind.MULTI else _token(value)
         for name, value in document.items()
-        if name in item_features and name not in (ITEM_ID, _TIMESTAMP)
+        if name in item_features and name not in (ITEM_ID, TIMESTAMP)
     }
-    return Behaviour(item_id, attributes)
 
 
 def encode_hash(features: Iterable[Feature], attributes: Attributes) -> dict[str, bytes]:

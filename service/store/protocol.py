@@ -8,15 +8,19 @@ from model.bundle.encoding import Attributes
 
 
 @dataclass(frozen=True, slots=True)
-class Behaviour:
-    """One thing that the user did with an item.
+class StoredBehaviours:
+    """What the user did with items, oldest first, as columns.
 
     Attributes:
-        attributes: item features stored with the behaviour, for items that are newer than the bundle.
+        attributes: by position, item features stored with a behaviour, of the behaviours that carry any: those with
+            items that are newer than the bundle.
     """
 
-    item_id: str
-    attributes: Attributes = field(default_factory=dict)
+    item_ids: Sequence[str] = ()
+    attributes: Mapping[int, Attributes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,13 @@ class StoredFeatures:
     """What the store knows for one request.
 
     Attributes:
-        behaviours: oldest first; empty for a user whom the store does not know.
+        behaviours: empty for a user whom the store does not know.
         profile: feature name to raw value.
         ads: attributes of those asked-for ads that the store knows.
         num_malformed: stored elements that could not be read and were left out.
     """
 
-    behaviours: Sequence[Behaviour]
+    behaviours: StoredBehaviours
     profile: Attributes
     ads: Mapping[str, Attributes]
     num_malformed: int = 0
@@ -43,7 +47,7 @@ class FeatureStore(Protocol):
         """Read one user and the ads that the bundle does not know, in one round trip.
 
         Args:
-            max_behaviours: the newest so many are read.
+            max_behaviours: the newest so many are read; there are never more in the answer.
             new_ads: ids of candidates that the bundle's catalogue lacks.
 
         Raises:

@@ -1,7 +1,6 @@
 """Read a user's features from Redis: one pipelined round trip per request."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -9,16 +8,16 @@ from redis.exceptions import ResponseError
 from model.bundle.encoding import Attributes
 from model.bundle.schema import ITEM_ID, FeatureSchema, Group
 from service.errors import FeatureStoreUnavailable
-from service.store.connection import Command, RedisConnection
+from service.store.behaviours import decode_behaviours
+from service.store.connection import RedisConnection
+from service.store.exchange import Command
 from service.store.layout import (
-    MalformedElement,
     ad_key,
     behaviours_key,
-    decode_behaviour,
     decode_hash,
     profile_key,
 )
-from service.store.protocol import Behaviour, StoredFeatures
+from service.store.protocol import StoredFeatures
 
 
 class RedisFeatureStore:
@@ -46,7 +45,7 @@ class RedisFeatureStore:
         replies = await self._connection.execute(commands)
         num_malformed = _empty_wrong_types(replies)
         elements, profile_fields, *fields_of_ads = replies
-        behaviours = self._behaviours(elements)
+        behaviours = decode_behaviours(elements, self._item_features)
         profile, num_lost = decode_hash(profile_fields, self._user_features)
         num_malformed += len(elements) - len(behaviours) + num_lost
         known_ads: dict[str, Attributes] = {}
@@ -63,14 +62,6 @@ class RedisFeatureStore:
 
     async def aclose(self) -> None:
         await self._connection.aclose()
-
-    def _behaviours(self, elements: Sequence[bytes]) -> list[Behaviour]:
-        """The readable elements, which come newest first, oldest first."""
-        behaviours = []
-        for element in reversed(elements):
-            with suppress(MalformedElement):  # the caller counts what is missing
-                behaviours.append(decode_behaviour(element, self._item_features))
-        return behaviours
 
 
 def _empty_wrong_types(replies: list[Any]) -> int:

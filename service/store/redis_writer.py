@@ -8,7 +8,8 @@ from redis.exceptions import ResponseError
 from model.bundle.encoding import Attributes
 from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group
 from service.errors import FeatureStoreUnavailable
-from service.store.connection import Command, RedisConnection
+from service.store.connection import RedisConnection
+from service.store.exchange import Command
 from service.store.layout import (
     ad_key,
     behaviours_key,

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio.connection import DefaultParser
 
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from service.store.connection import RedisConnection, connect
 from service.store.layout import ad_key, behaviours_key, profile_key
-from service.store.protocol import Behaviour, FeatureStore, StoredFeatures
+from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
 from service.store.redis_store import RedisFeatureStore
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 
@@ -66,7 +67,7 @@ def user(user_id: str, *item_ids: str, **profile: str | list[str]) -> UserRecord
 
 
 def ids(stored: StoredFeatures) -> list[str]:
-    return [behaviour.item_id for behaviour in stored.behaviours]
+    return list(stored.behaviours.item_ids)
 
 
 async def test_behaviours_come_oldest_first(store: FeatureStore, writer: RedisFeatureWriter) -> None:
@@ -80,7 +81,7 @@ async def test_of_many_behaviours_the_newest_are_read(store: FeatureStore, write
 
 
 async def test_a_user_nobody_knows_has_nothing(store: FeatureStore) -> None:
-    assert await store.fetch("nobody", max_behaviours=5, new_ads=["9"]) == StoredFeatures([], {}, {})
+    assert await store.fetch("nobody", max_behaviours=5, new_ads=["9"]) == StoredFeatures(StoredBehaviours([]), {}, {})
 
 
 async def test_a_profile_is_read_by_the_schemas_kinds(store: FeatureStore, writer: RedisFeatureWriter) -> None:
@@ -102,7 +103,7 @@ async def test_behaviours_bring_attributes_along(store: FeatureStore, writer: Re
     record = UserRecord("42", [TimedBehaviour("new", 1, attributes), TimedBehaviour("old", 2, {})], {})
     await writer.write_users([record])
     stored = await store.fetch("42", max_behaviours=5, new_ads=[])
-    assert stored.behaviours == [Behaviour("new", {"genre": ["Drama", "Comedy"], "price": "3"}), Behaviour("old")]
+    assert stored.behaviours == StoredBehaviours(["new", "old"], {0: {"genre": ["Drama", "Comedy"], "price": "3"}})
 
 
 async def test_users_with_strange_ids_are_kept_apart(store: FeatureStore, writer: RedisFeatureWriter) -> None:
@@ -137,7 +138,7 @@ async def test_names_that_the_schema_lacks_are_passed_over(store: FeatureStore, 
         ]
     )
     stored = await store.fetch("42", max_behaviours=5, new_ads=["9"])
-    assert stored == StoredFeatures([Behaviour("1")], {"gender": "f"}, {}, num_malformed=0)
+    assert stored == StoredFeatures(StoredBehaviours(["1"]), {"gender": "f"}, {}, num_malformed=0)
 
 
 async def test_a_malformed_field_is_left_out_and_counted(store: FeatureStore, connection: RedisConnection) -> None:
@@ -148,7 +149,9 @@ async def test_a_malformed_field_is_left_out_and_counted(store: FeatureStore, co
         ]
     )
     stored = await store.fetch("42", max_behaviours=5, new_ads=["9"])
-    assert stored == StoredFeatures([], {"interests": ["sport"]}, {"9": {"brand": "Acme"}}, num_malformed=2)
+    assert stored == StoredFeatures(
+        StoredBehaviours([]), {"interests": ["sport"]}, {"9": {"brand": "Acme"}}, num_malformed=2
+    )
 
 
 async def test_a_key_of_the_wrong_type_loses_nothing_else(store: FeatureStore, connection: RedisConnection) -> None:
@@ -161,7 +164,7 @@ async def test_a_key_of_the_wrong_type_loses_nothing_else(store: FeatureStore, c
         ]
     )
     stored = await store.fetch("42", max_behaviours=5, new_ads=["8", "9"])
-    assert stored == StoredFeatures([], {"gender": "f"}, {"9": {"brand": "Acme"}}, num_malformed=2)
+    assert stored == StoredFeatures(StoredBehaviours([]), {"gender": "f"}, {"9": {"brand": "Acme"}}, num_malformed=2)
 
 
 async def test_writing_again_replaces_behaviours_and_absent_features(
@@ -198,3 +201,7 @@ async def test_many_fetches_at_once_each_get_their_own_user(store: FeatureStore,
 
 async def test_a_store_that_answers_can_be_pinged(store: FeatureStore) -> None:
     await store.ping()
+
+
+def test_replies_are_parsed_in_c() -> None:
+    assert DefaultParser.__name__ == "_AsyncHiredisParser"

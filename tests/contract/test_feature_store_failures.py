@@ -3,10 +3,10 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -19,6 +19,7 @@ from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import RedisServer, close_all_connections, frozen_redis, run_redis
 
 pytestmark = pytest.mark.anyio
+Answer = TypeVar("Answer")
 TIMEOUT_MS = 400
 LATEST_S = 4 * TIMEOUT_MS / 1_000  # a busy machine is slow; retries or waiting in turn would be slower
 
@@ -48,6 +49,21 @@ async def write(url: str, *user_ids: str) -> None:
         await RedisFeatureWriter(connection, SCHEMA).write_users(records)
 
 
+async def in_time(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The first answer within the short limit, which a busy machine may miss a few times.
+
+    Raises:
+        FeatureStoreUnavailable: there was none in half a minute.
+    """
+    latest_s = time.monotonic() + 30.0
+    while True:
+        try:
+            return await call()
+        except FeatureStoreUnavailable:
+            if time.monotonic() > latest_s:
+                raise
+
+
 async def test_a_silent_redis_becomes_feature_store_unavailable_in_time(
     any_redis_url: str, open_store: OpenStore
 ) -> None:
@@ -61,11 +77,11 @@ async def test_a_silent_redis_becomes_feature_store_unavailable_in_time(
 async def test_the_answer_to_a_fetch_given_up_never_reaches_the_next(any_redis_url: str, open_store: OpenStore) -> None:
     await write(any_redis_url, "slow", "next")
     store = open_store(any_redis_url, timeout_ms=TIMEOUT_MS)
-    await store.ping()
+    await in_time(store.ping)
     with frozen_redis(), pytest.raises(FeatureStoreUnavailable):
         await store.fetch("slow", max_behaviours=5, new_ads=[])
-    stored = await store.fetch("next", max_behaviours=5, new_ads=[])
-    assert [behaviour.item_id for behaviour in stored.behaviours] == ["next"]
+    stored = await in_time(lambda: store.fetch("next", max_behaviours=5, new_ads=[]))
+    assert list(stored.behaviours.item_ids) == ["next"]
 
 
 async def test_the_answer_to_a_cancelled_fetch_never_reaches_the_next(
@@ -78,7 +94,7 @@ async def test_the_answer_to_a_cancelled_fetch_never_reaches_the_next(
         async with asyncio.timeout(0.1):
             await store.fetch("slow", max_behaviours=5, new_ads=[])
     stored = await store.fetch("next", max_behaviours=5, new_ads=[])
-    assert [behaviour.item_id for behaviour in stored.behaviours] == ["next"]
+    assert list(stored.behaviours.item_ids) == ["next"]
 
 
 async def test_waiting_for_a_connection_counts_towards_the_time_limit(redis_url: str, open_store: OpenStore) -> None:
@@ -160,7 +176,7 @@ async def test_a_connection_that_broke_while_idle_is_replaced_unnoticed(
     await store.fetch("42", max_behaviours=5, new_ads=[])
     close_all_connections()
     stored = await store.fetch("42", max_behaviours=5, new_ads=[])
-    assert [behaviour.item_id for behaviour in stored.behaviours] == ["42"]
+    assert list(stored.behaviours.item_ids) == ["42"]
 
 
 async def test_a_redis_that_comes_back_is_used_again(tmp_path: Path, open_store: OpenStore) -> None:

@@ -72,12 +72,13 @@ def served(directory: Path, bundle: Path, *flags: str, **settings: str) -> Itera
 
 
 def environment(directory: Path, **settings: str) -> Mapping[str, str]:
-    """This process's, with Redis's data and temporary files in `directory`, and time enough on a busy machine."""
+    """This process's, with all that is written in `directory`, one worker, and time enough on a busy machine."""
     temporary = directory / "tmp"
     temporary.mkdir(exist_ok=True)
     own = {
         "DINRANK_REDIS_DATA_DIR": str(directory / "redis"),
         "DINRANK_REDIS_TIMEOUT_MS": "5000",
+        "DINRANK_WORKERS": "1",
         "TMPDIR": str(temporary),
         **settings,
     }
@@ -171,7 +172,7 @@ def test_two_workers_serve_what_was_published_and_leave_nothing_running(bundle_p
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_single_worker_and_its_redis(bundle_path: Path, tmp_path: Path, number: int) -> None:
-    with served(tmp_path, bundle_path) as service:  # embedded and one worker are the defaults
+    with served(tmp_path, bundle_path) as service:  # embedded is the default
         family = service.stop(number)
         assert len(family) > 1
         assert service.process.returncode == 0

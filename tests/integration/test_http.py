@@ -133,9 +133,12 @@ def test_a_bundle_that_cannot_be_trusted_never_starts(tmp_path: Path, redis_url:
 
 def test_what_was_loaded_is_spared_from_garbage_collection(bundle_path: Path, redis_url: str) -> None:
     gc.unfreeze()  # as another test's service may be running
+    before = gc.get_threshold()
     with running_service(bundle_path, redis_url):
         assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] >= before[0]
     assert gc.get_freeze_count() == 0
+    assert gc.get_threshold() == before
 
 
 def test_creating_an_application_opens_nothing(tmp_path: Path) -> None:

@@ -75,4 +75,4 @@ async def test_a_silent_node_is_left_once_another_has_its_slots(nodes: list[Redi
             stored = await first_answer(store, user_id)
         finally:
             silent.process.send_signal(signal.SIGCONT)
-    assert [behaviour.item_id for behaviour in stored.behaviours] == ["1"]
+    assert list(stored.behaviours.item_ids) == ["1"]

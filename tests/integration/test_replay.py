@@ -59,6 +59,7 @@ def test_online_ctr_equals_the_trainers_on_every_test_impression(
     encoded: Callable[[Path], tuple[Dataset, EncodedDataset]],
     request: pytest.FixtureRequest,
     redis_url: str,
+    quick_exporter: None,
     tmp_path: Path,
 ) -> None:
     dataset, data = encoded(request.getfixturevalue(dataset_fixture))

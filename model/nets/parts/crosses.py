@@ -1,15 +1,16 @@
 """Crossed features: a weight for every pair of values, hashed into one table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import accumulate
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from model.bundle.vocabulary import PADDING_ID
-from model.layers.interest import Pairs, Pooling, pair_up
+from model.layers.interest import Pooling, pair_up
 from model.nets.inputs import NetworkInputs
 
 _FIRST_FACTOR, _SECOND_FACTOR, _CROSS_FACTOR = 1_640_531_527, 805_459_861, 2_147_483_629  # odd, below 2³¹
@@ -40,13 +41,14 @@ def all_crosses(schema: FeatureSchema) -> tuple[Cross, ...]:
     )
 
 
-# Legend: U = users, C = candidates per user, T = behaviours, M, N = slots of the first and the second feature,
-# P = pairs of a candidate and a real behaviour of its user, B = U·C.
+# Legend: U = users, C = candidates per user, T = behaviours, I = distinct items, S = slots of several features side by
+# side, K = pairs of slots of several crosses side by side, P = pairs of a candidate and a real behaviour of its user,
+# B = U·C.
 class HashedCrosses(nn.Module):
     """Σ over the crosses of w[h(a, b)], the weight of a pair of values; unrelated pairs may share a bucket.
 
     Pairs of multi-valued features are averaged, pairs with behaviours are pooled over them. A pair with an empty slot
-    weighs nothing.
+    weighs nothing. All crosses are looked up at once: one by one they cost the exporter about a second each.
 
     Args:
         num_buckets: of all crosses together. A prime spreads best, as h is linear in both indices.
@@ -57,9 +59,14 @@ class HashedCrosses(nn.Module):
 
     def __init__(self, crosses: Sequence[Cross], *, num_buckets: int, init_std: float, pooling: Pooling) -> None:
         super().__init__()
-        self.crosses = tuple(crosses)
         self.num_buckets = num_buckets
         self.pooling = pooling
+        self.items = _different(f for cross in crosses for f in (cross.first, cross.second) if f.group is Group.ITEM)
+        self.request = _different(cross.second for cross in crosses if cross.second.group is not Group.ITEM)
+        own = [(place, cross) for place, cross in enumerate(crosses) if not cross.with_behaviours]
+        past = [(place, cross) for place, cross in enumerate(crosses) if cross.with_behaviours]
+        self.with_request = _SlotPairs(own, self.items, (*self.items, *self.request)) if own else None
+        self.with_behaviours = _SlotPairs(past, self.items, self.items) if past else None
         self.table = nn.Embedding(num_buckets + 1, 1, padding_idx=PADDING_ID, sparse=True)
         with torch.no_grad():
             self.table.weight.normal_(std=init_std)
@@ -67,70 +74,121 @@ class HashedCrosses(nn.Module):
 
     def forward(self, inputs: NetworkInputs) -> Tensor:
         """logit_UC."""
-        pairs = None
-        if inputs.is_real_UT is not None:
-            pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, inputs.candidates_UC.shape[1])
-        logit_UC = torch.zeros_like(inputs.candidates_UC, dtype=self.table.weight.dtype)
-        for place, cross in enumerate(self.crosses):
-            if not cross.with_behaviours:
-                of_cross_UC = self._of_request(place, cross, inputs)
-            elif pairs is None:
-                of_cross_UC = self._of_behaviours(place, cross, inputs)
-            else:
-                of_cross_UC = self._of_pairs(place, cross, inputs, pairs)
-            logit_UC = logit_UC + of_cross_UC
+        dtype = self.table.weight.dtype
+        items = _Slots.of(self.items, inputs.items, dtype)
+        logit_UC = torch.zeros_like(inputs.candidates_UC, dtype=dtype)
+        if self.with_request is not None:
+            logit_UC = logit_UC + self._of_request(self.with_request, items, inputs)
+        if self.with_behaviours is not None:
+            first, second = self.with_behaviours.first(items), self.with_behaviours.second(items)
+            of_sum = self._sum_behaviours if inputs.is_real_UT is None else self._sum_pairs
+            sum_UC1 = of_sum(first, second, inputs)[..., None]
+            logit_UC = logit_UC + self.pooling.scale(sum_UC1, inputs.behaviours_UT, inputs.is_real_UT).squeeze(-1)
         return logit_UC
 
-    def _of_request(self, place: int, cross: Cross, inputs: NetworkInputs) -> Tensor:
-        first = _Slots.of(cross.first, inputs.items).at(inputs.candidates_UC)
-        if cross.second.group is Group.ITEM:
-            second = _Slots.of(cross.second, inputs.items).at(inputs.candidates_UC)
-        else:
-            second = _Slots.of(cross.second, inputs.request).unsqueeze(1)
-        return self._weights(place, first, second)
+    def _of_request(self, pairs: "_SlotPairs", items: "_Slots", inputs: NetworkInputs) -> Tensor:
+        """Candidates with themselves and with their request, [U, C]."""
+        candidates = items.at(inputs.candidates_UC)
+        second = candidates
+        if self.request:
+            request = _Slots.of(self.request, inputs.request, candidates.share.dtype)
+            second = second.beside(request.unsqueeze(1))
+        return self._weights(pairs.first(candidates), pairs.second(second)).sum(dim=2)
 
-    def _of_behaviours(self, place: int, cross: Cross, inputs: NetworkInputs) -> Tensor:
-        """By broadcasting, every slot being real."""
-        first = _Slots.of(cross.first, inputs.items).at(inputs.candidates_UC).unsqueeze(2)
-        second = _Slots.of(cross.second, inputs.items).at(inputs.behaviours_UT).unsqueeze(1)
-        return self._pool(self._weights(place, first, second).sum(dim=2), inputs)
+    def _sum_behaviours(self, first: "_Slots", second: "_Slots", inputs: NetworkInputs) -> Tensor:
+        """[U, C] by broadcasting, every slot being real."""
+        candidates, behaviours = first.at(inputs.candidates_UC), second.at(inputs.behaviours_UT)
+        # Not as −1, −2: ONNX Runtime 1.31 does not sum over such axes when there are no behaviours.
+        return self._weights(candidates.unsqueeze(2), behaviours.unsqueeze(1)).sum(dim=(2, 3))
 
-    def _of_pairs(self, place: int, cross: Cross, inputs: NetworkInputs, pairs: Pairs) -> Tensor:
-        """Over the real slots only."""
-        first = _Slots.of(cross.first, inputs.items).at(inputs.candidates_UC.flatten()[pairs.candidate_P])
-        second = _Slots.of(cross.second, inputs.items).at(pairs.behaviour_P)
-        weights_P = self._weights(place, first, second)
+    def _sum_pairs(self, first: "_Slots", second: "_Slots", inputs: NetworkInputs) -> Tensor:
+        """[U, C], over the real slots only."""
+        assert inputs.is_real_UT is not None
+        pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, inputs.candidates_UC.shape[1])
+        item_P = inputs.candidates_UC.flatten()[pairs.candidate_P]
+        weights_P = self._weights(first.at(item_P), second.at(pairs.behaviour_P)).sum(dim=1)
         sum_B = torch.zeros(inputs.candidates_UC.numel(), dtype=weights_P.dtype)
-        sum_B = sum_B.index_add(0, pairs.candidate_P, weights_P)
-        return self._pool(sum_B.view_as(inputs.candidates_UC), inputs)
+        return sum_B.index_add(0, pairs.candidate_P, weights_P).view_as(inputs.candidates_UC)
 
-    def _pool(self, sum_UC: Tensor, inputs: NetworkInputs) -> Tensor:
-        return self.pooling.scale(sum_UC[..., None], inputs.behaviours_UT, inputs.is_real_UT).squeeze(-1)
-
-    def _weights(self, place: int, first: "_Slots", second: "_Slots") -> Tensor:
-        """Mean weight of the pairs of slots, [...]."""
-        a, b = first.values[..., :, None], second.values[..., None, :]
-        bucket = (a * _FIRST_FACTOR + b * _SECOND_FACTOR + (place + 1) * _CROSS_FACTOR) % self.num_buckets + 1
-        is_pair = (a != PADDING_ID) & (b != PADDING_ID)
-        weights: Tensor = self.table(torch.where(is_pair, bucket, PADDING_ID))
-        # Not as −1, −2, −3: ONNX Runtime 1.31 does not sum over such axes when there are no behaviours.
-        axes = tuple(range(weights.dim() - 3, weights.dim()))
-        return weights.sum(dim=axes) / (first.num_values * second.num_values)
+    def _weights(self, first: "_Slots", second: "_Slots") -> Tensor:
+        """Each pair's weight times its share of its cross, [..., K] of both sides' parts of the hash."""
+        share = first.share * second.share
+        bucket = (first.numbers + second.numbers) % self.num_buckets + 1
+        weights: Tensor = self.table(torch.where(share > 0, bucket, PADDING_ID)).squeeze(-1)
+        return weights * share
 
 
 class _Slots(NamedTuple):
-    """A feature's values, [..., M], a single value as one slot, and their number, at least 1, [...]."""
+    """Features' values side by side, a single value as one slot, or what is computed from each of them, [..., S]; and
+    each one's share, 1 / number of its feature's values, 0 in an empty slot, [..., S]."""
 
-    values: Tensor
-    num_values: Tensor
+    numbers: Tensor
+    share: Tensor
 
     @classmethod
-    def of(cls, feature: Feature, indices: Mapping[str, Tensor]) -> "_Slots":
-        values = indices[feature.name] if feature.kind is Kind.MULTI else indices[feature.name][:, None]
-        return cls(values, (values != PADDING_ID).sum(dim=-1).clamp(min=1))
+    def of(cls, features: Sequence[Feature], indices: Mapping[str, Tensor], dtype: torch.dtype) -> Self:
+        values = [indices[each.name] if each.kind is Kind.MULTI else indices[each.name][:, None] for each in features]
+        is_value = [each != PADDING_ID for each in values]
+        shares = [each.to(dtype) / each.sum(dim=1, keepdim=True).clamp(min=1) for each in is_value]
+        return cls(torch.cat(values, dim=1), torch.cat(shares, dim=1))
 
     def at(self, positions: Tensor) -> "_Slots":
-        return _Slots(self.values[positions], self.num_values[positions])
+        return _Slots(self.numbers[positions], self.share[positions])
+
+    def choose(self, slots_K: Tensor) -> "_Slots":
+        return _Slots(self.numbers.index_select(-1, slots_K), self.share.index_select(-1, slots_K))
 
     def unsqueeze(self, axis: int) -> "_Slots":
-        return _Slots(self.values.unsqueeze(axis), self.num_values.unsqueeze(axis))
+        return _Slots(self.numbers.unsqueeze(axis), self.share.unsqueeze(axis))
+
+    def beside(self, others: "_Slots") -> "_Slots":
+        """With the others' slots after these, [U, C, ·] of [U, C, ·] and [U, 1, ·]."""
+        num_candidates = self.numbers.shape[1]
+        both = ((own, other.expand(-1, num_candidates, -1)) for own, other in zip(self, others, strict=True))
+        return _Slots(*(torch.cat(each, dim=2) for each in both))
+
+
+class _SlotPairs(nn.Module):
+    """Which slots meet in some crosses, and the hash's parts: first and second add up to h before the remainder.
+
+    Args:
+        crosses: each with its place among all crosses, which is part of the hash.
+        first: features whose slots stand side by side on the first side.
+        second: and on the second.
+    """
+
+    first_K: Tensor
+    second_K: Tensor
+    of_cross_K: Tensor
+
+    def __init__(
+        self, crosses: Sequence[tuple[int, Cross]], first: Sequence[Feature], second: Sequence[Feature]
+    ) -> None:
+        super().__init__()
+        first_slots, second_slots = _slots_by_feature(first), _slots_by_feature(second)
+        pairs = [
+            (m, n, (place + 1) * _CROSS_FACTOR)
+            for place, cross in crosses
+            for m in first_slots[cross.first]
+            for n in second_slots[cross.second]
+        ]
+        for name, numbers in zip(("first_K", "second_K", "of_cross_K"), zip(*pairs, strict=True), strict=True):
+            self.register_buffer(name, torch.tensor(numbers), persistent=False)
+
+    def first(self, slots: _Slots) -> _Slots:
+        chosen = slots.choose(self.first_K)
+        return chosen._replace(numbers=chosen.numbers * _FIRST_FACTOR)
+
+    def second(self, slots: _Slots) -> _Slots:
+        chosen = slots.choose(self.second_K)
+        return chosen._replace(numbers=chosen.numbers * _SECOND_FACTOR + self.of_cross_K)
+
+
+def _different(features: Iterable[Feature]) -> tuple[Feature, ...]:
+    return tuple(dict.fromkeys(features))
+
+
+def _slots_by_feature(features: Sequence[Feature]) -> dict[Feature, range]:
+    """Where each feature's slots are when they stand side by side."""
+    ends = accumulate(each.max_values for each in features)
+    return {each: range(end - each.max_values, end) for each, end in zip(features, ends, strict=True)}

@@ -1,8 +1,11 @@
 """One vector per field: what factorisation machines and their relatives multiply with one another."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from model.bundle.schema import Feature
 from model.layers.embedding import FeatureEmbedding, take_rows
 from model.layers.interest import Pooling, pair_up, sum_pairs
 from model.layers.tower import request_parts
@@ -29,7 +32,7 @@ class Fields(nn.Module):
 
     @property
     def num_fields(self) -> int:
-        return 2 * len(self.item_embedding.features) + len(self.request_embedding.features)
+        return count_fields(self.item_embedding.features, self.request_embedding.features)
 
     def forward(self, inputs: NetworkInputs) -> Tensor:
         """[U, C, F, E]."""
@@ -38,6 +41,11 @@ class Fields(nn.Module):
         interest_UCD = pool_behaviours(rows_ID, inputs, self.pooling).expand_as(query_UCD)
         parts = [query_UCD, interest_UCD, *request_parts(self.request_embedding, inputs.request, query_UCD.shape[1])]
         return torch.unflatten(torch.cat(parts, dim=-1), -1, (self.num_fields, -1))
+
+
+def count_fields(items: Sequence[Feature], request: Sequence[Feature]) -> int:
+    """How many fields these features make: an item's twice, of the candidate and of the behaviours."""
+    return 2 * len(items) + len(request)
 
 
 def pool_behaviours(rows_ID: Tensor, inputs: NetworkInputs, pooling: Pooling) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from bench.serving.__main__ import app as serving_app
 from bench.throughput.results import Run, constant_loss, summarise
 from bench.throughput.setting import Setting
 from bench.throughput.worker import Measured, Mode, measure
@@ -101,10 +102,11 @@ def test_a_worker_that_ends_is_an_error_and_not_a_hang() -> None:
 def test_missing_environments_are_named_with_the_target_that_makes_them(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--data", str(tmp_path), "--fuxictr-python", "absent"])
     assert result.exit_code == 2
-    assert "no interpreter absent: `make bench` makes" in " ".join(result.output.split())
+    assert "no interpreter absent: `make bench-training` makes" in " ".join(result.output.split())
 
 
 def test_the_documented_options_exist() -> None:
     text = (Path(__file__).parents[3] / "bench" / "README.md").read_text(encoding="utf-8")
-    options = {option for parameter in get_command(app).params for option in parameter.opts}
+    apps = (app, serving_app)
+    options = {option for each in apps for parameter in get_command(each).params for option in parameter.opts}
     assert {word for word in text.replace("`", " ").split() if word.startswith("--")} - {"--help"} <= options

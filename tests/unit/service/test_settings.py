@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from service.cores import usable_cores
 from service.settings import Settings
 
 
@@ -34,6 +35,11 @@ def test_another_process_reads_equal_settings(monkeypatch: pytest.MonkeyPatch) -
     for name, value in settings.to_environment().items():
         monkeypatch.setenv(name, value)
     assert Settings.read() == settings
+
+
+def test_there_is_a_worker_per_usable_core_unless_a_number_is_set() -> None:
+    assert Settings.read(bundle=Path("b")).workers == usable_cores()
+    assert Settings.read(bundle=Path("b"), workers=3).workers == 3
 
 
 def test_the_bundle_must_be_set() -> None:

@@ -44,14 +44,8 @@ PRELU = NetworkConfig(
     interest_product=False,
 )
 ITEM_IDS_ALONE = FeatureSchema(features=SCHEMA.features[:1], max_behaviours=SCHEMA.max_behaviours)
-# A feature of each kind that crosses treat differently; the exporter takes a second for each of POLY2's crosses.
-FEW_FEATURES = FeatureSchema(
-    features=tuple(each for each in SCHEMA.features if each.name in ("item_id", "tags", "interests", "hour")),
-    max_behaviours=SCHEMA.max_behaviours,
-)
 NETWORKS = {
     **{name.value: (name, SMALL, SCHEMA) for name in NetworkName},
-    "poly2": (NetworkName.POLY2, SMALL, FEW_FEATURES),
     "pnn with outer products": (NetworkName.PNN, dataclasses.replace(SMALL, product=Product.OUTER), SCHEMA),
     "din with PReLU on item ids alone": (NetworkName.DIN, PRELU, ITEM_IDS_ALONE),
     "base, calibrated": (NetworkName.BASE, SMALL, SCHEMA),
@@ -75,7 +69,9 @@ class Exported:
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, quick_exporter: None
+) -> Exported:
     name, config, schema = NETWORKS[request.param]
     network = random_network(name, config, schema=schema, std=0.2)
     make_awkward(network)

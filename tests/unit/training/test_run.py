@@ -4,7 +4,6 @@ import dataclasses
 import io
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from model.bundle.reader import Bundle, open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from model.nets.registry import NetworkName
 from tests.fixtures.dataset import SCHEMA_TOML, write_dataset_directory
+from tests.fixtures.training import run_training, training_from
 from training import __main__ as command_line
 from training import measurement, predict, run
 from training.checkpoint import CheckpointError
@@ -30,7 +30,8 @@ from training.data.encoded import EncodedDataset
 from training.metrics import all_metrics
 from training.requests import RequestBuilder
 
-REPOSITORY = Path(__file__).parents[3]
+pytestmark = pytest.mark.usefixtures("quick_exporter")
+
 SEED = 3
 CONFIG = """
 epochs = 9
@@ -60,16 +61,8 @@ def finished(
 ) -> subprocess.CompletedProcess[str]:
     """The command as a user runs it. `args[-1]` is the bundle."""
     out = tmp_path_factory.mktemp("bundles") / "din"
-    options = ["--data", str(dataset_path), "--model", "din", "--seed", str(SEED), "--config", str(config_file)]
-    return subprocess.run(
-        [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", str(out)],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as in this process, so that both round alike
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
+    options = ["--data", dataset_path, "--model", "din", "--seed", SEED, "--config", config_file]
+    return run_training("train", *options, "--epochs", "2", "--out", out)
 
 
 @pytest.fixture(scope="module")
@@ -293,17 +286,9 @@ def test_a_process_killed_in_training_is_resumed_to_the_same_version(
     """With SIGKILL, as soon as there is a checkpoint. The report is of a run that nobody killed."""
     out = tmp_path / "din"
     checkpoint = tmp_path / "din.checkpoint"
-    options = ["--data", str(dataset_path), "--model", "din", "--seed", str(SEED), "--config", str(config_file)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training", "train", *options, "--epochs", "2", "--out", str(out), "--resume"],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process:
-        assert any("epoch" in line for line in process.stdout)  # the first look, after which there is a checkpoint
+    options = ["--data", dataset_path, "--model", "din", "--seed", SEED, "--config", config_file, "--epochs", "2"]
+    # The first look, after which there is a checkpoint.
+    with training_from(".*epoch", "train", *options, "--out", out, "--resume") as process:
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not out.exists()

@@ -27,13 +27,6 @@ def test_users_come_back_in_their_own_order() -> None:
     assert Steps.of(BEHAVIOURS_UT, None).restore_users(of_users) is of_users
 
 
-def test_sums_by_user_are_zero_without_behaviours() -> None:
-    keys_UTD = BEHAVIOURS_UT[..., None].double()
-    for is_real_UT, expected in ((IS_REAL_UT, [11.0, 63.0, 0.0, 82.0]), (None, [33.0, 63.0, 93.0, 123.0])):
-        steps = Steps.of(BEHAVIOURS_UT, is_real_UT)
-        assert steps.sum_by_user(steps.take(keys_UTD)).flatten().tolist() == expected
-
-
 @given(
     st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,12 +20,29 @@ from service.errors import (
 )
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
-from service.scoring.ranking import ActivationWeight, Candidate, Part, Ranking, RankingTask
-from service.store.protocol import Behaviour, StoredFeatures
+from service.scoring.ranking import Candidates, Part, Ranking, RankingTask
+from service.store.protocol import StoredBehaviours, StoredFeatures
 from service.telemetry import Telemetry
 from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr, item_number, make_bundle
 
 LIMIT = 10
+
+
+class Candidate(NamedTuple):
+    """One candidate as a row: easier to read than columns."""
+
+    ad_id: str
+    bid: float
+    features: Attributes = {}
+
+
+class Ad(NamedTuple):
+    """One ad of an answer as a row."""
+
+    ad_id: str
+    bid: float
+    ctr: float
+    ecpm: float
 
 
 @dataclass
@@ -40,9 +58,10 @@ class DictionaryStore:
         self.asked.append((user_id, max_behaviours, new_ads))
         if self.is_down:
             raise FeatureStoreUnavailable("the dictionary is closed")
-        known = self.users.get(user_id, StoredFeatures((), {}, {}))
+        known = self.users.get(user_id, StoredFeatures(StoredBehaviours(), {}, {}))
         ads = {ad: self.ads[ad] for ad in new_ads if ad in self.ads}
-        return StoredFeatures(known.behaviours[-max_behaviours:], known.profile, ads, known.num_malformed)
+        assert len(known.behaviours) <= max_behaviours
+        return StoredFeatures(known.behaviours, known.profile, ads, known.num_malformed)
 
     async def ping(self) -> None: ...
 
@@ -62,7 +81,11 @@ class Stage:
         asked = RankingTask(
             request_id="r1",
             user_id="42",
-            candidates=candidates,
+            candidates=Candidates(
+                ad_ids=[each.ad_id for each in candidates],
+                bids=[each.bid for each in candidates],
+                features={place: each.features for place, each in enumerate(candidates) if each.features},
+            ),
             context=context or {},
             **task,  # type: ignore[arg-type]
         )
@@ -103,13 +126,19 @@ def stage(make_stage: object) -> Stage:
     return made
 
 
+def ads(ranking: Ranking) -> list[Ad]:
+    columns = zip(ranking.ad_ids, ranking.bids, ranking.ctrs, ranking.ecpms, strict=True)
+    return [Ad(*values) for values in columns]
+
+
 def ctrs(ranking: Ranking) -> Mapping[str, float]:
-    return {ad.ad_id: ad.ctr for ad in ranking.ads}
+    return {ad.ad_id: ad.ctr for ad in ads(ranking)}
 
 
-def stored(*behaviours: str | Behaviour, num_malformed: int = 0, **profile: str) -> StoredFeatures:
-    whole = [Behaviour(each) if isinstance(each, str) else each for each in behaviours]
-    return StoredFeatures(whole, profile, {}, num_malformed)
+def stored(
+    *item_ids: str, attributes: Mapping[int, Attributes] | None = None, num_malformed: int = 0, **profile: str
+) -> StoredFeatures:
+    return StoredFeatures(StoredBehaviours(item_ids, attributes or {}), profile, {}, num_malformed)
 
 
 def test_ctrs_come_from_behaviours_profile_and_context(stage: Stage) -> None:
@@ -124,24 +153,24 @@ def test_ctrs_come_from_behaviours_profile_and_context(stage: Stage) -> None:
     assert ranking.degraded == ()
 
 
-def test_ads_come_by_ecpm_with_their_ranks(stage: Stage) -> None:
+def test_ads_come_by_ecpm(stage: Stage) -> None:
     ranking = stage.rank(Candidate("1", 0.1), Candidate("2", 3.0), Candidate("3", 1.0))
-    assert [(ad.rank, ad.ad_id) for ad in ranking.ads] == [(1, "2"), (2, "3"), (3, "1")]
-    assert all(ad.ecpm == ad.bid * ad.ctr for ad in ranking.ads)
+    assert [(ad.ad_id, ad.bid) for ad in ads(ranking)] == [("2", 3.0), ("3", 1.0), ("1", 0.1)]
+    assert all(ad.ecpm == ad.bid * ad.ctr for ad in ads(ranking))
 
 
 def test_top_k_cuts_the_answer_and_not_the_scoring(stage: Stage) -> None:
     whole = stage.rank(Candidate("1", 0.1), Candidate("2", 3.0), Candidate("3", 1.0))
     best = stage.rank(Candidate("1", 0.1), Candidate("2", 3.0), Candidate("3", 1.0), top_k=2)
-    assert best.ads == whole.ads[:2]
+    assert ads(best) == ads(whole)[:2]
 
 
 def test_duplicates_are_scored_as_sent(stage: Stage) -> None:
     dear = {"price": 30}
     ranking = stage.rank(Candidate("1", 1.0), Candidate("1", 2.0), Candidate("1", 3.0, dear))
-    assert [ad.bid for ad in ranking.ads] == [3.0, 2.0, 1.0]
+    assert [ad.bid for ad in ads(ranking)] == [3.0, 2.0, 1.0]
     expected = [expected_ctr("1", attributes=dear), expected_ctr("1"), expected_ctr("1")]
-    assert [ad.ctr for ad in ranking.ads] == pytest.approx(expected, abs=1e-6)
+    assert [ad.ctr for ad in ads(ranking)] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_store_is_asked_once_for_the_newest_behaviours_and_each_new_ad(stage: Stage) -> None:
@@ -156,7 +185,7 @@ def test_a_new_ad_is_described_by_the_store_and_the_request_overrides_it(stage: 
         expected_ctr("new", attributes={"genre": ["Drama"], "price": 15}),
         expected_ctr("new", attributes={"genre": ["Horror"], "price": 15}),
     ]
-    assert [ad.ctr for ad in ranking.ads] == pytest.approx(expected, abs=1e-6)
+    assert [ad.ctr for ad in ads(ranking)] == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_ad_that_nobody_describes_is_scored_as_unknown(stage: Stage) -> None:
@@ -165,9 +194,9 @@ def test_an_ad_that_nobody_describes_is_scored_as_unknown(stage: Stage) -> None:
 
 
 def test_stored_attributes_describe_behaviours_that_the_bundle_lacks(stage: Stage) -> None:
-    new = Behaviour("newest", {"genre": ["Horror"], "price": "25"})
-    known = Behaviour("1", {"genre": ["Horror"]})  # the bundle knows better what the model was trained with
-    stage.store.users["42"] = stored(known, new)
+    of_known = {"genre": ["Horror"]}  # the bundle knows better what the model was trained with
+    of_new = {"genre": ["Horror"], "price": "25"}
+    stage.store.users["42"] = stored("1", "newest", attributes={0: of_known, 1: of_new})
     expected = expected_ctr("3", ["1", "newest"], behaviour_attributes={1: {"genre": ["Horror"], "price": 25}})
     assert ctrs(stage.rank(Candidate("3", 1.0))) == pytest.approx({"3": expected}, abs=1e-6)
 
@@ -198,20 +227,22 @@ def test_without_the_store_new_ads_miss_their_attributes_too(stage: Stage) -> No
 
 
 def test_an_explanation_gives_each_behaviours_weight_oldest_first(stage: Stage) -> None:
-    behaviours = ["5", "1", "2", "3", "4", "rare"]
+    behaviours = ["1", "2", "3", "4", "rare"]
     stage.store.users["42"] = stored(*behaviours)
+    assert len(behaviours) == MAX_BEHAVIOURS
     ranking = stage.rank(Candidate("1", 1.0), Candidate("3", 0.5), explain=True)
-    used = behaviours[-MAX_BEHAVIOURS:]
-    for ad in ranking.ads:
-        expected = [item_number(ad.ad_id) * item_number(item_id) for item_id in used]
-        assert ad.activation_weights is not None
-        assert [weight.item_id for weight in ad.activation_weights] == used
-        assert [weight.weight for weight in ad.activation_weights] == pytest.approx(expected, abs=1e-6)
+    assert ranking.explanation is not None
+    assert list(ranking.explanation.item_ids) == behaviours
+    assert len(ranking.explanation.weights) == 2
+    for ad_id, weights in zip(ranking.ad_ids, ranking.explanation.weights, strict=True):
+        expected = [item_number(ad_id) * item_number(item_id) for item_id in behaviours]
+        assert weights == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_new_users_explanation_is_empty(stage: Stage) -> None:
-    explanation: list[ActivationWeight] = []
-    assert stage.rank(Candidate("1", 1.0), explain=True).ads[0].activation_weights == explanation
+    explanation = stage.rank(Candidate("1", 1.0), explain=True).explanation
+    assert explanation is not None
+    assert (list(explanation.item_ids), explanation.weights) == ([], [[]])
 
 
 def test_a_model_without_weights_explains_nothing(make_stage: object, tmp_path: Path) -> None:
@@ -227,7 +258,7 @@ def test_too_many_candidates_are_refused_before_anything_is_fetched(stage: Stage
     with pytest.raises(TooManyCandidates, match="11 candidates sent, at most 10"):
         stage.rank(*[Candidate("1", 1.0)] * (LIMIT + 1))
     assert stage.store.asked == []
-    assert len(stage.rank(*[Candidate("1", 1.0)] * LIMIT).ads) == LIMIT
+    assert len(stage.rank(*[Candidate("1", 1.0)] * LIMIT).ad_ids) == LIMIT
 
 
 @pytest.mark.parametrize(

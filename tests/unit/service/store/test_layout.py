@@ -7,8 +7,7 @@ from redis.crc import key_slot
 
 from model.bundle.schema import Feature, Group, Kind
 from service.store import layout
-from service.store.layout import MalformedElement
-from service.store.protocol import Behaviour
+from service.store.layout import Behaviour, MalformedElement
 
 GENRE = Feature("genre", Group.ITEM, Kind.MULTI, num_indices=9, max_values=3)
 BRAND = Feature("brand", Group.ITEM, Kind.SINGLE, num_indices=9)

@@ -3,10 +3,7 @@
 import dataclasses
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -15,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from model.bundle.schema import Group
+from tests.fixtures.training import training_from
 from training.compare.comparison import CompareOptions, compare
 from training.compare.contenders import read_contenders
 from training.compare.planned import ComparisonError
@@ -22,7 +20,6 @@ from training.config import TrainConfig
 from training.data.encoded import EncodedDataset
 from training.metrics import rela_impr
 
-REPOSITORY = Path(__file__).parents[4]
 CONFIG = """
 batch_size = 64
 learning_rate = 0.02
@@ -80,16 +77,8 @@ def stopped(options: CompareOptions) -> Stage:
     """The command as a user runs it, told to end after its first run."""
     arguments = ["--data", options.data, "--models", "lr,base", "--seeds", "2", "--epochs", "2"]
     arguments += ["--config", options.out.parent / "train.toml", "--out", options.out]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training", "compare", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process:
-        assert any(line.startswith("lr-0 ") for line in process.stdout)
+    with training_from("lr-0 ", "compare", *arguments) as process:
+        assert process.stdout is not None
         process.send_signal(signal.SIGTERM)
         screen = process.stdout.read()
     assert process.returncode != 0

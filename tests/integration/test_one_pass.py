@@ -1,0 +1,71 @@
+"""A body that one pass cannot read is refused as FastAPI's ordinary handling refuses it, word for word."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.api import one_pass
+from service.api.schemas import RankRequest, RankResponse
+from service.scoring.ranking import RankingTask
+from tests.fixtures.bundle import ITEMS, MAX_BEHAVIOURS
+from tests.fixtures.rank_bodies import bodies
+from tests.fixtures.redis_server import RedisServer
+from tests.fixtures.service import RunningService, running_service
+
+GOOD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}
+OTHER_TYPES = ["", "text/plain", "application/vnd.api+json", "application/json; charset=utf-8", "APPLICATION/JSON"]
+property_settings = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def read_nothing(body: bytes, request_id: str) -> RankingTask | None:
+    return None
+
+
+def answers(service: RunningService, body: bytes, content_type: str) -> tuple[httpx.Response, httpx.Response]:
+    """To the same request, as the service is and with every body read in two passes."""
+    headers = {"X-Request-ID": "r1", "Content-Type": content_type}
+    first = service.request("POST", "/rank", content=body, headers=headers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_pass, "read_task", read_nothing)
+        second = service.request("POST", "/rank", content=body, headers=headers)
+    return first, second
+
+
+@property_settings
+@given(bodies, st.sampled_from(["application/json"] * 9 + OTHER_TYPES))
+def test_every_body_gets_the_answer_of_two_passes(service: RunningService, body: bytes, content_type: str) -> None:
+    first, second = answers(service, body, content_type)
+    assert first.status_code == second.status_code
+    assert first.json() == second.json()
+    assert first.headers == second.headers
+
+
+def test_a_flawless_body_is_read_once(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a second pass")
+
+    monkeypatch.setattr(RankRequest, "to_task", refuse)
+    assert service.rank(GOOD).status_code == 200
+
+
+@pytest.mark.parametrize("explain", [True, False])
+def test_an_answer_is_of_the_documented_form(service: RunningService, redis_server: RedisServer, explain: bool) -> None:
+    redis_server.client.rpush("{u:42}:behaviours", *['{"item_id": "3"}'] * MAX_BEHAVIOURS)
+    candidates = [{"ad_id": ad_id, "bid": 1} for ad_id in ITEMS]
+    response = service.rank(GOOD | {"candidates": candidates, "explain": explain})
+    answer = RankResponse.model_validate_json(response.content, strict=True, extra="forbid")
+    assert response.json() == answer.model_dump(exclude_none=True)
+    assert [ad.rank for ad in answer.ads] == list(range(1, len(ITEMS) + 1))
+    assert {len(ad.activation_weights or []) for ad in answer.ads} == {MAX_BEHAVIOURS if explain else 0}
+
+
+def test_a_degraded_answer_is_of_the_documented_form(bundle_path: Path) -> None:
+    with running_service(bundle_path, "redis://127.0.0.1:1") as lonely:
+        answer = RankResponse.model_validate_json(lonely.rank(GOOD).content, strict=True, extra="forbid")
+    assert answer.degraded == ["behaviours", "profile"]

@@ -1,0 +1,73 @@
+"""Reading a body by one pass gives what `RankRequest` gives, or nothing."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from service.api import bodies as bodies_module
+from service.api.bodies import read_task
+from service.api.schemas import CandidateBody, RankRequest
+from service.scoring.ranking import RankingTask
+from tests.fixtures.rank_bodies import bodies
+
+GOOD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}
+
+
+def in_two_passes(body: bytes) -> RankingTask | None:
+    """JSON first, then the schema, as FastAPI does."""
+    try:
+        return RankRequest.model_validate(from_json(body, allow_inf_nan=True)).to_task("r1")
+    except (ValueError, ValidationError):
+        return None
+
+
+@given(bodies)
+def test_one_pass_takes_what_two_take_and_makes_the_same_of_it(body: bytes) -> None:
+    task = read_task(body, "r1")
+    assert repr(task) == repr(in_two_passes(body))  # types too: 1 is not 1.0, nor True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"user_id": "1", "user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}',
+        b'{"user_id": 1, "user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}',
+        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": -1, "bid": 1.0}]}',
+        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0, "bid": -1}]}',
+        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}], "context": {"hour": {}, "hour": "9"}}',
+        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}], "context": {"hour": "9", "hour": {}}}',
+    ],
+)
+def test_a_thing_said_twice_is_never_taken_otherwise(body: bytes) -> None:
+    assert read_task(body, "r1") in (None, in_two_passes(body))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"top_k": 3, "explain": True},
+        {"top_k": None, "context": {"hour": 21, "tags": ["a", 1, True]}},
+        {"candidates": [{"ad_id": "1", "bid": 0}, {"ad_id": "1", "bid": 2, "features": {"price": 10**25}}]},
+        {"candidates": [{"ad_id": "1", "bid": 10**30, "features": {}}]},
+    ],
+)
+def test_a_flawless_body_needs_one_pass(fields: dict[str, Any]) -> None:
+    body = json.dumps(GOOD | fields).encode()
+    assert read_task(body, "r1") is not None
+    assert repr(read_task(body, "r1")) == repr(in_two_passes(body))
+
+
+def test_both_ways_know_the_same_fields() -> None:
+    assert set(bodies_module._SentRequest.__annotations__) == set(RankRequest.model_fields)
+    assert set(bodies_module._SentCandidate.__annotations__) == set(CandidateBody.model_fields)
+
+
+@given(st.binary(max_size=20))
+def test_bytes_that_are_no_request_are_nothing(body: bytes) -> None:
+    assert read_task(body, "r1") is None

@@ -1,0 +1,105 @@
+"""A bundle and a table of activation weights: a new bundle."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from model.bundle.activations import TABLE_FILES, ActivationTable
+from model.bundle.catalogue import FIRST_ROW, Catalogue
+from model.bundle.manifest import Manifest
+from model.bundle.reader import open_bundle
+from model.bundle.request import encode_request
+from model.bundle.stages import StagedGraph
+from model.bundle.writer import extend_bundle
+from training.data.dataset import Dataset, read_dataset
+from training.progress import pairs_progress
+from training.stages import check_stages, open_stages
+from training.table.build import build_table
+from training.table.plan import Rows, TableError, TablePlan, plan_table, training_counts
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What a user asks of a table.
+
+    Attributes:
+        memory_bytes: of the weights at most.
+        ads: a file with the ids of the active ads, one per line; None for the most frequent ones.
+    """
+
+    memory_bytes: int
+    ads: Path | None = None
+
+
+def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOptions, console: Console) -> Manifest:
+    """Write the bundle once more, with an activation table.
+
+    Raises:
+        BundleError: the bundle cannot be trusted.
+        DatasetError: the data cannot be read.
+        TableError: its network has no use for a table, it has one already, or the memory is too small.
+        ParityError: with the table the golden answers are not reproduced.
+        FileExistsError: `out` exists.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists; a bundle is never overwritten: choose another --out or remove it")
+    bundle = open_bundle(bundle_path)
+    if not bundle.has_stages:
+        raise TableError(
+            f"{bundle_path} holds {bundle.manifest.model_name}, whose weights, if any, depend on more than two items; "
+            "train din for a table"
+        )
+    if bundle.table is not None:
+        raise TableError(f"{bundle_path} has an activation table already; add one to the bundle that it was made of")
+    dataset = read_dataset(dataset_path)
+    stages = StagedGraph(bundle.schema, open_stages(bundle_path))
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        table = compute_table(directory, options, dataset, stages, bundle.encoder.catalogue, console)
+        golden = [encode_request(bundle.encoder, answer.request) for answer in bundle.golden]
+        check_stages(stages.with_table(table), golden, [np.asarray(answer.ctr) for answer in bundle.golden])
+        manifest = extend_bundle(bundle, out, {name: directory / name for name in TABLE_FILES})
+    console.print(f"bundle {out} (version {manifest.model_version})", highlight=False)
+    return manifest
+
+
+def compute_table(
+    directory: Path,
+    options: TableOptions,
+    dataset: Dataset,
+    stages: StagedGraph,
+    catalogue: Catalogue,
+    console: Console,
+) -> ActivationTable:
+    """Plan and compute a table with a progress bar; its files are written under `directory`."""
+    ads = None if options.ads is None else _read_ads(options.ads, catalogue, console)
+    plan = plan_table(training_counts(dataset, catalogue), memory_bytes=options.memory_bytes, ads=ads)
+    console.print(_described(plan), highlight=False)
+    with pairs_progress(console, num_pairs=plan.num_bytes // 4) as advance:
+        return build_table(directory, plan, stages=stages, catalogue=catalogue, on_pairs=advance)
+
+
+def _described(plan: TablePlan) -> str:
+    size = f"{len(plan.ad_rows_A):,} ads x {len(plan.item_rows_B):,} items, {plan.num_bytes / 1e6:,.1f} MB"
+    return (
+        f"activation table: {size}; covers {plan.ads_covered:.1%} of the training impressions and "
+        f"{plan.behaviours_covered:.1%} of their behaviours"
+    )
+
+
+def _read_ads(file: Path, catalogue: Catalogue, console: Console) -> Rows:
+    """Raises: TableError, when the file cannot be read or names no ad of the catalogue."""
+    try:
+        ids = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise TableError(f"{file} cannot be read as text with an ad's id per line: {exc}") from exc
+    rows = catalogue.rows(ids)
+    num_known = int((rows >= FIRST_ROW).sum())
+    if num_known == 0:
+        raise TableError(f"{file} names {len(ids):,} ads and the bundle knows none: are they ids of this data set?")
+    if num_known < len(ids):
+        console.print(f"{len(ids) - num_known:,} of {len(ids):,} ads in {file} are not in the bundle", highlight=False)
+    return rows
