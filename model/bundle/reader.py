@@ -49,8 +49,8 @@ class Bundle:
     manifest: Manifest
     encoder: Encoder
     golden: tuple[GoldenAnswer, ...]
-    has_stages: bool
-    table: ActivationTable | None
+    has_stages: bool = False
+    table: ActivationTable | None = None
 
     @property
     def schema(self) -> FeatureSchema:
