@@ -84,7 +84,8 @@ def test_every_goal_is_judged_by_its_figure() -> None:
 
 
 def test_what_was_not_measured_is_not_met_and_says_why() -> None:
-    without = [scoring(SHORT, {PRODUCTS: 10.0, PLAIN: 20.0, ONE_GRAPH: 30.0}, {TABLE: "the bundle has no activation table"})]
+    cpu_ms = {PRODUCTS: 10.0, PLAIN: 20.0, ONE_GRAPH: 30.0}
+    without = [scoring(SHORT, cpu_ms, {TABLE: "the bundle has no activation table"})]
     verdicts = judge(Results(without, []))
     assert len(verdicts) == len(GOALS)
     assert [verdict.measured for verdict in verdicts] == [2.0] + [None] * (len(GOALS) - 1)
