@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from model.bundle.stages import (
     FLOAT_INPUTS,
     SCORES,
     STAGES,
-    StagedAnswer,
     StagedGraph,
     output_of,
     output_shape,
@@ -47,6 +46,15 @@ class Prediction:
 
     ctr_C: NDArray[np.float64]
     weights_CT: NDArray[np.float64] | None
+    num_pairs: int
+    num_looked_up: int
+
+
+class _Scores(NamedTuple):
+    """What the graphs gave, not looked at yet; see `Prediction`."""
+
+    ctr_C: Floats
+    weights_CT: Floats | None
     num_pairs: int = 0
     num_looked_up: int = 0
 
@@ -54,9 +62,7 @@ class Prediction:
 class _Scorer(Protocol):
     has_weights: bool
 
-    def score(self, request: EncodedRequest, *, with_weights: bool) -> tuple[Floats, Floats | None, int, int]:
-        """CTRs, weights, and the two numbers of `Prediction`."""
-        ...
+    def score(self, request: EncodedRequest, *, with_weights: bool) -> _Scores: ...
 
 
 class Predictor:
@@ -97,7 +103,8 @@ class Predictor:
         Raises:
             PredictionFailed: a run failed or gave something that is no CTR.
         """
-        ctr_C, weights_CT, num_pairs, num_looked_up = self._scorer.score(request, with_weights=with_weights)
+        found = self._scorer.score(request, with_weights=with_weights)
+        ctr_C, weights_CT = found.ctr_C, found.weights_CT
         # A comparison with NaN is false, so NaN fails too.
         if not np.all((ctr_C >= 0.0) & (ctr_C <= 1.0)):
             worst = ctr_C[~((ctr_C >= 0.0) & (ctr_C <= 1.0))][0]
@@ -107,8 +114,8 @@ class Predictor:
         return Prediction(
             ctr_C=ctr_C.astype(np.float64),
             weights_CT=None if weights_CT is None else weights_CT.astype(np.float64),
-            num_pairs=num_pairs,
-            num_looked_up=num_looked_up,
+            num_pairs=found.num_pairs,
+            num_looked_up=found.num_looked_up,
         )
 
     def _check_golden(self, encoder: Encoder, golden: Sequence[GoldenAnswer], *, file: str) -> None:
@@ -167,10 +174,10 @@ class _WholeGraph:
         if self.has_weights:
             session.check_output(WEIGHTS_OUTPUT, ("C", "T"))
 
-    def score(self, request: EncodedRequest, *, with_weights: bool) -> tuple[Floats, Floats | None, int, int]:
+    def score(self, request: EncodedRequest, *, with_weights: bool) -> _Scores:
         outputs = [CTR_OUTPUT, WEIGHTS_OUTPUT] if with_weights else [CTR_OUTPUT]
         ctr_C, *weights = self._session.run(outputs, request.inputs)
-        return ctr_C, weights[0] if with_weights else None, 0, 0
+        return _Scores(ctr_C, weights[0] if with_weights else None)
 
 
 class _Stages:
@@ -184,10 +191,15 @@ class _Stages:
         runs = {stage: partial(_only_output, session, output_of(stage)) for stage, session in sessions.items()}
         self._graph = StagedGraph(bundle.schema, runs, table=bundle.table)
 
-    def score(self, request: EncodedRequest, *, with_weights: bool) -> tuple[Floats, Floats | None, int, int]:
-        answer: StagedAnswer = self._graph.answer(request)
+    def score(self, request: EncodedRequest, *, with_weights: bool) -> _Scores:
+        answer = self._graph.answer(request)
         weights_CT = answer.weights_CT
-        return answer.ctr_C, weights_CT if with_weights else None, weights_CT.size, answer.num_looked_up
+        return _Scores(
+            answer.ctr_C,
+            weights_CT if with_weights else None,
+            num_pairs=weights_CT.size,
+            num_looked_up=answer.num_looked_up,
+        )
 
 
 def _only_output(session: Session, name: str, inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
