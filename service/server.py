@@ -1,5 +1,6 @@
 """uvicorn: the listening socket, one or several workers, and an orderly end on SIGTERM or Ctrl-C."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,8 +17,9 @@ import uvicorn._subprocess
 from uvicorn.supervisors import Multiprocess
 
 from service.settings import Settings
-from service.telemetry import LOGGER_NAME, MULTIPROCESS_DIR_VARIABLE
+from service.telemetry import LOGGER_NAME, MULTIPROCESS_DIR_VARIABLE, log_event
 
+_LONGEST_TEMPORARY_PATH = 107 - len("/pymp-12345678/listener-12345678")  # a socket's path has 107 bytes at most
 GRACE_S = 10  # how long requests in flight may take to end when the service stops
 
 
@@ -97,8 +99,14 @@ def _fork_workers() -> None:
     """Have uvicorn fork its workers from one process that has imported everything, so that they share these pages.
 
     By itself it starts a new interpreter for each, which takes about 40 MB more per worker; it has no setting for it.
-    Without the attribute that is set here, workers would start as before and be only larger.
+    Without the attribute that is set here, workers would start as before and be only larger. So they do where the path
+    of the folder for temporary files leaves no room for the fork server's socket.
     """
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY_PATH:
+        log_event(
+            logging.INFO, "workers_not_forked", reason="the path of the temporary folder is too long for a socket"
+        )
+        return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["service.preloaded"])
     uvicorn._subprocess.spawn = context  # type: ignore[assignment]  # another way to start, the same interface

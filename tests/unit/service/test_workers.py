@@ -1,5 +1,6 @@
 """How worker processes come to be."""
 
+import tempfile
 from collections.abc import Iterator
 from multiprocessing import get_context
 
@@ -26,3 +27,12 @@ def test_uvicorn_forks_its_workers() -> None:
     _fork_workers()
     process = uvicorn._subprocess.get_subprocess(uvicorn.Config("any:app"), print, [])
     assert isinstance(process, get_context("forkserver").Process)
+
+
+@pytest.mark.usefixtures("own_way_to_start")
+def test_workers_start_as_before_where_the_fork_servers_socket_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket's path has at most 107 bytes; the fork server's is 32 longer than the temporary folder's."""
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "t" * 75)
+    _fork_workers()
+    process = uvicorn._subprocess.get_subprocess(uvicorn.Config("any:app"), print, [])
+    assert not isinstance(process, get_context("forkserver").Process)
