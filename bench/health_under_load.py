@@ -11,7 +11,6 @@ own scheduler as well: the machine's load from before the start is in the JSON.
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,12 +21,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.request.bundle import make_bundle
+from bench.request.ground import prepared
 from bench.request.processes import ROOT, Server, get, serving
-from bench.request.traffic import fill_redis
-from model.bundle.reader import open_bundle
 from model.nets.registry import NetworkName
-from service.store.embedded import embedded_redis
 from training.machine import describe_machine
 from training.report import source_commit
 
@@ -63,14 +59,10 @@ def main(
 ) -> None:
     """Measure health checks under full load."""
     machine, console = describe_machine(), Console()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        directory = Path(folder)
-        if bundle is None:
-            bundle = directory / "bundle"
-            make_bundle(bundle, model)
-        url = stack.enter_context(embedded_redis(directory / "redis"))
-        fill_redis(url, open_bundle(bundle).schema, [NUM_BEHAVIOURS])
-        server = stack.enter_context(serving(bundle, url, directory / "log", DINRANK_REDIS_TIMEOUT_MS="10000"))
+    with prepared(bundle, model, [NUM_BEHAVIOURS]) as ground, ExitStack() as stack:
+        server = stack.enter_context(
+            serving(ground.bundle, ground.redis_url, ground.directory / "log", DINRANK_REDIS_TIMEOUT_MS="10000")
+        )
         load = subprocess.Popen(
             [sys.executable, "-m", "bench.request.load", str(server.port), str(callers)],
             cwd=ROOT,

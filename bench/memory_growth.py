@@ -7,20 +7,16 @@ number of candidates, known and new, and a user with another number of behaviour
 """
 
 import argparse
-import http.client
 import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import psutil
 import redis
 
+from bench.request.processes import Server, post_rank, serving
 from model.bundle.reader import open_bundle
 from service.store.embedded import embedded_redis
 from service.store.layout import behaviours_key, encode_behaviour
@@ -46,8 +42,8 @@ def main() -> None:
                 if length := int(rng.integers(0, bundle.schema.max_behaviours + 1)):
                     elements = [encode_behaviour(item_id, 0) for item_id in rng.choice(item_ids, length).tolist()]
                     client.rpush(behaviours_key(str(user)), *elements)
-        with service(options.bundle, url) as (process, port):
-            megabytes = drive(process, port, bodies, options.requests)
+        with serving(options.bundle, url, Path(directory) / "log") as server:
+            megabytes = drive(server, bodies, options.requests)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"requests": options.requests, "resident_mb": megabytes}, indent=1) + "\n")
     print(  # noqa: T201
@@ -64,45 +60,12 @@ def make_body(rng: np.random.Generator, item_ids: list[str]) -> bytes:
     return json.dumps({"user_id": str(rng.integers(NUM_USERS)), "candidates": ads}).encode()
 
 
-@contextmanager
-def service(bundle: Path, redis_url: str) -> Iterator[tuple[psutil.Process, int]]:
-    command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url]
-    with tempfile.TemporaryFile("w+") as log:
-        started = subprocess.Popen(
-            [*command, "--port", "0", "--workers", "1"], stdout=log, stderr=subprocess.STDOUT, env=os.environ.copy()
-        )
-        try:
-            process = psutil.Process(started.pid)
-            while not (ports := [each.laddr.port for each in process.net_connections() if each.status == "LISTEN"]):
-                if started.poll() is not None:
-                    log.seek(0)
-                    raise SystemExit(f"the service ended: {log.read()}")
-            wait_ready(ports[0])
-            yield process, ports[0]
-        finally:
-            started.terminate()
-            started.wait(30)
-
-
-def wait_ready(port: int) -> None:
-    """The socket listens before the bundle is loaded; a request waits until then."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/readyz")
-    connection.getresponse().read()
-    connection.close()
-
-
-def drive(process: psutil.Process, port: int, bodies: list[bytes], num_requests: int) -> list[float]:
-    """Resident megabytes after each tenth of the requests."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def drive(server: Server, bodies: list[bytes], num_requests: int) -> list[float]:
+    """Resident megabytes after each tenth of the requests. Raises: ServerFailed, for a request that is not answered."""
+    process, connection = psutil.Process(server.process.pid), server.connect()
     megabytes = []
     for number in range(1, num_requests + 1):
-        body = bodies[number * 7919 % len(bodies)]
-        connection.request("POST", "/rank", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
-        if answer.status != 200:
-            raise SystemExit(f"request {number} was answered with {answer.status}: {content!r}")
+        post_rank(connection, bodies[number * 7919 % len(bodies)])
         if number % (num_requests // 10) == 0:
             megabytes.append(process.memory_info().rss / 1e6)
             print(f"{number:,} requests, {megabytes[-1]:.1f} MB", file=sys.stderr)  # noqa: T201

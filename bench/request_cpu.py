@@ -17,7 +17,6 @@ import itertools
 import json
 import re
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,13 +29,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.request.bundle import make_bundle
+from bench.request.ground import prepared
 from bench.request.plain import SOCKET_VARIABLE
 from bench.request.processes import Server, get, post_rank, serving, serving_plainly
-from bench.request.traffic import bodies, fill_redis
-from model.bundle.reader import open_bundle
+from bench.request.traffic import bodies
 from model.nets.registry import NetworkName
-from service.store.embedded import embedded_redis
 from training.machine import describe_machine
 from training.report import source_commit
 
@@ -99,16 +96,12 @@ def main(
 ) -> None:
     """Measure CPU milliseconds per request."""
     machine, console = describe_machine(), Console()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        directory = Path(folder)
-        if bundle is None:
-            bundle = directory / "bundle"
-            make_bundle(bundle, model)
-        url = stack.enter_context(embedded_redis(directory / "redis"))
-        fill_redis(url, open_bundle(bundle).schema, NUM_BEHAVIOURS)
-        ours = stack.enter_context(serving(bundle, url, directory / "ours.log", DINRANK_REDIS_TIMEOUT_MS="10000"))
-        socket = unquote(urlsplit(url).path)
-        plain = stack.enter_context(serving_plainly(directory / "plain.log", **{SOCKET_VARIABLE: socket}))
+    with prepared(bundle, model, NUM_BEHAVIOURS) as ground, ExitStack() as stack:
+        ours = stack.enter_context(
+            serving(ground.bundle, ground.redis_url, ground.directory / "ours.log", DINRANK_REDIS_TIMEOUT_MS="10000")
+        )
+        socket = unquote(urlsplit(ground.redis_url).path)
+        plain = stack.enter_context(serving_plainly(ground.directory / "plain.log", **{SOCKET_VARIABLE: socket}))
         drivers = [Driver(ours, has_metrics=True), Driver(plain, has_metrics=False)]
         turns: list[Turn] = []
         for round_ in range(rounds + 1):

@@ -78,7 +78,7 @@ def compute_table(
     ads = None if options.ads is None else _read_ads(options.ads, catalogue, console)
     plan = plan_table(training_counts(dataset, catalogue), memory_bytes=options.memory_bytes, ads=ads)
     console.print(_described(plan), highlight=False)
-    with pairs_progress(console, num_pairs=plan.num_bytes // 4) as advance:
+    with pairs_progress(console, num_pairs=plan.num_pairs) as advance:
         return build_table(directory, plan, stages=stages, catalogue=catalogue, on_pairs=advance)
 
 

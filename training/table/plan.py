@@ -62,8 +62,12 @@ class TablePlan:
     behaviours_covered: float
 
     @property
+    def num_pairs(self) -> int:
+        return len(self.ad_rows_A) * len(self.item_rows_B)
+
+    @property
     def num_bytes(self) -> int:
-        return len(self.ad_rows_A) * len(self.item_rows_B) * _BYTES_PER_PAIR
+        return self.num_pairs * _BYTES_PER_PAIR
 
 
 def plan_table(counts: TrainingCounts, *, memory_bytes: int, ads: Rows | None = None) -> TablePlan:
