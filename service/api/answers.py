@@ -1,14 +1,53 @@
 """The answer of POST /rank: a task to bytes. `RankResponse` documents its form, and a test holds the two together."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from itertools import count
 
-import orjson
+import msgspec
 from fastapi import Request, Response
+from msgspec import UNSET, UnsetType
 
 from service.api.schemas import ModelName
 from service.api.served import Served
-from service.scoring.ranking import Explanation, Ranking, RankingTask
+from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
+
+
+class _Weight(msgspec.Struct, gc=False):
+    """`WeightBody`."""
+
+    item_id: str
+    weight: float
+
+
+class _RankedAd(msgspec.Struct, gc=False):
+    """`RankedAdBody`, at a quarter of a dictionary's time."""
+
+    rank: int
+    ad_id: str
+    bid: float
+    ctr: float
+    ecpm: float
+    activation_weights: list[_Weight] | UnsetType = UNSET
+
+
+class _Model(msgspec.Struct):
+    """`ModelName`."""
+
+    name: str
+    version: str
+
+
+class _Answer(msgspec.Struct):
+    """`RankResponse`."""
+
+    request_id: str
+    model: _Model
+    behaviours: int
+    degraded: Sequence[Part]
+    ads: list[_RankedAd]
+
+
+_encoder = msgspec.json.Encoder()
 
 
 async def rank_answer(task: RankingTask, request: Request, served: Served) -> Response:
@@ -19,27 +58,20 @@ async def rank_answer(task: RankingTask, request: Request, served: Served) -> Re
 
 
 def _to_json(ranking: Ranking, request_id: str, model: ModelName) -> bytes:
-    columns = zip(ranking.ad_ids, ranking.bids, ranking.ctrs, ranking.ecpms, strict=True)
-    ads: list[dict[str, Any]] = [
-        {"rank": rank, "ad_id": ad_id, "bid": bid, "ctr": ctr, "ecpm": ecpm}
-        for rank, (ad_id, bid, ctr, ecpm) in enumerate(columns, start=1)
-    ]
+    columns = [ranking.ad_ids, ranking.bids, ranking.ctrs, ranking.ecpms]
     if ranking.explanation is not None:
-        for ad, weights in zip(ads, _activation_weights(ranking.explanation), strict=True):
-            ad["activation_weights"] = weights
-    return orjson.dumps(
-        {
-            "request_id": request_id,
-            "model": {"name": model.name, "version": model.version},
-            "behaviours": ranking.num_behaviours,
-            "degraded": ranking.degraded,
-            "ads": ads,
-        }
+        columns.append(_activation_weights(ranking.explanation))
+    return _encoder.encode(
+        _Answer(
+            request_id=request_id,
+            model=_Model(model.name, model.version),
+            behaviours=ranking.num_behaviours,
+            degraded=ranking.degraded,
+            ads=list(map(_RankedAd, count(1), *columns)),
+        )
     )
 
 
-def _activation_weights(explanation: Explanation) -> Iterator[list[dict[str, Any]]]:
+def _activation_weights(explanation: Explanation) -> list[list[_Weight]]:
     """For each ad one entry per behaviour, oldest first."""
-    for weights in explanation.weights:
-        behaviours = zip(explanation.item_ids, weights, strict=True)
-        yield [{"item_id": item_id, "weight": weight} for item_id, weight in behaviours]
+    return [list(map(_Weight, explanation.item_ids, weights)) for weights in explanation.weights]

@@ -1,68 +1,60 @@
 """The body of POST /rank by one pass: bytes to columns."""
 
-from collections.abc import Sequence
-from operator import itemgetter
-from typing import Annotated, NotRequired
+from operator import attrgetter
+from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
-from model.bundle.encoding import Attributes
-from service.api.schemas import SENT, Bid, Features, Id
+from service.api.schemas import MAX_FEATURE_NAME_LENGTH, MAX_ID_LENGTH
 from service.scoring.ranking import Candidates, RankingTask
 
-
-class _SentCandidate(TypedDict):
-    """`CandidateBody` as a dictionary, which costs half as much as an object."""
-
-    __pydantic_config__ = SENT  # type: ignore[misc]  # pydantic's way to configure a TypedDict
-
-    ad_id: Id
-    bid: Bid
-    features: NotRequired[Features]
+_Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+_Scalar = str | bool | int | float
+_Features = dict[Annotated[str, Meta(max_length=MAX_FEATURE_NAME_LENGTH)], _Scalar | list[_Scalar]]
 
 
-class _SentRequest(TypedDict):
-    """`RankRequest` as a dictionary; a test holds what both take together."""
+# Not looked at by the garbage collector: no cycle can go through them.
+class _SentCandidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """`CandidateBody`, at a fifth of the time."""
 
-    __pydantic_config__ = SENT  # type: ignore[misc]
-
-    user_id: Id
-    candidates: Annotated[list[_SentCandidate], Field(min_length=1)]
-    context: NotRequired[Features]
-    top_k: NotRequired[Annotated[int | None, Field(ge=1)]]
-    explain: NotRequired[bool]
+    ad_id: _Id
+    bid: Annotated[float, Meta(ge=0)]
+    features: _Features | UnsetType = UNSET
 
 
-_validator = TypeAdapter(_SentRequest).validator
+class _SentRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """`RankRequest`; a test holds what both take together."""
+
+    user_id: _Id
+    candidates: Annotated[list[_SentCandidate], Meta(min_length=1)]
+    context: _Features = {}
+    top_k: Annotated[int, Meta(ge=1)] | None = None
+    explain: bool = False
+
+
+_decoder = msgspec.json.Decoder(_SentRequest)
+_ad_id, _bid, _features = attrgetter("ad_id"), attrgetter("bid"), attrgetter("features")
 
 
 def read_task(body: bytes, request_id: str) -> RankingTask | None:
     """What `RankRequest` makes of the same body, or None when something may be wrong with it.
 
-    Never takes what `RankRequest` refuses. It refuses some of what that takes: JSON that says a thing twice.
+    Never takes what `RankRequest` refuses. It refuses some of what that takes: numbers beyond 64 bits.
     """
     try:
-        sent: _SentRequest = _validator.validate_json(body)
-    except ValidationError:
+        sent = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    candidates = sent["candidates"]
     return RankingTask(
         request_id=request_id,
-        user_id=sent["user_id"],
+        user_id=sent.user_id,
         candidates=Candidates(
-            ad_ids=list(map(itemgetter("ad_id"), candidates)),
-            bids=list(map(itemgetter("bid"), candidates)),
-            features=_features(candidates),
+            ad_ids=list(map(_ad_id, sent.candidates)),
+            bids=list(map(_bid, sent.candidates)),
+            features={place: each for place, each in enumerate(map(_features, sent.candidates)) if each},
         ),
-        context=sent.get("context", {}),
-        top_k=sent.get("top_k"),
-        explain=sent.get("explain", False),
+        context=sent.context,
+        top_k=sent.top_k,
+        explain=sent.explain,
     )
-
-
-def _features(candidates: Sequence[_SentCandidate]) -> dict[int, Attributes]:
-    """By position, of the candidates that bring any."""
-    if max(map(len, candidates)) == len(_SentCandidate.__required_keys__):
-        return {}
-    return {place: candidate["features"] for place, candidate in enumerate(candidates) if candidate.get("features")}

@@ -11,6 +11,7 @@ from model.bundle.vocabulary import RawValue
 from service.scoring.ranking import Candidates, Part, RankingTask
 
 MAX_ID_LENGTH = 256  # characters of a user or ad id
+MAX_FEATURE_NAME_LENGTH = 64
 
 
 def _feature_value(value: Any) -> RawValue:
@@ -33,7 +34,7 @@ FeatureValue = Annotated[
 ]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Bid = Annotated[float, Field(ge=0)]
-Features = dict[Annotated[str, Field(max_length=64)], FeatureValue]
+Features = dict[Annotated[str, Field(max_length=MAX_FEATURE_NAME_LENGTH)], FeatureValue]
 SENT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # exact types; a misspelling is no default
 
 _EXAMPLE_REQUEST: JsonDict = {

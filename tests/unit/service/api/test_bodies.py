@@ -64,8 +64,16 @@ def test_a_flawless_body_needs_one_pass(fields: dict[str, Any]) -> None:
 
 
 def test_both_ways_know_the_same_fields() -> None:
-    assert set(bodies_module._SentRequest.__annotations__) == set(RankRequest.model_fields)
-    assert set(bodies_module._SentCandidate.__annotations__) == set(CandidateBody.model_fields)
+    assert set(bodies_module._SentRequest.__struct_fields__) == set(RankRequest.model_fields)
+    assert set(bodies_module._SentCandidate.__struct_fields__) == set(CandidateBody.model_fields)
+
+
+@given(st.binary(max_size=3), st.integers(0, 60))
+def test_a_body_with_other_bytes_inside_is_never_taken_otherwise(intruder: bytes, place: int) -> None:
+    text = json.dumps(GOOD).encode()
+    body = text[:place] + intruder + text[place:]
+    task = read_task(body, "r1")
+    assert task is None or repr(task) == repr(in_two_passes(body))
 
 
 @given(st.binary(max_size=20))
