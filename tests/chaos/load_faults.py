@@ -1,0 +1,188 @@
+"""What callers can do to the service."""
+
+import asyncio
+import json
+import random
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import httpx
+
+from tests.chaos.driver import problem_name
+from tests.chaos.fault import Fault
+from tests.chaos.ground import HOST, Ground
+from tests.chaos.traffic import requests
+from tests.fixtures.bundle import ITEMS
+
+OVERLOADED = frozenset({"overloaded"})
+_CALLERS = 200
+_HEAVY_CANDIDATES = 2_000
+_JSON = {"Content-Type": "application/json"}
+_HEAD = b"POST /rank HTTP/1.1\r\nHost: chaos\r\nContent-Type: application/json\r\n"
+_SLOW_CLIENTS = 100
+_HEALTH_LIMIT_S = 2.0
+
+
+@contextmanager
+def _crowded(ground: Ground) -> Iterator[None]:
+    """Many callers with large requests, each sending the next as soon as it has an answer, a refusal too."""
+    rng = random.Random(0)
+    ads = [{"ad_id": ad, "bid": 1.0} for ad in rng.choices(list(ITEMS), k=_HEAVY_CANDIDATES)]
+    body = json.dumps({"user_id": "user-1", "candidates": ads, "context": {"hour": "9"}}).encode()
+    seen: Counter[str] = Counter()
+
+    async def call(client: httpx.AsyncClient) -> None:
+        response = await client.post("/rank", content=body, headers=_JSON)
+        seen["ok" if response.is_success else problem_name(response)] += 1
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            ground.expect(int(response.headers["Retry-After"]) >= 1, "a refusal says when to come again")
+
+    with _background(ground, call, callers=_CALLERS), _healthy(ground):
+        yield
+    ground.expect(seen.keys() <= {"ok", "overloaded"}, f"every caller gets a ranking or a refusal, and not {seen}")
+    ground.expect(seen["overloaded"] > 0, f"there were more requests than it can take: {seen}")
+    ground.expect(seen["ok"] > 0, f"some are answered meanwhile: {seen}")
+
+
+@contextmanager
+def _hasty(ground: Ground) -> Iterator[None]:
+    """Callers with deadlines that cannot be kept: they are told so, and cost the others nothing."""
+    seen: Counter[str] = Counter()
+    body = next(requests()).body()
+
+    async def call(client: httpx.AsyncClient) -> None:
+        response = await client.post("/rank", content=body, headers={**_JSON, "X-Deadline-Ms": "1"})
+        seen["ok" if response.is_success else problem_name(response)] += 1
+        await asyncio.sleep(0.05)
+
+    with _background(ground, call, callers=5):
+        yield
+    ground.expect(seen.keys() <= {"ok", "deadline-too-short"}, f"a ranking or the right refusal, and not {seen}")
+
+
+@contextmanager
+def _hanging_up(ground: Ground) -> Iterator[None]:
+    """Callers that send a request and go without waiting for the answer."""
+    body = next(requests()).body()
+    message = _HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async def call(client: httpx.AsyncClient) -> None:
+        _, writer = await asyncio.open_connection(HOST, ground.service.port)
+        writer.write(message)
+        await writer.drain()
+        writer.close()
+        await asyncio.sleep(0.05)
+
+    with _background(ground, call, callers=5), _healthy(ground):
+        yield
+
+
+@contextmanager
+def _slow(ground: Ground) -> Iterator[None]:
+    """Callers that send their headers, or their body, byte by byte."""
+
+    async def call(client: httpx.AsyncClient) -> None:
+        start = b"POST /rank HTTP/1.1\r\nX-Slow: " if random.random() < 0.5 else _HEAD + b"Content-Length: 9999\r\n\r\n"
+        _, writer = await asyncio.open_connection(HOST, ground.service.port)
+        try:
+            writer.write(start)
+            for _ in range(20):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+        finally:
+            writer.close()
+
+    with _background(ground, call, callers=_SLOW_CLIENTS), _healthy(ground):
+        yield
+
+
+@contextmanager
+def _garbage(ground: Ground) -> Iterator[None]:
+    """Bodies that are none, among the others: each is refused as the caller's fault."""
+    seen: Counter[int] = Counter()
+
+    async def call(client: httpx.AsyncClient) -> None:
+        response = await client.post("/rank", content=random.choice(_GARBAGE), headers=_JSON)
+        seen[response.status_code] += 1
+        await asyncio.sleep(0.05)
+
+    with _background(ground, call, callers=5), _healthy(ground):
+        yield
+    ground.expect(seen.keys() <= {400, 413, 422}, f"a fault of the caller's is told to be one, and not {seen}")
+
+
+_GARBAGE = (
+    b"",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b'{"user_id": "1", "candidates": [{"ad_id": "1", "bid": NaN}]}',
+    b'{"user_id": "1", "candidates": [{"ad_id": "1", "bid": 1e999}]}',
+    b'{"user_id": "1", "candidates": [{"ad_id": "1", "bid": -1}]}',
+    b'{"user_id": "1", "candidates": []}',
+    b'{"user_id": 1' + b"0" * 5_000 + b"}",
+    b"x" * 10_000_000,
+)
+
+
+@contextmanager
+def _background(
+    ground: Ground, call: Callable[[httpx.AsyncClient], Awaitable[None]], *, callers: int
+) -> Iterator[None]:
+    """So many callers that call again and again from a thread of their own while the block runs."""
+    over = threading.Event()
+
+    async def call_again(client: httpx.AsyncClient) -> None:
+        while not over.is_set():
+            # What the service may not do to these callers is looked at where they get answers.
+            with suppress(httpx.TransportError, OSError):
+                await call(client)
+
+    async def all_callers() -> None:
+        limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
+        base_url = f"http://{HOST}:{ground.service.port}"
+        async with httpx.AsyncClient(base_url=base_url, limits=limits, timeout=30.0) as client:
+            await asyncio.gather(*(call_again(client) for _ in range(callers)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(all_callers()))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def _healthy(ground: Ground) -> Iterator[None]:
+    """Health checks are answered while the block runs."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.2):
+            for path in ("/livez", "/readyz"):
+                try:
+                    response = httpx.get(f"http://{HOST}:{ground.service.port}{path}", timeout=_HEALTH_LIMIT_S)
+                except httpx.TransportError as exc:
+                    ground.expect(False, f"{path} answers within {_HEALTH_LIMIT_S} s, and not: {exc!r}")
+                else:
+                    ground.expect(response.is_success, f"{path} says 200, and not {response.status_code}")
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+LOAD_FAULTS = (
+    Fault("more load than it can take", _crowded, promised=OVERLOADED, quick=True),
+    Fault("deadlines that cannot be kept", _hasty, lasts_s=2.0),
+    Fault("callers that hang up", _hanging_up),
+    Fault("callers that send byte by byte", _slow, lasts_s=6.0),
+    Fault("bodies that are none", _garbage),
+)
