@@ -16,8 +16,9 @@ BENCH_DATA ?= $(DATASET)
 BENCH_LIBRARIES := .bench/fuxictr/.installed .bench/deepctr/.installed
 BENCH_SERVERS := .bench/bentoml/.installed .bench/litserve/.installed
 BENCH_OPTIONS ?=
+CHAOS_OPTIONS ?=
 
-.PHONY: help install demo serve test check format load bench bench-training clean
+.PHONY: help install demo serve test check format load bench bench-training chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ bench: $(INSTALLED) $(BENCH_SERVERS) ## scoring and the service against what peo
 
 bench-training: $(INSTALLED) $(BENCH_LIBRARIES) | $(BENCH_DATA) ## training throughput against FuxiCTR and DeepCTR-Torch: make bench-training BENCH_DATA=...
 	$(BIN)/python -m bench.training_throughput --data $(BENCH_DATA)
+
+chaos: $(INSTALLED) ## every fault of docs/reliability.md for real under load, about five minutes: make chaos CHAOS_OPTIONS="--only Redis"
+	$(BIN)/python -m tests.chaos $(CHAOS_OPTIONS)
 
 .bench/%/.installed: bench/requirements-%.txt
 	$(PYTHON) -m venv .bench/$*
