@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 
@@ -29,11 +30,14 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._drain()
-        await _whatever_is_ready()
+        listeners = sockets or []
+        waiting = list(_waiting_connections(listeners))
+        # At once, without giving way to the event loop: who connects between the last one taken and this is lost.
         for server in self.servers:
             server.close()
-        for listener in sockets or []:
+        for listener in listeners:
             listener.close()
+        await self._take_over(waiting)
         await asyncio.sleep(_LAST_READ_S)
         await super().shutdown(sockets)
 
@@ -44,9 +48,31 @@ class DrainingServer(uvicorn.Server):
         while (left_s := end - time.monotonic()) > 0 and not self.force_exit:
             await asyncio.sleep(min(_TICK_S, left_s))
 
+    async def _take_over(self, connections: Sequence[socket.socket]) -> None:
+        """As uvicorn does with connections that its listener accepts. One that has gone meanwhile is no loss."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            *(
+                loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+                for connection in connections
+            ),
+            return_exceptions=True,
+        )
 
-async def _whatever_is_ready() -> None:
-    """Let the event loop ask the operating system twice, and accept all connections that wait in the listener's queue:
-    one round finds them, the next has taken them."""
-    for _ in range(4):
-        await asyncio.sleep(0)
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]  # it is typed as any protocol
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def _waiting_connections(listeners: Sequence[socket.socket]) -> Iterator[socket.socket]:
+    """Those that the operating system has accepted and nobody has taken from it."""
+    for listener in listeners:
+        listener.setblocking(False)
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # none is left; or too many files are open, and then none can be taken
+                break
+            connection.setblocking(False)
+            yield connection
