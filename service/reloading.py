@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -99,12 +99,11 @@ class Reloader:
 
     async def _watch(self, pause_s: float | None) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    is_asked = await self._asked.wait()
-                self._asked.clear()
-            except TimeoutError:
-                is_asked = False
+                    await self._asked.wait()
+            is_asked = self._asked.is_set()
+            self._asked.clear()
             await self._look(is_asked=is_asked)
 
     async def _look(self, *, is_asked: bool) -> ReloadOutcome:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import io
 import itertools
 import shutil
 import weakref
@@ -12,17 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
 
 from model.bundle.reader import open_bundle
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName
 from tests.fixtures.bundle import expected_ctr, make_bundle, make_shifted_bundle, shifted
 from tests.fixtures.redis_server import wait_until
 from tests.fixtures.service import RunningService, running_service
-from training.config import TrainConfig
-from training.run import RunOptions, run
-from training.table.command import TableOptions, add_table
 
 SHIFT = 0.7
 BODY = {"user_id": "nobody", "candidates": [{"ad_id": "1", "bid": 1.0}, {"ad_id": "2", "bid": 1.0}]}
@@ -240,39 +233,6 @@ def test_nothing_of_the_old_bundle_is_kept(
         assert [each() for each in gone] == [None] * len(gone)
     finally:
         gc.enable()
-
-
-@pytest.fixture(scope="module")
-def din_paths(dataset_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A bundle with stages and one with an activation table, both of another schema than the formula's."""
-    directory, console = tmp_path_factory.mktemp("din"), Console(file=io.StringIO())
-    config = TrainConfig(
-        epochs=1, batch_size=64, network=NetworkConfig(embedding_dim=4, embedding_std=0.1, tower=(8,), unit=(6,))
-    )
-    staged, tabled = directory / "staged", directory / "tabled"
-    run(RunOptions(data=dataset_path, model=NetworkName.DIN, out=staged, seed=0, config=config), console)
-    add_table(staged, dataset_path, tabled, TableOptions(memory_bytes=4 * 10 * 10), console)
-    return [staged, tabled]
-
-
-def test_bundles_with_stages_tables_and_other_schemas_follow_each_other(
-    asked: RunningService, link: Path, bundle_path: Path, din_paths: list[Path]
-) -> None:
-    staged, tabled = din_paths
-    for path in (staged, tabled, bundle_path, tabled, staged, bundle_path):
-        switch(link, path)
-        assert reload(asked).json()["outcome"] == "swapped"
-        bundle = open_bundle(path)
-        request = bundle.golden[0].request
-        body = {
-            "user_id": "nobody",
-            "candidates": [{"ad_id": str(ad_id), "bid": 1.0} for ad_id in request.candidates],
-            "context": dict(request.context),
-        }
-        response = asked.rank(body)
-        assert response.status_code == 200, response.text
-        assert response.json()["model"]["version"] == bundle.manifest.model_version
-        assert asked.get("/model").json()["features"] == bundle.schema.to_json()["features"]
 
 
 def test_only_callers_on_this_machine_may_reload(asked: RunningService) -> None:
