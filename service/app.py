@@ -20,7 +20,7 @@ from service.store.connection import RedisConnection, connect
 from service.store.embedded import embedded_redis
 from service.store.redis_store import RedisFeatureStore
 from service.telemetry import Telemetry
-from service.worker import first_bundle, on_hangup, remember_good_bundle
+from service.worker import ending_with_supervisor, first_bundle, on_hangup, remember_good_bundle
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
 
@@ -35,14 +35,15 @@ class Shared:
     telemetry: Telemetry
 
 
-def create_app(settings: Settings, *, reload_on_hangup: bool = False) -> FastAPI:
+def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     """The application. Its lifespan opens bundle, Redis and threads, and closes them in reverse order.
 
     Starting it raises BundleError when the bundle cannot be trusted. It starts while Redis does not answer, and gives
     degraded answers until it does.
 
     Args:
-        reload_on_hangup: whether SIGHUP to this process makes it look for another bundle; for a process of its own.
+        is_own_process: whether this process is a worker, which looks for another bundle at SIGHUP and ends when the
+            process that supervises it has ended.
     """
     telemetry = Telemetry()
 
@@ -52,8 +53,9 @@ def create_app(settings: Settings, *, reload_on_hangup: bool = False) -> FastAPI
             shared = await stack.enter_async_context(_shared(settings, telemetry))
             # Not named here: a name in this frame would keep the first bundle as long as the application runs.
             app.state.reloader = reloader = _start(app, first_bundle(settings.bundle), shared)
-            if reload_on_hangup:
+            if is_own_process:
                 stack.enter_context(on_hangup(reloader.ask))
+                stack.enter_context(ending_with_supervisor())
             await stack.enter_async_context(reloader.watching(poll_ms=settings.bundle_poll_ms))
             stack.enter_context(loaded_objects_kept())
             yield
@@ -71,7 +73,7 @@ def create_app(settings: Settings, *, reload_on_hangup: bool = False) -> FastAPI
 
 def create_app_from_environment() -> FastAPI:
     """What a uvicorn worker calls."""
-    return create_app(Settings.read(), reload_on_hangup=True)
+    return create_app(Settings.read(), is_own_process=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,32 @@ def on_hangup(call: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+@contextmanager
+def ending_with_supervisor() -> Iterator[None]:
+    """Have this process get SIGTERM when the supervising process ends, however it ends; alone, do nothing.
+
+    Otherwise workers whose supervisor was killed would keep the port, and nobody would replace them.
+    """
+    supervisor = os.environ.get(SUPERVISOR_PID_VARIABLE)
+    if supervisor is None or sys.platform != "linux":
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(int(supervisor))  # readable once the process has ended
+
+    def end() -> None:
+        loop.remove_reader(descriptor)
+        log_event(logging.ERROR, "supervisor_ended", pid=supervisor)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(descriptor, end)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def have_others_reload() -> None:

@@ -18,7 +18,7 @@ import pytest
 from model.bundle.reader import open_bundle
 from tests.fixtures.bundle import expected_ctr, make_shifted_bundle, shifted
 from tests.fixtures.redis_server import wait_until
-from tests.integration.test_cli import ONE_AD, TIMEOUT_S, Served, served
+from tests.integration.test_cli import ONE_AD, TIMEOUT_S, Served, assert_gone, served
 from tests.integration.test_reload import SHIFT, damaged, switch
 
 CTR = expected_ctr("1")
@@ -134,6 +134,15 @@ def test_a_killed_worker_is_replaced_even_while_a_bad_bundle_lies_at_the_path(
         wait_until(lambda: workers_of(service, version) == 2, "both workers serve again")
         ready = httpx.get(f"{service.address}/readyz", timeout=30).json()
         assert ready["refused_bundle"]["file"] == "model.onnx"
+
+
+def test_workers_end_when_their_supervisor_is_killed_so_that_the_port_is_free(
+    bundle_path: Path, tmp_path: Path, redis_url: str
+) -> None:
+    with served(tmp_path, bundle_path, "--redis", redis_url, "--workers", "2") as service:
+        family = service.family()
+        service.process.kill()
+        assert_gone(family)
 
 
 def listening(service: Served) -> list[psutil.Process]:
