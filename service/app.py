@@ -1,48 +1,69 @@
 """Wires the service together; nothing is opened before the application starts."""
 
-import gc
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from model.bundle.reader import open_bundle
-from service.api import errors, health, routes
+from service.api import admin, errors, health, routes
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.api.served import Served
-from service.scoring.predictor import Predictor
+from service.loading import LoadedBundle
+from service.memory import loaded_objects_kept
+from service.reloading import Reloader
 from service.scoring.ranker import Ranker
 from service.settings import EMBEDDED, Settings
-from service.store.connection import connect
+from service.store.connection import RedisConnection, connect
 from service.store.embedded import embedded_redis
 from service.store.redis_store import RedisFeatureStore
 from service.telemetry import Telemetry
+from service.worker import ending_with_supervisor, first_bundle, on_hangup, remember_good_bundle
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
 
-_YOUNG_OBJECTS = 20_000  # between two collections; a request with 200 candidates makes about 500
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every bundle is served with."""
+
+    settings: Settings
+    connection: RedisConnection
+    executor: ThreadPoolExecutor
+    telemetry: Telemetry
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     """The application. Its lifespan opens bundle, Redis and threads, and closes them in reverse order.
 
     Starting it raises BundleError when the bundle cannot be trusted. It starts while Redis does not answer, and gives
     degraded answers until it does.
+
+    Args:
+        is_own_process: whether this process is a worker, which looks for another bundle at SIGHUP and ends when the
+            process that supervises it has ended.
     """
     telemetry = Telemetry()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _open_served(settings, telemetry) as served:
-            app.state.served = served
-            with _loaded_objects_kept():
-                yield
+        async with AsyncExitStack() as stack:
+            shared = await stack.enter_async_context(_shared(settings, telemetry))
+            # Not named here: a name in this frame would keep the first bundle as long as the application runs.
+            app.state.reloader = reloader = _start(app, first_bundle(settings.bundle), shared)
+            if is_own_process:
+                stack.enter_context(on_hangup(reloader.ask))
+                stack.enter_context(ending_with_supervisor())
+            await stack.enter_async_context(reloader.watching(poll_ms=settings.bundle_poll_ms))
+            stack.enter_context(loaded_objects_kept())
+            yield
 
     app = FastAPI(title="dinrank", summary=DESCRIPTION, version="1", lifespan=lifespan)
     app.include_router(routes.router)
     app.include_router(health.router)
+    app.include_router(admin.router)
     errors.install(app)
     app.add_middleware(OnePass)  # what is added later is further out
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
@@ -52,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def create_app_from_environment() -> FastAPI:
     """What a uvicorn worker calls."""
-    return create_app(Settings.read())
+    return create_app(Settings.read(), is_own_process=True)
 
 
 @contextmanager
@@ -66,37 +87,37 @@ def redis_url(settings: Settings) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def _open_served(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Served]:
-    bundle = open_bundle(settings.bundle)
-    predictor = Predictor.load(bundle)
-    telemetry.model_info.labels(bundle.manifest.model_name, bundle.manifest.model_version).set(1)
+async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Shared]:
+    """What stays when the bundle changes: the connection to Redis and the threads."""
     async with AsyncExitStack() as stack:
         url = stack.enter_context(redis_url(settings))
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
-        store = RedisFeatureStore(connection, bundle.schema)
-        stack.push_async_callback(store.aclose)
+        stack.push_async_callback(connection.aclose)
         executor = stack.enter_context(ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring"))
-        ranker = Ranker(
-            bundle=bundle,
-            predictor=predictor,
-            store=store,
-            executor=executor,
-            telemetry=telemetry,
-            max_candidates=settings.max_candidates,
-        )
-        yield Served(settings, bundle, predictor, store, ranker, telemetry)
+        yield Shared(settings, connection, executor, telemetry)
 
 
-@contextmanager
-def _loaded_objects_kept() -> Iterator[None]:
-    """Spare garbage collections from looking through what was loaded, a pause of up to 0.1 s amid requests, and collect
-    after tens of requests instead of each: requests leave hardly any cycles behind."""
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
+def _start(app: FastAPI, loaded: LoadedBundle, shared: Shared) -> Reloader:
+    """Serve a bundle, and let a reloader put others in its place. Nothing but `app.state.served` keeps a bundle."""
+
+    def swap(loaded: LoadedBundle) -> None:
+        app.state.served = served = _served(loaded, shared)
+        shared.telemetry.serves(served.model_name().name, served.model_name().version)
+        remember_good_bundle(loaded.identity.directory)
+
+    swap(loaded)
+    return Reloader(shared.settings.bundle, serves=loaded, swap=swap, telemetry=shared.telemetry)
+
+
+def _served(loaded: LoadedBundle, shared: Shared) -> Served:
+    bundle, predictor = loaded.bundle, loaded.predictor
+    store = RedisFeatureStore(shared.connection, bundle.schema)
+    ranker = Ranker(
+        bundle=bundle,
+        predictor=predictor,
+        store=store,
+        executor=shared.executor,
+        telemetry=shared.telemetry,
+        max_candidates=shared.settings.max_candidates,
+    )
+    return Served(shared.settings, bundle, predictor, store, ranker, shared.telemetry)

@@ -8,6 +8,8 @@ ServiceError
 │   └── ExplanationUnavailable
 ├── TemporarilyUnavailable      the caller tries again later
 │   └── FeatureStoreUnavailable
+├── Forbidden                   the caller asks somebody who may
+├── BundleRefused               the operator mends or takes back the bundle
 └── PredictionFailed            the operator looks at the bundle
 """
 
@@ -59,6 +61,14 @@ class TemporarilyUnavailable(ServiceError):
 
 class FeatureStoreUnavailable(TemporarilyUnavailable):
     """Redis refused or did not answer in time."""
+
+
+class Forbidden(ServiceError):
+    """The caller may not do this."""
+
+
+class BundleRefused(ServiceError):
+    """The bundle that should be served cannot be trusted; the one before goes on serving."""
 
 
 class PredictionFailed(ServiceError):

@@ -14,10 +14,12 @@ from typing import Any
 
 import uvicorn
 import uvicorn._subprocess
-from uvicorn.supervisors import Multiprocess
 
 from service.settings import Settings
+from service.stopping import DrainingServer
+from service.supervisor import Supervisor
 from service.telemetry import LOGGER_NAME, MULTIPROCESS_DIR_VARIABLE, log_event
+from service.worker import RUN_DIRECTORY_VARIABLE, SUPERVISOR_PID_VARIABLE
 
 _LONGEST_TEMPORARY_PATH = 107 - len("/pymp-12345678/listener-12345678")  # a socket's path has 107 bytes at most
 GRACE_S = 10  # how long requests in flight may take to end when the service stops
@@ -86,13 +88,15 @@ def run_server(settings: Settings, bound: socket.socket) -> None:
         log_config=_log_config(settings.log_level),
         timeout_graceful_shutdown=GRACE_S,
     )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until workers can do what it asks for, which they do then anyway
     if settings.workers == 1:
-        uvicorn.Server(config).run(sockets=[bound])
+        DrainingServer(config, drain_ms=settings.drain_ms).run(sockets=[bound])
         return
-    with tempfile.TemporaryDirectory(prefix="dinrank-metrics-") as directory:
-        os.environ[MULTIPROCESS_DIR_VARIABLE] = directory
+    with tempfile.TemporaryDirectory(prefix="dinrank-run-") as directory:
+        os.environ[MULTIPROCESS_DIR_VARIABLE] = os.environ[RUN_DIRECTORY_VARIABLE] = directory
+        os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
         _fork_workers()
-        Multiprocess(config, sockets=[bound]).run()
+        Supervisor(config, sockets=[bound], drain_ms=settings.drain_ms).run()
 
 
 def _fork_workers() -> None:

@@ -44,6 +44,14 @@ class Settings(BaseSettings):
     )
     max_candidates: int = Field(default=2000, gt=0, description="Candidates that one request may carry.")
     max_body_bytes: int = Field(default=2_097_152, gt=0, description="Largest request body, in bytes.")
+    bundle_poll_ms: int = Field(
+        default=1000,
+        ge=0,
+        description="Pause between looks for a new bundle, in milliseconds; 0 looks when asked only.",
+    )
+    drain_ms: int = Field(
+        default=0, ge=0, description="After SIGTERM, how long to answer on while `/readyz` says 503, in milliseconds."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import TracebackType
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
 LOGGER_NAME = "dinrank"
@@ -101,11 +101,25 @@ class Telemetry:
         )
         self.model_info = Gauge(
             "dinrank_model_info",
-            "1 for the model that is served.",
+            "Workers that serve the model; 0 for one that was served before.",
             ["name", "version"],
             registry=registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livesum",  # of the workers that `forget_worker` was not called for
         )
+        self._serves: tuple[str, str] | None = None
+        self.reloads = Counter(
+            "dinrank_reloads",
+            "Looks at the bundle's path that found another bundle, or were asked for, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+
+    def serves(self, name: str, version: str) -> None:
+        """This process answers with another model from now on."""
+        self.model_info.labels(name, version).set(1)
+        if self._serves not in (None, (name, version)):
+            self.model_info.labels(*self._serves).set(0)
+        self._serves = name, version
 
     def timed(self, stage: Stage) -> "StageTimer":
         """Observe how long the block takes, whether it ends well or not, and its CPU time where no other shares it."""
@@ -118,6 +132,11 @@ class Telemetry:
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
         return generate_latest(shared)
+
+
+def forget_worker(pid: int) -> None:
+    """Of a worker that ended, keep what it counted and drop what it was: for the process that started it."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
 
 
 class StageTimer:

@@ -29,7 +29,7 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     ),
     "fastapi": ("service/api", "service/app.py"),
     "starlette": ("service/api", "service/app.py"),
-    "uvicorn": ("service/server.py", "service/preloaded.py"),
+    "uvicorn": ("service/server.py", "service/stopping.py", "service/supervisor.py", "service/preloaded.py"),
     "redis": ("service/store", "service/publish"),
     "msgspec": ("service/api",),
     "orjson": ("service/store",),

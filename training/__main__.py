@@ -1,14 +1,16 @@
 """The trainer's command line: python -m training {fetch,prepare,train,table,compare}."""
 
 import dataclasses
+import errno
 import logging
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -170,8 +172,25 @@ def main() -> None:
         TableError,
         TrainingDiverged,
     ) as exc:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(exc))}", highlight=False, soft_wrap=True)
-        raise SystemExit(1) from exc
+        _end(str(exc), exc)
+    except OSError as exc:
+        if not _means_no_room(exc):
+            raise
+        _end(
+            f"no room on a disk: {exc}. There is a whole bundle or none. Make room where the output lies, and for "
+            f"temporary files in {tempfile.gettempdir()} (or set TMPDIR), and run it again, `train` with --resume",
+            exc,
+        )
+
+
+def _means_no_room(exc: OSError) -> bool:
+    """numpy says it without a number: so many items requested and so many written."""
+    return exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (exc.errno is None and "written" in str(exc))
+
+
+def _end(message: str, cause: Exception) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise SystemExit(1) from cause
 
 
 if __name__ == "__main__":

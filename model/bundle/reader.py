@@ -16,7 +16,6 @@ from model.bundle.encoding import Encoder
 from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
 from model.bundle.files import (
     GOLDEN_FILE,
-    GRAPH_DATA_FILE,
     GRAPH_FILE,
     ITEM_IDS,
     SCHEMA_FILE,
@@ -65,8 +64,17 @@ def open_bundle(path: Path) -> Bundle:
     """Verify and load the bundle in `path`; vocabularies, item ids and the catalogue's columns stay memory-mapped.
 
     Raises:
-        BundleError: a missing or changed file, an unknown format, or parts that contradict each other.
+        BundleError: a missing, changed or additional file, one that cannot be read, an unknown format, or parts that
+            contradict each other.
     """
+    try:
+        return _open(path)
+    except OSError as exc:
+        file = str(exc.filename or path)
+        raise MissingFile(file, expected="a file that can be read", found=exc.strerror or repr(exc)) from exc
+
+
+def _open(path: Path) -> Bundle:
     manifest = Manifest.from_json(_read_json(path / MANIFEST_FILE))
     files = _verified_files(path, manifest)
     schema = FeatureSchema.from_json(_read_json(_listed(files, SCHEMA_FILE)))
@@ -104,11 +112,17 @@ def _read_table(files: Mapping[str, Path], catalogue: Catalogue) -> ActivationTa
 
 
 def _verified_files(path: Path, manifest: Manifest) -> dict[str, Path]:
-    """Every file that the manifest lists, by name: nothing else of the bundle is read."""
+    """Every file of the bundle, by name.
+
+    There may be no other in it: a graph can name any file beside it as that of its tables, and ONNX Runtime would read
+    it unasked.
+    """
     files = {name: path / name for name in manifest.files}
     _listed(files, GRAPH_FILE)
-    if (path / GRAPH_DATA_FILE).exists():
-        _listed(files, GRAPH_DATA_FILE)  # ONNX Runtime would read it unasked
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if name != MANIFEST_FILE and not file.is_dir():
+            _listed(files, name)
     for name, file in files.items():
         if not file.resolve().is_relative_to(path.resolve()):
             raise SchemaMismatch(MANIFEST_FILE, expected="paths inside the bundle", found=name)

@@ -101,9 +101,9 @@ def _copy(files: Mapping[str, Path], directory: Path) -> None:
 
 
 def _write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Last, and then everything is flushed to the disk."""
+    """Last, and then everything is flushed to the disk: files, and the directories that name them."""
     _write_json(directory / MANIFEST_FILE, manifest.to_json())
-    for path in _files(directory):
+    for path in (*directory.rglob("*"), directory):
         flush(path)
 
 

@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 from service.api.schemas import FieldError, Problem
 from service.errors import (
     BodyTooLarge,
+    BundleRefused,
     ExplanationUnavailable,
     FeatureStoreUnavailable,
+    Forbidden,
     InvalidRequest,
     PredictionFailed,
     ServiceError,
@@ -46,6 +48,8 @@ PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     UnknownFeature: ProblemKind(400, "unknown-feature", "The model does not have such a feature"),
     ExplanationUnavailable: ProblemKind(400, "explanation-unavailable", "The model cannot explain its answers"),
     FeatureStoreUnavailable: ProblemKind(503, "feature-store-unavailable", "The feature store does not answer"),
+    Forbidden: ProblemKind(403, "forbidden", "The caller may not do this"),
+    BundleRefused: ProblemKind(409, "bundle-refused", "The bundle is refused, and the one before serves on"),
     PredictionFailed: ProblemKind(500, "prediction-failed", "The model gave no usable answer"),
 }
 

@@ -1,13 +1,18 @@
 """Whether the process runs, and whether it should get requests."""
 
+from dataclasses import asdict
+from http import HTTPStatus
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.schemas import ModelName
 from service.api.served import ServedHere
 from service.errors import FeatureStoreUnavailable
+from service.reloading import Reloader
+from service.store.protocol import FeatureStore
+from service.worker import DRAINING
 
 router = APIRouter()
 
@@ -18,12 +23,26 @@ class Liveness(BaseModel):
     status: Literal["alive"] = "alive"
 
 
+class RefusedBundle(BaseModel):
+    """The bundle at the path cannot be trusted, and the one before goes on serving."""
+
+    bundle: str = Field(description="The name of its directory.")
+    file: str = Field(description="Within the bundle; empty when no file is to blame.")
+    expected: str
+    found: str
+
+
 class Readiness(BaseModel):
     """The bundle is loaded; the status says whether Redis answers too."""
 
-    status: Literal["ready", "degraded"] = Field(description="degraded: requests are answered without stored features.")
+    status: Literal["ready", "degraded", "draining"] = Field(
+        description="degraded: requests are answered without stored features. draining: the service is about to stop."
+    )
     model: ModelName
     feature_store: Literal["available", "unavailable"]
+    refused_bundle: RefusedBundle | None = Field(
+        default=None, description="What should be served instead of `model`, and why it is not."
+    )
 
 
 @router.get("/livez")
@@ -32,15 +51,29 @@ async def livez() -> Liveness:
     return Liveness()
 
 
-@router.get("/readyz")
-async def readyz(served: ServedHere) -> Readiness:
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "The service is about to stop."}})
+async def readyz(request: Request, response: Response, served: ServedHere) -> Readiness:
     """200 once the bundle is loaded and verified; before that, connections are refused.
 
     It stays 200 while Redis is away and says `degraded`: answers are still given, and taking every replica out of the
-    balancer at once would turn worse answers into none.
+    balancer at once would turn worse answers into none. For the same reason it stays 200 while a refused bundle lies at
+    the path. It is 503 between SIGTERM and the end, while requests are still answered.
     """
+    reloader: Reloader = request.app.state.reloader
+    has_store = await _answers(served.store)
+    if is_draining := request.scope["state"].get(DRAINING, False):
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(
+        status="draining" if is_draining else "ready" if has_store else "degraded",
+        model=served.model_name(),
+        feature_store="available" if has_store else "unavailable",
+        refused_bundle=None if reloader.refusal is None else RefusedBundle(**asdict(reloader.refusal)),
+    )
+
+
+async def _answers(store: FeatureStore) -> bool:
     try:
-        await served.store.ping()
+        await store.ping()
     except FeatureStoreUnavailable:
-        return Readiness(status="degraded", model=served.model_name(), feature_store="unavailable")
-    return Readiness(status="ready", model=served.model_name(), feature_store="available")
+        return False
+    return True

@@ -48,11 +48,6 @@ def behaviours_key(user_id: str) -> bytes:
     return _key(f"{_BEHAVIOURS_PREFIX}{user_id}{_BEHAVIOURS_SUFFIX}")
 
 
-def unfinished_behaviours_key(user_id: str) -> bytes:
-    """Where a new list is built up before it replaces the user's in one step; in the same slot."""
-    return _key(f"{_BEHAVIOURS_PREFIX}{user_id}{_BEHAVIOURS_SUFFIX}:unfinished")
-
-
 def profile_key(user_id: str) -> bytes:
     return _key(f"{{u:{user_id}}}:profile")
 

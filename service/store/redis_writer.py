@@ -16,8 +16,26 @@ from service.store.layout import (
     encode_behaviour,
     encode_hash,
     profile_key,
-    unfinished_behaviours_key,
 )
+
+# KEYS: the list and the hash. ARGV: how many parts of fields to set follow, and they; how many names of fields to
+# remove follow, and they; the elements of the list, newest first. Lua takes some thousand arguments at a time.
+_REPLACE_USER = """
+local place = 1
+local function values()
+  local first, last = place + 1, place + tonumber(ARGV[place])
+  place = last + 1
+  return first, last
+end
+local first, last = values()
+if first <= last then redis.call('HSET', KEYS[2], unpack(ARGV, first, last)) end
+first, last = values()
+if first <= last then redis.call('HDEL', KEYS[2], unpack(ARGV, first, last)) end
+redis.call('DEL', KEYS[1])
+for start = place, #ARGV, 1000 do
+  redis.call('RPUSH', KEYS[1], unpack(ARGV, start, math.min(start + 999, #ARGV)))
+end
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +69,9 @@ class UserRecord:
 class RedisFeatureWriter:
     """Writes what `RedisFeatureStore` reads. Writing the same records twice leaves the same state as once.
 
-    A list is built up under a key of its own and then renamed, so it is never seen half, and the user's profile is
-    written before: whoever has a behaviours list is complete. Of a hash only the schema's features are set or removed;
-    other fields stay, for they may serve another model. A list is replaced whole, and with it what others have
-    pushed onto it meanwhile.
+    A user is one command, a script of Redis's own: whoever is killed amid a batch has sent some users whole and none in
+    part, and no reader sees half of one. Of a hash only the schema's features are set or removed; other fields stay,
+    for they may serve another model. A list is replaced whole, and with it what others have pushed onto it meanwhile.
     """
 
     def __init__(self, connection: RedisConnection, schema: FeatureSchema) -> None:
@@ -67,9 +84,9 @@ class RedisFeatureWriter:
 
         Raises:
             FeatureStoreUnavailable: Redis refused (it may be out of memory) or did not answer in time. Each of the
-                users then has the old behaviours or the new ones.
+                users then has the old behaviours and profile or the new ones.
         """
-        await self._execute([command for user in users for command in self._write_user(user)])
+        await self._execute([self._write_user(user) for user in users])
 
     async def write_ads(self, ads: Mapping[str, Attributes]) -> None:
         """Write the attributes of some ads, by id, in one round trip. Raises: FeatureStoreUnavailable."""
@@ -81,21 +98,16 @@ class RedisFeatureWriter:
             ]
         )
 
-    def _write_user(self, user: UserRecord) -> list[Command]:
-        profile = _write_hash(profile_key(user.user_id), self._user_features, user.profile)
-        key, unfinished = behaviours_key(user.user_id), unfinished_behaviours_key(user.user_id)
-        if not user.behaviours:
-            return [*profile, ("DEL", key)]
+    def _write_user(self, user: UserRecord) -> Command:
+        fields = encode_hash(self._user_features, user.profile)
+        pairs = [part for field in fields.items() for part in field]
+        absent = _absent(self._user_features, fields)
         newest_first = [
             encode_behaviour(each.item_id, each.timestamp, self._item_features, each.attributes)
             for each in reversed(user.behaviours)
         ]
-        return [
-            *profile,
-            ("DEL", unfinished),  # what a killed publisher may have left
-            ("RPUSH", unfinished, *newest_first),
-            ("RENAME", unfinished, key),
-        ]
+        keys = (behaviours_key(user.user_id), profile_key(user.user_id))
+        return ("EVAL", _REPLACE_USER, len(keys), *keys, len(pairs), *pairs, len(absent), *absent, *newest_first)
 
     async def _execute(self, commands: Sequence[Command]) -> None:
         for reply in await self._connection.execute(commands):
@@ -106,10 +118,14 @@ class RedisFeatureWriter:
 def _write_hash(key: bytes, features: Sequence[Feature], attributes: Attributes) -> list[Command]:
     """Commands that set the features that have a value and remove those that have none."""
     fields = encode_hash(features, attributes)
-    absent = [feature.name for feature in features if feature.name not in fields]
+    absent = _absent(features, fields)
     commands: list[Command] = []
     if fields:
         commands.append(("HSET", key, *(part for field in fields.items() for part in field)))
     if absent:
         commands.append(("HDEL", key, *absent))
     return commands
+
+
+def _absent(features: Sequence[Feature], fields: Mapping[str, bytes]) -> list[str]:
+    return [feature.name for feature in features if feature.name not in fields]

@@ -2,19 +2,26 @@
 
 import io
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import redis
 from rich.console import Console
 
+from model.bundle.activations import WEIGHTS_FILE
+from model.bundle.errors import GoldenMismatch
 from model.bundle.reader import open_bundle
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
+from service.scoring.predictor import Predictor
 from tests.fixtures.service import RunningService, running_service
+from tests.integration.test_reload import switch
+from tests.unit.model.bundle.test_bundle_on_disk import sign
 from training.config import TrainConfig
 from training.run import RunOptions, run
 from training.table.command import TableOptions, add_table
@@ -27,20 +34,23 @@ COMPUTED = 'dinrank_weighed_pairs_total{source="computed"}'
 
 
 @pytest.fixture(scope="module")
-def services(
-    dataset_path: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[RunningService, RunningService, list[str]]]:
-    """Without a table and with one, and the ids that the catalogue holds."""
+def bundles(dataset_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Without a table and with one; both have stages."""
     directory, console = tmp_path_factory.mktemp("bundles"), Console(file=io.StringIO())
     plain, extended = directory / "plain", directory / "extended"
     run(RunOptions(data=dataset_path, model=NetworkName.DIN, out=plain, seed=0, config=CONFIG), console)
     add_table(plain, dataset_path, extended, TableOptions(memory_bytes=4 * 10 * 10), console)
+    return plain, extended
+
+
+@pytest.fixture(scope="module")
+def services(bundles: tuple[Path, Path], redis_url: str) -> Iterator[tuple[RunningService, RunningService, list[str]]]:
+    """Without a table and with one, and the ids that the catalogue holds."""
     with ExitStack() as stack:
         first, second = (
-            stack.enter_context(running_service(bundle, redis_url, redis_timeout_ms=5_000))
-            for bundle in (plain, extended)
+            stack.enter_context(running_service(bundle, redis_url, redis_timeout_ms=5_000)) for bundle in bundles
         )
-        yield first, second, list(open_bundle(plain).encoder.catalogue.item_ids)
+        yield first, second, list(open_bundle(bundles[0]).encoder.catalogue.item_ids)
 
 
 def push(url: str, user_id: str, item_ids: Sequence[str]) -> None:
@@ -78,3 +88,48 @@ def test_rankings_and_explanations_are_the_same_with_a_table(
     assert looked_up + computed == len(candidates) * num_behaviours
     assert (looked_up > 0) == (num_behaviours > 0)
     assert plain.metric(LOOKED_UP) == 0.0
+
+
+def test_bundles_with_stages_tables_and_other_schemas_follow_each_other(
+    bundles: tuple[Path, Path], bundle_path: Path, redis_url: str, tmp_path: Path
+) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(bundle_path)
+    plain, extended = bundles
+    with running_service(link, redis_url, redis_timeout_ms=5_000, bundle_poll_ms=0) as service:
+        for path in (plain, extended, bundle_path, extended, plain, bundle_path):
+            switch(link, path)
+            assert service.request("POST", "/admin/reload").json()["outcome"] == "swapped"
+            bundle = open_bundle(path)
+            body = {
+                "user_id": "nobody",
+                "candidates": [{"ad_id": ad_id, "bid": 1.0} for ad_id in bundle.encoder.catalogue.item_ids],
+            }
+            response = service.rank(body)
+            assert response.status_code == 200, response.text
+            assert response.json()["model"]["version"] == bundle.manifest.model_version
+            assert service.get("/model").json()["features"] == bundle.schema.to_json()["features"]
+
+
+def test_a_stage_that_gives_no_number_is_refused(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    bad = Path(shutil.copytree(bundles[0], tmp_path / "bad"))
+    stage = bad / "stage_scores.onnx"
+    graph = onnx.load(stage, load_external_data=False)
+    for initializer in graph.graph.initializer:
+        if initializer.data_type == onnx.TensorProto.FLOAT and initializer.data_location == onnx.TensorProto.DEFAULT:
+            value = onnx.numpy_helper.to_array(initializer)
+            initializer.CopyFrom(onnx.numpy_helper.from_array(np.full_like(value, np.nan), initializer.name))
+    stage.write_bytes(graph.SerializeToString())
+    sign(bad, stage.name)
+    with pytest.raises(GoldenMismatch, match=r"stage_scores.onnx: expected an answer to golden request 0, found .*nan"):
+        Predictor.load(open_bundle(bad))
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -np.inf, 1e6])
+def test_a_table_of_wrong_weights_is_refused(bundles: tuple[Path, Path], tmp_path: Path, weight: float) -> None:
+    bad = Path(shutil.copytree(bundles[1], tmp_path / "bad"))
+    weights_AB = np.load(bad / WEIGHTS_FILE)
+    np.save(bad / WEIGHTS_FILE, np.full_like(weights_AB, weight))
+    sign(bad, WEIGHTS_FILE)
+    with pytest.raises(GoldenMismatch, match=r"stage_scores.onnx: expected "):
+        Predictor.load(open_bundle(bad))

@@ -284,14 +284,21 @@ def test_a_full_redis_ends_publishing_and_keeps_its_users(
     assert everything(redis_server) == before
 
 
+@pytest.mark.parametrize("last_seen", [0, 1_700, 4_500])
 def test_a_killed_publisher_leaves_every_user_old_or_new(
-    tmp_path: Path, redis_url: str, redis_server: RedisServer
+    tmp_path: Path, redis_url: str, redis_server: RedisServer, last_seen: int
 ) -> None:
-    user_ids = [str(number) for number in range(6_000) for _ in range(5)]
+    """Behaviours and profile: both old or both new."""
+    num_users = 6_000
+    user_ids = [str(number) for number in range(num_users)]
     versions = {}
-    for item_id in ("1", "2"):
-        behaviours = {"user_id": user_ids, "item_id": [item_id] * len(user_ids), "timestamp": [1] * len(user_ids)}
-        versions[item_id] = write_dataset(tmp_path / item_id, behaviours=behaviours)
+    for item_id, gender in (("1", "f"), ("2", "m")):
+        of_all = {"user_id": user_ids * 5, "item_id": [item_id] * num_users * 5, "timestamp": [1] * num_users * 5}
+        users = {"user_id": user_ids, "gender": [gender] * num_users, "age": [30] * num_users}
+        interests = {"interests": [["sport"] if gender == "f" else []] * num_users}  # a field that vanishes
+        versions[item_id] = write_dataset(tmp_path / item_id, behaviours=of_all, users={**users, **interests})
+    old = (("1",) * 5, {b"gender": b"f", b"age": b"30", b"interests": b'["sport"]'})
+    new = (("2",) * 5, {b"gender": b"m", b"age": b"30"})
     publish(BUNDLE, versions["1"], redis_url)
 
     program = (
@@ -300,19 +307,31 @@ def test_a_killed_publisher_leaves_every_user_old_or_new(
     )
     with subprocess.Popen([sys.executable, "-c", program, str(versions["2"]), redis_url], cwd=ROOT) as publisher:
         try:
-            first = "{u:0}:behaviours"
+            seen = f"{{u:{last_seen}}}:behaviours"
             wait_until(
-                lambda: b'"2"' in redis_server.client.lindex(first, 0) or publisher.poll() is not None,
-                "the publisher has written its first user",
+                lambda: b'"2"' in redis_server.client.lindex(seen, 0) or publisher.poll() is not None,
+                "the publisher has come so far",
             )
         finally:
             publisher.kill()
-    left = lists(redis_server)
-    assert left[first] == ["2"] * 5
-    assert {tuple(item_ids) for item_ids in left.values()} <= {("1",) * 5, ("2",) * 5}
+    left = users_of(redis_server)
+    assert left[str(last_seen)] == new
+    assert len(left) == num_users
+    assert all(user in (old, new) for user in left.values())
     publish(BUNDLE, versions["2"], redis_url)
-    assert {tuple(item_ids) for item_ids in lists(redis_server).values()} == {("2",) * 5}
-    assert redis_server.client.keys("*unfinished*") == []
+    assert users_of(redis_server) == dict.fromkeys(user_ids, new)
+
+
+def users_of(server: RedisServer) -> dict[str, tuple[tuple[str, ...], dict[bytes, bytes]]]:
+    """Item ids, newest first, and profile of every user."""
+    left = lists(server)
+    pipeline = server.client.pipeline(transaction=False)
+    for key in left:
+        pipeline.hgetall(key.replace(":behaviours", ":profile"))
+    return {
+        key.removeprefix("{u:").removesuffix("}:behaviours"): (tuple(item_ids), profile)
+        for (key, item_ids), profile in zip(left.items(), pipeline.execute(), strict=True)
+    }
 
 
 def test_progress_shows_throughput_on_a_terminal(tmp_path: Path, redis_url: str) -> None:

@@ -1,6 +1,7 @@
 """Compute an activation table with the stages of its bundle."""
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +48,7 @@ def build_table(
     weights_AB = np.lib.format.open_memmap(
         files[WEIGHTS_FILE], mode="w+", dtype=np.float32, shape=(len(ads_AD), len(items_BD))
     )
+    _reserve(files[WEIGHTS_FILE])
 
     def compute(first: int) -> int:
         lines = slice(first, first + _LINES_AT_ONCE)
@@ -78,3 +80,13 @@ def _places(rows: Rows, num_rows: int) -> NDArray[np.int32]:
     place_R = np.full(num_rows, ABSENT, dtype=np.int32)
     place_R[rows] = np.arange(len(rows))
     return place_R
+
+
+def _reserve(path: Path) -> None:
+    """Take all of the file's room on the disk now: a write to mapped memory that finds none kills the process.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

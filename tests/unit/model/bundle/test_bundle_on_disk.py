@@ -177,10 +177,18 @@ def test_a_file_that_is_no_array_is_refused_even_if_somebody_signed_it(own_bundl
         open_bundle(own_bundle)
 
 
-def test_tables_that_the_manifest_does_not_list_are_refused(own_bundle: Path) -> None:
-    """ONNX Runtime would read them, and nobody would have verified them."""
-    (own_bundle / "model.onnx.data").write_bytes(b"")
-    with pytest.raises(MissingFile, match=r"an entry for model.onnx.data"):
+@pytest.mark.parametrize("name", ["model.onnx.data", "other.data", ".hidden", "items/other.npy", "new/file"])
+def test_files_that_the_manifest_does_not_list_are_refused(own_bundle: Path, name: str) -> None:
+    """A graph may say that its tables lie in any of them: ONNX Runtime would read it, and nobody has verified it."""
+    (own_bundle / name).parent.mkdir(exist_ok=True)
+    (own_bundle / name).write_bytes(b"")
+    with pytest.raises(MissingFile, match=f"an entry for {name}, found none"):
+        open_bundle(own_bundle)
+
+
+def test_links_that_the_manifest_does_not_list_are_refused(own_bundle: Path, tmp_path: Path) -> None:
+    (own_bundle / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(MissingFile, match="an entry for link"):
         open_bundle(own_bundle)
 
 
@@ -244,8 +252,15 @@ def test_one_content_gives_one_version(bundle_path: Path, tmp_path: Path) -> Non
     assert again.manifest.model_version == open_bundle(bundle_path).manifest.model_version
 
 
-def test_another_format_version_is_refused(own_bundle: Path) -> None:
+@pytest.mark.parametrize("version", [1, 3, "2", None])
+def test_another_format_version_is_refused(own_bundle: Path, version: object) -> None:
     path = own_bundle / MANIFEST_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
-    with pytest.raises(UnsupportedFormat, match="expected format version 2, found 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": version}))
+    with pytest.raises(UnsupportedFormat, match=f"{MANIFEST_FILE}: expected format version 2, found {version}"):
         open_bundle(own_bundle)
+
+
+def test_a_path_that_leads_through_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MissingFile, match=r"manifest.json: expected a file that can be read, found Not a directory"):
+        open_bundle(tmp_path / "file")

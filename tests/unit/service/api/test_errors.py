@@ -1,7 +1,14 @@
 """From what went wrong to a problem."""
 
 from service.api.errors import PROBLEMS
-from service.errors import InvalidRequest, ServiceError, TemporarilyUnavailable
+from service.errors import (
+    BundleRefused,
+    Forbidden,
+    InvalidRequest,
+    PredictionFailed,
+    ServiceError,
+    TemporarilyUnavailable,
+)
 
 
 def leaves(root: type[ServiceError]) -> set[type[ServiceError]]:
@@ -20,7 +27,7 @@ def test_who_has_to_act_shows_in_the_status() -> None:
         elif issubclass(error, TemporarilyUnavailable):
             assert kind.status == 503
         else:
-            assert kind.status == 500
+            assert kind.status == {Forbidden: 403, BundleRefused: 409, PredictionFailed: 500}[error]
 
 
 def test_malformed_bodies_keep_422_for_themselves() -> None:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model.bundle.errors import GoldenMismatch, SchemaMismatch, UnsupportedFormat
+from model.bundle.errors import BundleError, GoldenMismatch, SchemaMismatch, UnsupportedFormat
 from model.bundle.golden import TOLERANCE, GoldenAnswer
 from model.bundle.graph import graph_inputs
 from model.bundle.reader import Bundle, open_bundle
@@ -114,6 +114,16 @@ def test_bytes_that_are_no_graph_are_refused(tmp_path: Path) -> None:
     graph = tmp_path / "model.onnx"
     graph.write_bytes(b"not a graph")
     with pytest.raises(UnsupportedFormat, match=r"model.onnx: expected a graph that ONNX Runtime loads"):
+        Predictor.load(bundle_of(graph))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 0.999])
+def test_a_graph_cut_short_is_refused_even_if_somebody_signed_it(tmp_path: Path, share: float) -> None:
+    graph = tmp_path / "model.onnx"
+    write_graph(graph)
+    content = graph.read_bytes()
+    graph.write_bytes(content[: round(share * len(content))])
+    with pytest.raises(BundleError, match=r"^model.onnx: expected .*, found "):
         Predictor.load(bundle_of(graph))
 
 

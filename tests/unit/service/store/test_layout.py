@@ -31,7 +31,6 @@ def test_keys_are_spelled_as_others_were_told() -> None:
 def test_all_keys_of_a_user_lie_in_one_slot(user_id: str) -> None:
     keys = (
         layout.behaviours_key(user_id),
-        layout.unfinished_behaviours_key(user_id),
         layout.profile_key(user_id),
     )
     assert len({key_slot(key) for key in keys}) == 1
@@ -44,7 +43,7 @@ def test_a_behaviours_key_tells_its_user(user_id: str) -> None:
 
 @given(any_text, any_text)
 def test_no_other_key_of_anyone_is_a_behaviours_key(user_id: str, other: str) -> None:
-    others = {layout.unfinished_behaviours_key(other), layout.profile_key(other), layout.ad_key(other)}
+    others = {layout.profile_key(other), layout.ad_key(other)}
     assert layout.behaviours_key(user_id) not in others
 
 

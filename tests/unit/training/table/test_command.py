@@ -4,6 +4,11 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +23,7 @@ from model.bundle.request import ScoringRequest, encode_request
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
 from service.scoring.predictor import Predictor
+from training import __main__ as command_line
 from training.config import TrainConfig
 from training.run import RunOptions, run
 from training.table.command import TableOptions, add_table
@@ -126,6 +132,37 @@ def test_active_ads_are_read_from_a_file(plain: Path, dataset_path: Path, tmp_pa
     assert "1 of 3 ads" in console.file.getvalue()
 
 
+@contextmanager
+def small_disk(num_bytes: int) -> Iterator[None]:
+    """No file grows beyond so many bytes: the system refuses as it does on a disk without room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("num_bytes", [100, 600])
+def test_a_full_disk_ends_the_command_with_what_to_do_and_leaves_no_bundle(
+    plain: Path,
+    dataset_path: Path,
+    tmp_path: Path,
+    num_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While the table is computed, and while the bundle is written."""
+    arguments = ["--bundle", plain, "--data", dataset_path, "--out", tmp_path / "out", "--memory", "300B"]
+    monkeypatch.setattr(sys, "argv", ["training", "table", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended, small_disk(num_bytes):
+        command_line.main()
+    assert ended.value.code == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"error: no room on a disk: .*Make room where the output lies.*", line)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ads_of_another_data_set_are_refused(plain: Path, dataset_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "ads.txt"
     file.write_text("nobody\nknows\n", encoding="utf-8")
@@ -162,6 +199,7 @@ def test_a_flipped_bit_of_a_weight_is_refused(copy: Path) -> None:
 def test_half_a_table_is_refused(copy: Path) -> None:
     files = dict(open_bundle(copy).manifest.files)
     del files[WEIGHTS_FILE]
+    (copy / WEIGHTS_FILE).unlink()
     rewrite_manifest(copy, files)
     with pytest.raises(MissingFile, match=r"an entry for activations/weights.npy, as for its fellows"):
         open_bundle(copy)

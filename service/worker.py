@@ -1,0 +1,97 @@
+"""What a worker process has to do with the process that started it: signals, and the last bundle that was good."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model.bundle.errors import BundleError
+from service.loading import LoadedBundle, load_bundle
+from service.telemetry import log_event
+
+# Set by the supervising process; absent in a service of one worker. A forked worker's parent is the fork server.
+SUPERVISOR_PID_VARIABLE = "DINRANK_SUPERVISOR_PID"
+RUN_DIRECTORY_VARIABLE = "DINRANK_RUN_DIRECTORY"
+
+DRAINING = "draining"  # in the lifespan's state, and so in every request's, once the service is about to stop
+
+_GOOD_BUNDLE_FILE = "good-bundle"
+
+
+@contextmanager
+def on_hangup(call: Callable[[], None]) -> Iterator[None]:
+    """Have the running event loop call a function for every SIGHUP that this process gets in the block."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, call)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+@contextmanager
+def ending_with_supervisor() -> Iterator[None]:
+    """Have this process get SIGTERM when the supervising process ends, however it ends; alone, do nothing.
+
+    Otherwise workers whose supervisor was killed would keep the port, and nobody would replace them.
+    """
+    supervisor = os.environ.get(SUPERVISOR_PID_VARIABLE)
+    if supervisor is None or sys.platform != "linux":
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(int(supervisor))  # readable once the process has ended
+
+    def end() -> None:
+        loop.remove_reader(descriptor)
+        log_event(logging.ERROR, "supervisor_ended", pid=supervisor)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(descriptor, end)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def have_others_reload() -> None:
+    """Send SIGHUP to the supervising process, which passes it on to all workers; alone, do nothing."""
+    if (supervisor := os.environ.get(SUPERVISOR_PID_VARIABLE)) is not None:
+        os.kill(int(supervisor), signal.SIGHUP)
+
+
+def remember_good_bundle(directory: Path) -> None:
+    """Leave word for workers that start later. Whoever dies amid this leaves the word of before."""
+    if (file := _good_bundle_file()) is None:
+        return
+    written = file.with_name(f"{file.name}.{os.getpid()}")
+    written.write_bytes(os.fsencode(directory))
+    written.replace(file)
+
+
+def first_bundle(path: Path) -> LoadedBundle:
+    """The bundle that a worker starts with: the one at `path`, or, when that is refused, the last that any worker of
+    this service found good. So a worker that dies is replaced even while a bad bundle lies at the path.
+
+    Raises:
+        BundleError: why the bundle at `path` is refused, when there is no other.
+    """
+    try:
+        return load_bundle(path)
+    except BundleError as exc:
+        file = _good_bundle_file()
+        if file is None or not file.exists():
+            raise
+        good = Path(os.fsdecode(file.read_bytes()))
+        log_event(logging.ERROR, "bundle_refused_at_start", bundle=path, instead=good, error=exc)
+        return load_bundle(good)
+
+
+def _good_bundle_file() -> Path | None:
+    directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
+    return None if directory is None else Path(directory) / _GOOD_BUNDLE_FILE
