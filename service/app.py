@@ -9,9 +9,12 @@ from fastapi import FastAPI
 
 from model.bundle.reader import open_bundle
 from service.api import errors, health, routes
+from service.api.admission import AdmissionControl
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.api.served import Served
+from service.outages import with_breaker
+from service.scoring.admission import Admission
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.settings import EMBEDDED, Settings
@@ -22,6 +25,7 @@ from service.telemetry import Telemetry
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
 
+_PLACES_BESIDE_SCORING = 7  # requests in Redis or on their way in or out; decision 15 has the arithmetic
 _YOUNG_OBJECTS = 20_000  # between two collections; a request with 200 candidates makes about 500
 
 
@@ -45,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     errors.install(app)
     app.add_middleware(OnePass)  # what is added later is further out
+    app.add_middleware(AdmissionControl, admission=_admission(settings), telemetry=telemetry)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, telemetry=telemetry)
     return app
@@ -53,6 +58,14 @@ def create_app(settings: Settings) -> FastAPI:
 def create_app_from_environment() -> FastAPI:
     """What a uvicorn worker calls."""
     return create_app(Settings.read())
+
+
+def _admission(settings: Settings) -> Admission:
+    return Admission(
+        num_places=settings.scoring_threads + _PLACES_BESIDE_SCORING,
+        max_waiting=settings.max_waiting,
+        max_wait_s=settings.max_wait_ms / 1_000,
+    )
 
 
 @contextmanager
@@ -73,7 +86,7 @@ async def _open_served(settings: Settings, telemetry: Telemetry) -> AsyncIterato
     async with AsyncExitStack() as stack:
         url = stack.enter_context(redis_url(settings))
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
-        store = RedisFeatureStore(connection, bundle.schema)
+        store = with_breaker(RedisFeatureStore(connection, bundle.schema), settings, telemetry)
         stack.push_async_callback(store.aclose)
         executor = stack.enter_context(ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring"))
         ranker = Ranker(
@@ -81,8 +94,10 @@ async def _open_served(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             predictor=predictor,
             store=store,
             executor=executor,
+            scoring_threads=settings.scoring_threads,
             telemetry=telemetry,
             max_candidates=settings.max_candidates,
+            refuses_without_store=settings.redis_failure == "refuse",
         )
         yield Served(settings, bundle, predictor, store, ranker, telemetry)
 

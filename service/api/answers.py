@@ -6,14 +6,15 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 
+from service.api.admission import CALLER
 from service.api.schemas import ModelName
 from service.api.served import Served
 from service.scoring.ranking import Explanation, Ranking, RankingTask
 
 
 async def rank_answer(task: RankingTask, request: Request, served: Served) -> Response:
-    """Raises: ServiceError."""
-    ranking = await served.ranker.rank(task)
+    """Raises: ServiceError, CallerLeft."""
+    ranking = await served.ranker.rank(task, request.scope["state"][CALLER])
     request.state.outcome = "degraded" if ranking.degraded else "ok"
     return Response(_to_json(ranking, task.request_id, served.model_name()), media_type="application/json")
 
