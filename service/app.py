@@ -14,7 +14,7 @@ from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.api.served import Served
 from service.outages import with_breaker
-from service.scoring.admission import Admission
+from service.scoring.admission import PLACES_BESIDE_SCORING, Admission
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.settings import EMBEDDED, Settings
@@ -25,7 +25,6 @@ from service.telemetry import Telemetry
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
 
-_PLACES_BESIDE_SCORING = 7  # requests in Redis or on their way in or out; decision 15 has the arithmetic
 _YOUNG_OBJECTS = 20_000  # between two collections; a request with 200 candidates makes about 500
 
 
@@ -62,7 +61,7 @@ def create_app_from_environment() -> FastAPI:
 
 def _admission(settings: Settings) -> Admission:
     return Admission(
-        num_places=settings.scoring_threads + _PLACES_BESIDE_SCORING,
+        num_places=settings.scoring_threads + PLACES_BESIDE_SCORING,
         max_waiting=settings.max_waiting,
         max_wait_s=settings.max_wait_ms / 1_000,
     )

@@ -58,7 +58,7 @@ class AdmissionControl:
                 await self._wait(turn, caller, receive)
             await self._app(scope, replay(message["body"], receive), send)
         finally:
-            self._admission.leave(turn, was_answered=state["outcome"] in _ANSWERED)
+            self._admission.leave(turn, was_answered=state["outcome"] in _ANSWERED, store_s=caller.store_s)
 
     async def _wait(self, turn: Turn, caller: Caller, receive: Receive) -> None:
         """Return when the place has come. Waits for two things at once without a task of its own: a `timeout` that

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from service.errors import DeadlineTooShort, Overloaded
 from service.scoring.estimate import Estimate
 
+PLACES_BESIDE_SCORING = 7  # for requests in Redis, and on their way in or out; decision 15 has the arithmetic
+
 
 class Turn:
     """One request's place in the queue, and then at work.
@@ -92,11 +94,12 @@ class Admission:
         """
         self._refuse_hopeless(remaining_s, 0.0, self._clock())
 
-    def leave(self, turn: Turn, *, was_answered: bool) -> None:
+    def leave(self, turn: Turn, *, was_answered: bool, store_s: float = 0.0) -> None:
         """The request needs its place, or its place in the queue, no more.
 
         Args:
             was_answered: with a ranking; how long that took says how quick an answer can be.
+            store_s: how much of that time it waited for the feature store, which it could have done without.
         """
         if not turn.has_place:
             del self._waiting[turn]
@@ -105,7 +108,7 @@ class Admission:
         worked_s = turn.worked_s(now_s)
         self._time_at_work.add(worked_s, now_s)
         if was_answered:
-            self._quickest.add(worked_s, now_s)
+            self._quickest.add(worked_s - store_s, now_s)
         self._num_at_work -= 1
         if self._waiting:
             following, _ = self._waiting.popitem(last=False)

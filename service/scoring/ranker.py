@@ -33,7 +33,7 @@ from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeature
 from service.telemetry import Stage, Telemetry, WeightSource, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
-_WAITS_FOR_EVER = Caller()
+_STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays
 
 
 class Ranker:
@@ -68,13 +68,16 @@ class Ranker:
         self._scoring_places = asyncio.Semaphore(scoring_threads + 1)
         self._after_fetch = Estimate()
 
-    async def rank(self, task: RankingTask, caller: Caller = _WAITS_FOR_EVER) -> Ranking:
+    async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
         """Score every candidate for one user and order them by eCPM, highest first, ties in request order.
 
         Costs one round trip to the store and one ONNX Runtime run, off the event loop. A user whom the store does not
         know is scored with an empty behaviour sequence: that is a new user, not an error. While the store does not
         answer, or not in the time that the caller leaves it, all users are scored so, and the ranking says that it is
         degraded.
+
+        Args:
+            caller: who waits for it; nobody in particular when left out.
 
         Raises:
             TooManyCandidates: nothing was fetched or computed.
@@ -87,8 +90,11 @@ class Ranker:
         self._refuse_unanswerable(task)
         rows_C = self._known.rows(task.candidates.ad_ids)
         new_ads = _new_ads(task, rows_C)
+        caller = caller or Caller()
+        started_s = time.monotonic()
         stored, degraded = await self._fetch(task, new_ads, caller)
         fetched_s = time.monotonic()
+        caller.store_s = fetched_s - started_s
         async with self._scoring_places:
             _stop_if_nobody_waits(caller)
             encoded = self._encode(task, stored, rows_C)
@@ -128,7 +134,7 @@ class Ranker:
         Raises:
             FeatureStoreUnavailable
         """
-        limit_s = caller.remaining_s() - self._after_fetch.at(time.monotonic())
+        limit_s = _STORE_SHARE * (caller.remaining_s() - self._after_fetch.at(time.monotonic()))
         too_late = "the caller's deadline leaves no time for the feature store"
         if limit_s <= 0:
             raise FeatureStoreUnavailable(too_late, StoreFailure.DEADLINE)

@@ -142,6 +142,15 @@ def test_a_turn_waits_no_longer_than_its_caller_or_the_limit(admission: Admissio
     assert admission.patience_s(2.0) == 1.5
 
 
+def test_waiting_for_the_store_is_not_what_an_answer_needs(admission: Admission, clock: Clock) -> None:
+    [turn] = arrive(admission)
+    clock.now_s += 0.9
+    admission.leave(turn, was_answered=True, store_s=0.8)
+    assert admission.arrive(0.2).has_place
+    with pytest.raises(DeadlineTooShort):
+        admission.arrive(0.05)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["arrive", "leave"]), st.integers(0, 9)), max_size=60))
 def test_no_order_of_events_loses_a_place_or_passes_anybody_over(events: list[tuple[str, int]]) -> None:
