@@ -25,7 +25,21 @@ def test_whole_milliseconds_up_to_a_day_are_taken(value: bytes, seconds: float) 
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b"0", b"-1", b"+5", b"1.5", b"1e3", b"1_000", b"0x10", b"soon", b"86400001", b"9" * 5_000, b"5 5", b"\xd9\xa3"],
+    [
+        b"",
+        b"0",
+        b"-1",
+        b"+5",
+        b"1.5",
+        b"1e3",
+        b"1_000",
+        b"0x10",
+        b"soon",
+        b"86400001",
+        b"9" * 5_000,
+        b"5 5",
+        b"\xd9\xa3",
+    ],
 )
 def test_anything_else_is_refused_by_the_headers_name(value: bytes) -> None:
     with pytest.raises(MalformedHeader, match="X-Deadline-Ms takes one whole number of milliseconds") as caught:
