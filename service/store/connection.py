@@ -134,8 +134,6 @@ class RedisConnection:
         except _REFUSALS as exc:  # before RedisError, their ancestor
             raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.REFUSED) from exc
         except (RedisError, RedisClusterException, OSError) as exc:
-            if self._cluster_map is not None:
-                self._cluster_map.doubt()
             raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.UNREACHABLE) from exc
 
 
