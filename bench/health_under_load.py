@@ -61,7 +61,13 @@ def main(
     machine, console = describe_machine(), Console()
     with prepared(bundle, model, [NUM_BEHAVIOURS]) as ground, ExitStack() as stack:
         server = stack.enter_context(
-            serving(ground.bundle, ground.redis_url, ground.directory / "log", DINRANK_REDIS_TIMEOUT_MS="10000")
+            serving(
+                ground.bundle,
+                ground.redis_url,
+                ground.directory / "log",
+                DINRANK_REDIS_TIMEOUT_MS="10000",
+                DINRANK_MAX_WAIT_MS="60000",  # all rankings wait: a refusal would be a cheaper answer
+            )
         )
         load = subprocess.Popen(
             [sys.executable, "-m", "bench.request.load", str(server.port), str(callers)],

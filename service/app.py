@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from service.api import admin, errors, health, routes
+from service.api.admission import AdmissionControl
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.api.served import Served
 from service.loading import LoadedBundle
 from service.memory import loaded_objects_kept
+from service.outages import with_breaker
 from service.reloading import Reloader
+from service.scoring.admission import PLACES_BESIDE_SCORING, Admission
 from service.scoring.ranker import Ranker
 from service.settings import EMBEDDED, Settings
 from service.store.connection import RedisConnection, connect
@@ -66,6 +69,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     app.include_router(admin.router)
     errors.install(app)
     app.add_middleware(OnePass)  # what is added later is further out
+    app.add_middleware(AdmissionControl, admission=_admission(settings), telemetry=telemetry)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, telemetry=telemetry)
     return app
@@ -74,6 +78,14 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
 def create_app_from_environment() -> FastAPI:
     """What a uvicorn worker calls."""
     return create_app(Settings.read(), is_own_process=True)
+
+
+def _admission(settings: Settings) -> Admission:
+    return Admission(
+        num_places=settings.scoring_threads + PLACES_BESIDE_SCORING,
+        max_waiting=settings.max_waiting,
+        max_wait_s=settings.max_wait_ms / 1_000,
+    )
 
 
 @contextmanager
@@ -111,13 +123,16 @@ def _start(app: FastAPI, loaded: LoadedBundle, shared: Shared) -> Reloader:
 
 def _served(loaded: LoadedBundle, shared: Shared) -> Served:
     bundle, predictor = loaded.bundle, loaded.predictor
-    store = RedisFeatureStore(shared.connection, bundle.schema)
+    settings = shared.settings
+    store = with_breaker(RedisFeatureStore(shared.connection, bundle.schema), settings, shared.telemetry)
     ranker = Ranker(
         bundle=bundle,
         predictor=predictor,
         store=store,
         executor=shared.executor,
+        scoring_threads=settings.scoring_threads,
         telemetry=shared.telemetry,
-        max_candidates=shared.settings.max_candidates,
+        max_candidates=settings.max_candidates,
+        refuses_without_store=settings.redis_failure == "refuse",
     )
-    return Served(shared.settings, bundle, predictor, store, ranker, shared.telemetry)
+    return Served(settings, bundle, predictor, store, ranker, shared.telemetry)

@@ -4,14 +4,22 @@ ServiceError
 ├── InvalidRequest              the caller changes the request
 │   ├── TooManyCandidates
 │   ├── BodyTooLarge
+│   ├── MalformedHeader
 │   ├── UnknownFeature
 │   └── ExplanationUnavailable
 ├── TemporarilyUnavailable      the caller tries again later
-│   └── FeatureStoreUnavailable
+│   ├── FeatureStoreUnavailable
+│   ├── Overloaded
+│   └── DeadlineTooShort
 ├── Forbidden                   the caller asks somebody who may
 ├── BundleRefused               the operator mends or takes back the bundle
 └── PredictionFailed            the operator looks at the bundle
+
+CallerLeft stands apart: nobody is left to be told.
 """
+
+import math
+from enum import StrEnum
 
 
 class ServiceError(Exception):
@@ -44,6 +52,13 @@ class BodyTooLarge(InvalidRequest):
         super().__init__(f"the body is larger than {limit_bytes} bytes")
 
 
+class MalformedHeader(InvalidRequest):
+    """A header does not have a value that it may have; `field` is its name."""
+
+    def __init__(self, name: str, takes: str) -> None:
+        super().__init__(f"the header {name} takes {takes}", field=name)
+
+
 class UnknownFeature(InvalidRequest):
     """The request names a feature that the model lacks, or gives it a value of the wrong shape."""
 
@@ -56,11 +71,50 @@ class ExplanationUnavailable(InvalidRequest):
 
 
 class TemporarilyUnavailable(ServiceError):
-    """The same request may succeed later."""
+    """The same request may succeed later.
+
+    Attributes:
+        retry_after_s: in how many seconds it is worth trying again; at least 1.
+    """
+
+    def __init__(self, message: str, *, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, math.ceil(wait_s))
+
+
+class StoreFailure(StrEnum):
+    """Why there is nothing from the feature store."""
+
+    TIMEOUT = "timeout"  # no complete answer within the store's own limit
+    UNREACHABLE = "unreachable"  # no connection, or it broke
+    REFUSED = "refused"  # it answered, and would not: a wrong login, a missing right
+    DEADLINE = "deadline"  # not within the time that the caller still waited
+    BREAKER = "breaker"  # it was not asked, because it failed too often
 
 
 class FeatureStoreUnavailable(TemporarilyUnavailable):
-    """Redis refused or did not answer in time."""
+    """The feature store refused, did not answer in time, or was not asked."""
+
+    def __init__(self, message: str, kind: StoreFailure) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Overloaded(TemporarilyUnavailable):
+    """More requests wait than can be answered in time. Nothing was computed."""
+
+    def __init__(self, *, wait_s: float = 0.0) -> None:
+        super().__init__("more requests wait than can be answered in time; try again after Retry-After", wait_s=wait_s)
+
+
+class DeadlineTooShort(TemporarilyUnavailable):
+    """The caller will have stopped waiting before there can be an answer. Nothing was scored."""
+
+    def __init__(self, *, wait_s: float = 0.0) -> None:
+        super().__init__(
+            "the time that X-Deadline-Ms leaves is too short for an answer; allow more, or try again after Retry-After",
+            wait_s=wait_s,
+        )
 
 
 class Forbidden(ServiceError):
@@ -73,3 +127,7 @@ class BundleRefused(ServiceError):
 
 class PredictionFailed(ServiceError):
     """The graph gave something that is no CTR, NaN for instance. Nothing is ranked by it."""
+
+
+class CallerLeft(Exception):
+    """The caller hung up before the scoring began, so that nothing was scored."""

@@ -52,6 +52,27 @@ class Settings(BaseSettings):
     drain_ms: int = Field(
         default=0, ge=0, description="After SIGTERM, how long to answer on while `/readyz` says 503, in milliseconds."
     )
+    redis_failure: Literal["degrade", "refuse"] = Field(
+        default="degrade",
+        description="Without Redis `degrade` ranks without what it holds and says so; `refuse` answers 503.",
+    )
+    breaker_failures: int = Field(
+        default=5,
+        gt=0,
+        description="So many failures in a row and a worker leaves Redis (in a cluster: the node) alone.",
+    )
+    breaker_open_ms: int = Field(
+        default=1_000, gt=0, description="For so long, in milliseconds; then one request tries Redis again."
+    )
+    max_waiting: int = Field(
+        default=64, ge=0, description="Ranking requests that may wait in one worker; further ones are refused at once."
+    )
+    max_wait_ms: int = Field(
+        default=200,
+        gt=0,
+        description="Longest wait of a request before work on it begins, in milliseconds; one that would wait longer "
+        "is refused at once.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )

@@ -99,6 +99,25 @@ class Telemetry:
         self.malformed_elements = Counter(
             "dinrank_malformed_elements", "Stored values that could not be used and were left out.", registry=registry
         )
+        self.store_failures = Counter(
+            "dinrank_store_failures",
+            "Requests that got nothing from the feature store, by why: timeout, unreachable, refused, deadline (the "
+            "caller's was shorter), breaker (not asked).",
+            ["kind"],
+            registry=registry,
+        )
+        self.breaker_open = Gauge(
+            "dinrank_breaker_open",
+            "1 while a worker leaves Redis, or a node of the cluster, alone because it failed too often.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.waiting_requests = Gauge(
+            "dinrank_waiting_requests",
+            "Ranking requests on which no work has begun.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.model_info = Gauge(
             "dinrank_model_info",
             "Workers that serve the model; 0 for one that was served before.",

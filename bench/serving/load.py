@@ -15,7 +15,8 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,13 @@ class Outcome:
         sent: requests that were due.
         answered: with status 200.
         errors: all others: another status, a lost connection, or no answer in time.
+        refused: those of the errors that came with status 503.
         degraded: answers with 200 that say that something was missing.
         seconds: from the first request to the last answer that counts.
         latencies_ms: percentiles over all requests; one without an answer counts with the time it was waited for.
         lateness_ms: 99th percentile of how late requests were sent, by the generator's own fault or for want of a
             free connection. It is part of the latencies.
+        answered_ms: percentiles over those that were answered.
         cpu_s: CPU time of the generator.
     """
 
@@ -73,6 +76,8 @@ class Outcome:
     latencies_ms: dict[str, float]
     lateness_ms: float
     cpu_s: float
+    refused: int = 0
+    answered_ms: dict[str, float] = field(default_factory=dict)
 
     @property
     def per_second(self) -> float:
@@ -156,6 +161,11 @@ class Records:
     def outcome(self, started: float, cpu_started: float, ended: float) -> Outcome:
         degraded = self.statuses.count(-200)
         answered = self.statuses.count(200) + degraded
+        answered_ms = [
+            1e3 * latency
+            for latency, status in zip(self.latencies_s, self.statuses, strict=True)
+            if abs(status) == HTTPStatus.OK
+        ]
         return Outcome(
             sent=len(self.statuses),
             answered=answered,
@@ -165,6 +175,8 @@ class Records:
             latencies_ms=percentiles([1e3 * latency for latency in self.latencies_s]),
             lateness_ms=percentiles([1e3 * lateness for lateness in self.lateness_s])["p99"],
             cpu_s=time.process_time() - cpu_started,
+            refused=self.statuses.count(HTTPStatus.SERVICE_UNAVAILABLE),
+            answered_ms=percentiles(answered_ms) if answered_ms else {},
         )
 
 

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import Request, Response
 from msgspec import UNSET, UnsetType
 
+from service.api.admission import CALLER
 from service.api.schemas import ModelName
 from service.api.served import Served
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
@@ -51,8 +52,8 @@ _encoder = msgspec.json.Encoder()
 
 
 async def rank_answer(task: RankingTask, request: Request, served: Served) -> Response:
-    """Raises: ServiceError."""
-    ranking = await served.ranker.rank(task)
+    """Raises: ServiceError, CallerLeft."""
+    ranking = await served.ranker.rank(task, request.scope["state"][CALLER])
     request.state.outcome = "degraded" if ranking.degraded else "ok"
     return Response(_to_json(ranking, task.request_id, served.model_name()), media_type="application/json")
 

@@ -14,12 +14,16 @@ from service.api.schemas import FieldError, Problem
 from service.errors import (
     BodyTooLarge,
     BundleRefused,
+    DeadlineTooShort,
     ExplanationUnavailable,
     FeatureStoreUnavailable,
     Forbidden,
     InvalidRequest,
+    MalformedHeader,
+    Overloaded,
     PredictionFailed,
     ServiceError,
+    TemporarilyUnavailable,
     TooManyCandidates,
     UnknownFeature,
 )
@@ -31,7 +35,6 @@ MALFORMED = "malformed-body"
 
 _MAX_ERRORS = 20  # faults listed in one problem; the rest is counted
 _MAX_FIELD_LENGTH = 256  # a field's name may be the caller's own text
-_RETRY_AFTER_S = 1
 
 
 class ProblemKind(NamedTuple):
@@ -45,11 +48,14 @@ class ProblemKind(NamedTuple):
 PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     TooManyCandidates: ProblemKind(413, "too-many-candidates", "The request holds too many candidates"),
     BodyTooLarge: ProblemKind(413, "body-too-large", "The body is too large"),
+    MalformedHeader: ProblemKind(422, "malformed-header", "A header is not what this endpoint takes"),
     UnknownFeature: ProblemKind(400, "unknown-feature", "The model does not have such a feature"),
     ExplanationUnavailable: ProblemKind(400, "explanation-unavailable", "The model cannot explain its answers"),
     FeatureStoreUnavailable: ProblemKind(503, "feature-store-unavailable", "The feature store does not answer"),
     Forbidden: ProblemKind(403, "forbidden", "The caller may not do this"),
     BundleRefused: ProblemKind(409, "bundle-refused", "The bundle is refused, and the one before serves on"),
+    Overloaded: ProblemKind(503, "overloaded", "The service has more requests than it can answer"),
+    DeadlineTooShort: ProblemKind(503, "deadline-too-short", "The caller does not wait long enough"),
     PredictionFailed: ProblemKind(500, "prediction-failed", "The model gave no usable answer"),
 }
 
@@ -75,8 +81,8 @@ def service_problem(request: Request, exc: ServiceError) -> Response:
     """The answer to an error that the service raised on purpose."""
     kind = PROBLEMS[type(exc)]
     errors = [FieldError(field=exc.field, message=str(exc))] if isinstance(exc, InvalidRequest) else []
-    headers = {"Retry-After": str(_RETRY_AFTER_S)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    headers = {"Retry-After": str(exc.retry_after_s)} if isinstance(exc, TemporarilyUnavailable) else {}
+    if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # a 503 per request would fill the log; they are counted
         log_event(logging.ERROR, kind.name, request_id=request.state.request_id, error=exc)
     return _problem(request, kind, detail=str(exc), errors=errors, headers=headers)
 

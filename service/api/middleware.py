@@ -1,6 +1,7 @@
 """What happens around every request: its id, its time and outcome, and the limit of its body. Plain ASGI."""
 
 import re
+import time
 import uuid
 from collections.abc import Mapping
 
@@ -13,6 +14,7 @@ from service.errors import BodyTooLarge
 from service.telemetry import Stage, Telemetry
 
 RANK_PATH = "/rank"
+ARRIVED_S = "arrived_s"  # in the scope's state: when the request came, by `time.monotonic`
 _ABANDONED = "abandoned"  # the caller hung up before there was an answer
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # may go to logs and headers as it is
 
@@ -31,6 +33,7 @@ class RequestContext:
         request_id = _request_id(Headers(scope=scope))
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        state[ARRIVED_S] = time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -43,7 +46,7 @@ class RequestContext:
             await self._app(scope, receive, send_with_id)
 
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state: dict[str, str] = scope["state"]
+        state = scope["state"]
         state["outcome"] = _ABANDONED
         try:
             with self._telemetry.timed(Stage.TOTAL):

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from service.api.answers import rank_answer
+from service.api.deadline import DEADLINE_PARAMETER
 from service.api.middleware import RANK_PATH
 from service.api.schemas import ModelResponse, Problem, RankRequest, RankResponse
 from service.api.served import ServedHere
@@ -48,7 +49,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 router = APIRouter(route_class=_StrictJsonRoute)
 
 
-@router.post(RANK_PATH, response_model=RankResponse, responses=problems(400, 413, 422, 500))
+# The header is documented here and read in `admission`, before there is a route.
+@router.post(
+    RANK_PATH,
+    response_model=RankResponse,
+    responses=problems(400, 413, 422, 500, 503),
+    openapi_extra={"parameters": [DEADLINE_PARAMETER]},
+)
 async def rank(body: RankRequest, request: Request, served: ServedHere) -> Response:
     """Score all candidates for one user in one pass and return them by eCPM, highest first."""
     return await rank_answer(body.to_task(request.state.request_id), request, served)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
@@ -12,9 +14,18 @@ from model.bundle.encoding import Indices, UnknownFeatureError
 from model.bundle.reader import Bundle
 from model.bundle.request import EncodedRequest, encode_request
 from model.bundle.schema import ITEM_ID, Group
-from service.errors import ExplanationUnavailable, FeatureStoreUnavailable, TooManyCandidates
+from service.errors import (
+    CallerLeft,
+    DeadlineTooShort,
+    ExplanationUnavailable,
+    FeatureStoreUnavailable,
+    StoreFailure,
+    TooManyCandidates,
+)
 from service.scoring.assembly import assemble, unknown_feature
 from service.scoring.auction import ecpm, order_by_ecpm
+from service.scoring.caller import Caller
+from service.scoring.estimate import Estimate
 from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
 from service.scoring.rows import RowCache
@@ -22,6 +33,7 @@ from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeature
 from service.telemetry import Stage, Telemetry, WeightSource, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
+_STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays
 
 
 class Ranker:
@@ -34,9 +46,15 @@ class Ranker:
         predictor: Predictor,
         store: FeatureStore,
         executor: Executor,
+        scoring_threads: int,
         telemetry: Telemetry,
         max_candidates: int,
+        refuses_without_store: bool = False,
     ) -> None:
+        """Args:
+        scoring_threads: how many threads the executor has.
+        refuses_without_store: whether a store that does not answer makes requests fail, instead of degraded answers.
+        """
         self._bundle = bundle
         self._encoder = bundle.encoder
         self._known = RowCache(bundle.encoder.catalogue)
@@ -45,26 +63,44 @@ class Ranker:
         self._executor = executor
         self._telemetry = telemetry
         self._max_candidates = max_candidates
+        self._refuses_without_store = refuses_without_store
+        # One more than threads: the next request is encoded while one is scored. Those further behind can still leave.
+        self._scoring_places = asyncio.Semaphore(scoring_threads + 1)
+        self._after_fetch = Estimate()
 
-    async def rank(self, task: RankingTask) -> Ranking:
+    async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
         """Score every candidate for one user and order them by eCPM, highest first, ties in request order.
 
         Costs one round trip to the store and one ONNX Runtime run, off the event loop. A user whom the store does not
         know is scored with an empty behaviour sequence: that is a new user, not an error. While the store does not
-        answer, all users are scored so, and the ranking says that it is degraded.
+        answer, or not in the time that the caller leaves it, all users are scored so, and the ranking says that it is
+        degraded.
+
+        Args:
+            caller: who waits for it; nobody in particular when left out.
 
         Raises:
             TooManyCandidates: nothing was fetched or computed.
             ExplanationUnavailable: asked for weights of a model that has none; nothing was fetched or computed.
             UnknownFeature: the request names a feature that the model lacks, or gives it a value of the wrong shape.
             PredictionFailed: the graph gave something that is no CTR.
+            FeatureStoreUnavailable: only where answers without the store are not wanted.
+            DeadlineTooShort, CallerLeft: nobody waits for the answer any more; nothing was scored.
         """
         self._refuse_unanswerable(task)
         rows_C = self._known.rows(task.candidates.ad_ids)
         new_ads = _new_ads(task, rows_C)
-        stored, degraded = await self._fetch(task, new_ads)
-        encoded = self._encode(task, stored, rows_C)
-        prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
+        caller = caller or Caller()
+        started_s = time.monotonic()
+        stored, degraded = await self._fetch(task, new_ads, caller)
+        fetched_s = time.monotonic()
+        caller.store_s = fetched_s - started_s
+        async with self._scoring_places:
+            _stop_if_nobody_waits(caller)
+            encoded = self._encode(task, stored, rows_C)
+            prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
+        scored_s = time.monotonic()
+        self._after_fetch.add(scored_s - fetched_s, scored_s)
         self._count(task, new_ads, stored, degraded)
         self._count_pairs(prediction)
         return _ranking(task, stored.behaviours, prediction, degraded)
@@ -75,19 +111,42 @@ class Ranker:
         if task.explain and not self._predictor.has_weights:
             raise ExplanationUnavailable(self._bundle.manifest.model_name)
 
-    async def _fetch(self, task: RankingTask, new_ads: Sequence[str]) -> tuple[StoredFeatures, Sequence[Part]]:
+    async def _fetch(
+        self, task: RankingTask, new_ads: Sequence[str], caller: Caller
+    ) -> tuple[StoredFeatures, Sequence[Part]]:
         """What the store knows; or nothing, and which parts are therefore missing."""
-        max_behaviours = self._encoder.schema.max_behaviours
         try:
             with self._telemetry.timed(Stage.STORE):
-                stored = await self._store.fetch(
-                    task.user_id, max_behaviours=max_behaviours, new_ads=list(dict.fromkeys(new_ads))
-                )
+                return await self._fetch_in_time(task, new_ads, caller), ()
         except FeatureStoreUnavailable as exc:
+            self._telemetry.store_failures.labels(exc.kind).inc()
             missing = self._stored_parts(new_ads)
-            log_event(logging.WARNING, "degraded", request_id=task.request_id, parts=",".join(missing), error=exc)
+            if exc.kind is not StoreFailure.BREAKER:  # which writes a line of its own, not one per request
+                event = "refused" if self._refuses_without_store else "degraded"
+                log_event(logging.WARNING, event, request_id=task.request_id, parts=",".join(missing), error=exc)
+            if self._refuses_without_store:
+                raise
             return _NOTHING_STORED, missing
-        return stored, ()
+
+    async def _fetch_in_time(self, task: RankingTask, new_ads: Sequence[str], caller: Caller) -> StoredFeatures:
+        """The store's own limit holds, and where the caller's deadline comes first, what that leaves.
+
+        Raises:
+            FeatureStoreUnavailable
+        """
+        limit_s = _STORE_SHARE * (caller.remaining_s() - self._after_fetch.at(time.monotonic()))
+        too_late = "the caller's deadline leaves no time for the feature store"
+        if limit_s <= 0:
+            raise FeatureStoreUnavailable(too_late, StoreFailure.DEADLINE)
+        try:
+            async with asyncio.timeout(None if math.isinf(limit_s) else limit_s):
+                return await self._store.fetch(
+                    task.user_id,
+                    max_behaviours=self._encoder.schema.max_behaviours,
+                    new_ads=list(dict.fromkeys(new_ads)),
+                )
+        except TimeoutError as exc:
+            raise FeatureStoreUnavailable(too_late, StoreFailure.DEADLINE) from exc
 
     def _stored_parts(self, new_ads: Sequence[str]) -> list[Part]:
         """What this model would have used from the store."""
@@ -130,6 +189,13 @@ class Ranker:
         pairs = self._telemetry.weighed_pairs
         pairs.labels(WeightSource.TABLE).inc(prediction.num_looked_up)
         pairs.labels(WeightSource.COMPUTED).inc(prediction.num_pairs - prediction.num_looked_up)
+
+
+def _stop_if_nobody_waits(caller: Caller) -> None:
+    if caller.has_left():
+        raise CallerLeft
+    if caller.remaining_s() <= 0:
+        raise DeadlineTooShort
 
 
 # Legend: C = candidates, in request order; K = ads of the answer, in its order.

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from redis.asyncio import RedisCluster
+from redis.crc import key_slot
 from redis.exceptions import RedisClusterException, RedisError
 
 
@@ -38,6 +39,11 @@ class ClusterMap:
         is_busy = any(task is not None and not task.done() for task in (self._learning, self._renewal))
         if not is_busy:
             self._renewal = asyncio.create_task(self._renew())
+
+    def node_of(self, key: bytes) -> str:
+        """The address of the node that has this key by the map as it is; empty when the map does not say."""
+        nodes = self._client.nodes_manager.slots_cache.get(key_slot(key))
+        return nodes[0].name if nodes else ""
 
     async def aclose(self) -> None:
         tasks = [task for task in (self._learning, self._renewal) if task is not None]

@@ -10,11 +10,11 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.errors import FeatureStoreUnavailable
+from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.cluster import ClusterMap
 from service.store.exchange import Command, Exchange
 from service.store.url import RedisUrl, Topology, parse_redis_url
@@ -22,6 +22,7 @@ from service.store.url import RedisUrl, Topology, parse_redis_url
 _SCAN_START = 0  # the cursor that begins a scan, and that a scan ends with
 _SCAN_STEP = 1_000  # keys that Redis looks at before it serves others again
 _SHORTEST_STEP_TIMEOUT_S = 1.0
+_REFUSALS = (AuthenticationError, AuthorizationError, ResponseError)  # Redis answered, and would not
 _READ_BYTES = 1 << 18  # at once from a socket; a list of 10,000 behaviours is half a million bytes
 
 
@@ -83,6 +84,10 @@ class RedisConnection:
                 await self._cluster_map.known()
                 await self._client.ping()
 
+    def node_of(self, key: bytes) -> str:
+        """The address of the cluster's node that has this key; empty where there are no nodes, or none is known yet."""
+        return "" if self._cluster_map is None else self._cluster_map.node_of(key)
+
     async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
         """Keys that match, on all nodes; one that changes meanwhile may come twice or not at all.
 
@@ -123,9 +128,13 @@ class RedisConnection:
         except (TimeoutError, RedisTimeoutError) as exc:
             if self._cluster_map is not None:
                 self._cluster_map.doubt()
-            raise FeatureStoreUnavailable(f"Redis did not answer within {self._timeout_ms} ms") from exc
+            raise FeatureStoreUnavailable(
+                f"Redis did not answer within {self._timeout_ms} ms", StoreFailure.TIMEOUT
+            ) from exc
+        except _REFUSALS as exc:  # before RedisError, their ancestor
+            raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.REFUSED) from exc
         except (RedisError, RedisClusterException, OSError) as exc:
-            raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}") from exc
+            raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.UNREACHABLE) from exc
 
 
 def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnection:

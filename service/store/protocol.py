@@ -55,6 +55,10 @@ class FeatureStore(Protocol):
         """
         ...
 
+    def part_of(self, user_id: str) -> str:
+        """Which part of the store answers for this user: parts fail apart from each other. Empty where there is one."""
+        ...
+
     async def ping(self) -> None:
         """Raises: FeatureStoreUnavailable."""
         ...

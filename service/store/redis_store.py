@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from model.bundle.encoding import Attributes
 from model.bundle.schema import ITEM_ID, FeatureSchema, Group
-from service.errors import FeatureStoreUnavailable
+from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.behaviours import decode_behaviours
 from service.store.connection import RedisConnection
 from service.store.exchange import Command
@@ -56,6 +56,10 @@ class RedisFeatureStore:
                 known_ads[ad] = attributes
         return StoredFeatures(behaviours, profile, known_ads, num_malformed)
 
+    def part_of(self, user_id: str) -> str:
+        """See `FeatureStore.part_of`: the node of a cluster."""
+        return self._connection.node_of(behaviours_key(user_id))
+
     async def ping(self) -> None:
         """Raises: FeatureStoreUnavailable."""
         await self._connection.ping()
@@ -74,7 +78,7 @@ def _empty_wrong_types(replies: list[Any]) -> int:
     for position, reply in enumerate(replies):
         if isinstance(reply, ResponseError):
             if not str(reply).startswith("WRONGTYPE"):
-                raise FeatureStoreUnavailable(f"Redis refused a command: {reply}") from reply
+                raise FeatureStoreUnavailable(f"Redis refused a command: {reply}", StoreFailure.REFUSED) from reply
             replies[position] = {}  # reads as a list and as a hash
             num_wrong += 1
     return num_wrong

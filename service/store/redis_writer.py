@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from model.bundle.encoding import Attributes
 from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group
-from service.errors import FeatureStoreUnavailable
+from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
 from service.store.exchange import Command
 from service.store.layout import (
@@ -112,7 +112,7 @@ class RedisFeatureWriter:
     async def _execute(self, commands: Sequence[Command]) -> None:
         for reply in await self._connection.execute(commands):
             if isinstance(reply, ResponseError):
-                raise FeatureStoreUnavailable(f"Redis refused to write: {reply}") from reply
+                raise FeatureStoreUnavailable(f"Redis refused to write: {reply}", StoreFailure.REFUSED) from reply
 
 
 def _write_hash(key: bytes, features: Sequence[Feature], attributes: Attributes) -> list[Command]:

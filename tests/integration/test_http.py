@@ -73,14 +73,14 @@ def test_the_examples_in_the_documents_are_valid(service: RunningService) -> Non
 
 def test_the_documents_name_every_status_of_a_ranking(service: RunningService) -> None:
     responses = service.get("/openapi.json").json()["paths"]["/rank"]["post"]["responses"]
-    assert sorted(responses) == ["200", "400", "413", "422", "500"]
+    assert sorted(responses) == ["200", "400", "413", "422", "500", "503"]
     assert list(responses["422"]["content"]) == ["application/problem+json"]
 
 
 def test_a_bug_gets_500_and_tells_the_caller_nothing(
     service: RunningService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(self: Ranker, task: object) -> None:
+    async def broken(*_: object) -> None:
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(Ranker, "rank", broken)

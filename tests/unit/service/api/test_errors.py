@@ -30,8 +30,8 @@ def test_who_has_to_act_shows_in_the_status() -> None:
             assert kind.status == {Forbidden: 403, BundleRefused: 409, PredictionFailed: 500}[error]
 
 
-def test_malformed_bodies_keep_422_for_themselves() -> None:
-    assert 422 not in [kind.status for kind in PROBLEMS.values()]
+def test_422_is_for_what_is_malformed() -> None:
+    assert [kind.name for kind in PROBLEMS.values() if kind.status == 422] == ["malformed-header"]
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:

@@ -15,6 +15,7 @@ from model.bundle.reader import Bundle, open_bundle
 from service.errors import (
     ExplanationUnavailable,
     FeatureStoreUnavailable,
+    StoreFailure,
     TooManyCandidates,
     UnknownFeature,
 )
@@ -57,11 +58,14 @@ class DictionaryStore:
     async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
         self.asked.append((user_id, max_behaviours, new_ads))
         if self.is_down:
-            raise FeatureStoreUnavailable("the dictionary is closed")
+            raise FeatureStoreUnavailable("the dictionary is closed", StoreFailure.UNREACHABLE)
         known = self.users.get(user_id, StoredFeatures(StoredBehaviours(), {}, {}))
         ads = {ad: self.ads[ad] for ad in new_ads if ad in self.ads}
         assert len(known.behaviours) <= max_behaviours
         return StoredFeatures(known.behaviours, known.profile, ads, known.num_malformed)
+
+    def part_of(self, user_id: str) -> str:
+        return ""
 
     async def ping(self) -> None: ...
 
@@ -111,6 +115,7 @@ def make_stage(bundle_path: Path) -> Iterator[object]:
                 predictor=Predictor.load(bundle),
                 store=store,
                 executor=executor,
+                scoring_threads=1,
                 telemetry=telemetry,
                 max_candidates=LIMIT,
             )

@@ -1,0 +1,86 @@
+"""Ranking requests wait for their turn here, or are refused before they cost anything. Plain ASGI."""
+
+import asyncio
+from functools import partial
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.deadline import patience_s
+from service.api.errors import service_problem
+from service.api.hang_up import DISCONNECT, has_hung_up
+from service.api.middleware import ARRIVED_S, RANK_PATH, replay
+from service.api.refusals import Refusal
+from service.errors import CallerLeft, DeadlineTooShort, MalformedHeader, Overloaded
+from service.scoring.admission import Admission, Turn
+from service.scoring.caller import Caller
+from service.telemetry import Telemetry
+
+_ANSWERED = frozenset({"ok", "degraded"})  # outcomes
+CALLER = "caller"  # in the scope's state: the `Caller` of a ranking request
+
+
+class AdmissionControl:
+    """Lets `Admission` decide about ranking requests.
+
+    Stands inside of BodyLimit, so that a body that comes slowly holds no place, and outside of everything that reads
+    the body. Health checks and metrics pass by.
+    """
+
+    def __init__(self, app: ASGIApp, *, admission: Admission, telemetry: Telemetry) -> None:
+        self._app = app
+        self._admission = admission
+        self._waiting = telemetry.waiting_requests
+        self._refusals = {type(exc): Refusal(RANK_PATH, exc) for exc in (Overloaded(), DeadlineTooShort())}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != RANK_PATH or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._in_turn(scope, receive, send)
+        except (Overloaded, DeadlineTooShort) as exc:
+            await self._refusals[type(exc)].send(scope, send, exc.retry_after_s)
+        except MalformedHeader as exc:
+            await service_problem(Request(scope), exc)(scope, receive, send)
+        except CallerLeft:
+            return  # nobody would read an answer
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises: Overloaded, DeadlineTooShort, MalformedHeader, CallerLeft."""
+        state = scope["state"]
+        gives_up_s = state[ARRIVED_S] + patience_s(scope["headers"])
+        state[CALLER] = caller = Caller(gives_up_s, partial(has_hung_up, receive))
+        turn = self._admission.arrive(caller.remaining_s())
+        try:
+            message = await receive()  # the whole body, see BodyLimit
+            if not turn.has_place:
+                await self._wait(turn, caller, receive)
+            await self._app(scope, replay(message["body"], receive), send)
+        finally:
+            self._admission.leave(turn, was_answered=state["outcome"] in _ANSWERED, store_s=caller.store_s)
+
+    async def _wait(self, turn: Turn, caller: Caller, receive: Receive) -> None:
+        """Return when the place has come. Waits for two things at once without a task of its own: a `timeout` that
+        expires when the place comes, or the patience ends, around the wait for the caller to hang up.
+
+        Raises: Overloaded, DeadlineTooShort, CallerLeft.
+        """
+        self._waiting.inc()
+        try:
+            async with asyncio.timeout(self._admission.patience_s(caller.remaining_s())) as wait:
+                turn.wake = partial(_end, wait)
+                while (await receive())["type"] != DISCONNECT:
+                    pass
+            raise CallerLeft
+        except TimeoutError:
+            self._admission.refuse_late(caller.remaining_s())
+            if not turn.has_place:
+                raise Overloaded from None
+        finally:
+            self._waiting.dec()
+
+
+def _end(wait: asyncio.Timeout) -> None:
+    if not wait.expired():  # or about to
+        wait.reschedule(0.0)

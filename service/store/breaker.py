@@ -1,0 +1,110 @@
+"""A breaker around a store: what fails again and again is left alone for a while, and costs requests no timeout."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from service.errors import FeatureStoreUnavailable, StoreFailure
+from service.store.circuit import Circuit, Outcome
+from service.store.protocol import FeatureStore, StoredFeatures
+
+_FORGOTTEN_AFTER = 10  # times `open_s`: a part that nobody asks for any more is not there any more
+
+Announce = Callable[[str, bool, str], None]  # the part, whether it is open, why
+
+
+class BreakerStore:
+    """A `FeatureStore` that asks another one, unless that has failed too often.
+
+    Each part of the store has a circuit of its own: half of a cluster that is gone costs the users of the other half
+    nothing. One instance serves one process; workers learn by themselves.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        *,
+        failures: int,
+        open_s: float,
+        timeout_s: float,
+        announce: Announce,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args:
+        failures: in a row, after which a part is left alone.
+        open_s: for so long; then one fetch is the probe.
+        timeout_s: the store's own limit of a fetch.
+        announce: is told when a part begins and when it ceases to be left alone.
+        """
+        self._store = store
+        self._failures = failures
+        self._open_s = open_s
+        self._timeout_s = timeout_s
+        self._announce = announce
+        self._clock = clock
+        self._circuits: dict[str, Circuit] = {}
+        self._open_parts: set[str] = set()
+
+    async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
+        """See `FeatureStore.fetch`. While the user's part is left alone this raises at once."""
+        part = self._store.part_of(user_id)
+        circuit = self._circuit(part)
+        started_s = self._clock()
+        call = circuit.begin(started_s)
+        if call is None:
+            raise FeatureStoreUnavailable("the feature store failed too often and is not asked", StoreFailure.BREAKER)
+        outcome, reason = Outcome.CUT_SHORT, "no answer within the time that callers allow"
+        try:
+            stored = await self._store.fetch(user_id, max_behaviours=max_behaviours, new_ads=new_ads)
+            outcome = Outcome.SUCCESS
+        except FeatureStoreUnavailable as exc:
+            outcome, reason = Outcome.FAILURE, str(exc)
+            raise
+        finally:  # also of a fetch that was cancelled: a probe must end, whatever ends it
+            now_s = self._clock()
+            circuit.end(call, outcome, now_s, waited_s=now_s - started_s)
+            if self._circuits.get(part) is circuit:  # or it was forgotten meanwhile
+                self._look_at(part, circuit, reason)
+            if self._open_parts:
+                self._forget(now_s)
+        return stored
+
+    def part_of(self, user_id: str) -> str:
+        return self._store.part_of(user_id)
+
+    async def ping(self) -> None:
+        """See `FeatureStore.ping`. Fails at once while any part is left alone; its outcome does not count.
+
+        Fetches alone decide: a server may answer a ping and refuse to read, and any node of a cluster answers it.
+        """
+        now_s = self._clock()
+        if any(self._circuits[part].leaves_alone(now_s) for part in self._open_parts):
+            raise FeatureStoreUnavailable("the feature store failed too often and is not asked", StoreFailure.BREAKER)
+        await self._store.ping()
+
+    async def aclose(self) -> None:
+        await self._store.aclose()
+
+    def _circuit(self, part: str) -> Circuit:
+        circuit = self._circuits.get(part)
+        if circuit is None:
+            circuit = Circuit(failures=self._failures, open_s=self._open_s, timeout_s=self._timeout_s)
+            self._circuits[part] = circuit
+        return circuit
+
+    def _look_at(self, part: str, circuit: Circuit, reason: str) -> None:
+        """Announce what a call has changed."""
+        if circuit.is_open and part not in self._open_parts:
+            self._open_parts.add(part)
+            self._announce(part, True, reason)
+        elif not circuit.is_open and part in self._open_parts:
+            self._open_parts.remove(part)
+            self._announce(part, False, "it answers again")
+
+    def _forget(self, now_s: float) -> None:
+        """A cluster's node that failed may have been replaced by one with another address; nobody will probe it."""
+        after_s = _FORGOTTEN_AFTER * self._open_s
+        gone = [part for part in self._open_parts if self._circuits[part].is_forgotten(now_s, after_s=after_s)]
+        for part in gone:
+            del self._circuits[part]
+            self._open_parts.remove(part)
+            self._announce(part, False, "it is not asked for any more")

@@ -1,0 +1,87 @@
+"""When to leave a store alone, and when to try it again: a state machine without a clock and without a store."""
+
+from enum import Enum, auto
+
+
+class Outcome(Enum):
+    """How a call ended."""
+
+    SUCCESS = auto()
+    FAILURE = auto()
+    CUT_SHORT = auto()  # the caller gave up before the store did: by itself this proves nothing
+
+
+class Circuit:
+    """Lets calls through until too many have failed in a row, then none, and then one at a time, the probe.
+
+    While open it lets nothing through for `open_s`. After that the next call is the probe: its success closes the
+    circuit, its failure keeps it open for as long again. Calls that began before the circuit opened or closed for the
+    last time say nothing about now and are not counted.
+
+    Calls that were cut short count by their length: as much fruitless waiting as the store's own limit is one failure.
+    Otherwise callers in a hurry would wait for a dead store for ever, each as long as it can.
+
+    Times are seconds of any clock that never goes back.
+    """
+
+    __slots__ = ("_era", "_failures", "_fruitless_s", "_is_probing", "_limit", "_open_s", "_open_until_s", "_timeout_s")
+
+    def __init__(self, *, failures: int, open_s: float, timeout_s: float) -> None:
+        """Args:
+        failures: in a row, that open the circuit; at least 1.
+        timeout_s: after so long the store itself gives up a call.
+        """
+        self._limit = failures
+        self._open_s = open_s
+        self._timeout_s = timeout_s
+        self._era = 0  # grows whenever the circuit opens or closes
+        self._open_until_s: float | None = None
+        self._is_probing = False
+        self._failures = 0
+        self._fruitless_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return self._open_until_s is not None
+
+    def begin(self, now_s: float) -> int | None:
+        """A number to end the call with, or None: it must not be made."""
+        if self._open_until_s is not None:
+            if self.leaves_alone(now_s) or self._is_probing:
+                return None
+            self._is_probing = True
+        return self._era
+
+    def end(self, call: int, outcome: Outcome, now_s: float, *, waited_s: float) -> None:
+        """Every call that began must end, whatever came of it."""
+        if call != self._era:
+            return
+        self._is_probing = False
+        if outcome is Outcome.SUCCESS:
+            if self._open_until_s is not None:
+                self._change(open_until_s=None)
+            self._failures = 0
+            self._fruitless_s = 0.0
+            return
+        if outcome is Outcome.CUT_SHORT:
+            self._fruitless_s += waited_s
+            if self._fruitless_s < self._timeout_s:
+                return
+        self._fruitless_s = 0.0
+        self._failures += 1
+        if self._open_until_s is not None:
+            self._open_until_s = now_s + self._open_s
+        elif self._failures >= self._limit:
+            self._change(open_until_s=now_s + self._open_s)
+
+    def leaves_alone(self, now_s: float) -> bool:
+        """Whether it is open, and too early for a probe."""
+        return self._open_until_s is not None and now_s < self._open_until_s
+
+    def is_forgotten(self, now_s: float, *, after_s: float) -> bool:
+        """Whether a probe has been due for so long, and nobody called."""
+        return self._open_until_s is not None and not self._is_probing and now_s > self._open_until_s + after_s
+
+    def _change(self, *, open_until_s: float | None) -> None:
+        self._era += 1
+        self._open_until_s = open_until_s
