@@ -1,8 +1,8 @@
 """Wires the service together; nothing is opened before the application starts."""
 
 import gc
+import logging
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
@@ -14,11 +14,13 @@ from service.api.one_pass import OnePass
 from service.api.served import Served
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
+from service.scoring.threads import ScoringThreads
 from service.settings import EMBEDDED, Settings
 from service.store.connection import connect
 from service.store.embedded import embedded_redis
 from service.store.redis_store import RedisFeatureStore
 from service.telemetry import Telemetry
+from service.tracing import open_tracing
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
 
@@ -37,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _open_served(settings, telemetry) as served:
             app.state.served = served
-            with _loaded_objects_kept():
+            with _traced(app, settings, telemetry), _loaded_objects_kept():
                 yield
 
     app = FastAPI(title="dinrank", summary=DESCRIPTION, version="1", lifespan=lifespan)
@@ -47,11 +49,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(OnePass)  # what is added later is further out
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, telemetry=telemetry)
+    if settings.trace_endpoint:
+        # Here, as it brings OpenTelemetry's SDK with it.
+        from service.api.request_span import RequestSpan
+
+        app.add_middleware(RequestSpan)
     return app
 
 
 def create_app_from_environment() -> FastAPI:
     """What a uvicorn worker calls."""
+    logging.captureWarnings(True)
     return create_app(Settings.read())
 
 
@@ -75,7 +83,7 @@ async def _open_served(settings: Settings, telemetry: Telemetry) -> AsyncIterato
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
         store = RedisFeatureStore(connection, bundle.schema)
         stack.push_async_callback(store.aclose)
-        executor = stack.enter_context(ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring"))
+        executor = stack.enter_context(ScoringThreads(settings.scoring_threads))
         ranker = Ranker(
             bundle=bundle,
             predictor=predictor,
@@ -85,6 +93,17 @@ async def _open_served(settings: Settings, telemetry: Telemetry) -> AsyncIterato
             max_candidates=settings.max_candidates,
         )
         yield Served(settings, bundle, predictor, store, ranker, telemetry)
+
+
+@contextmanager
+def _traced(app: FastAPI, settings: Settings, telemetry: Telemetry) -> Iterator[None]:
+    if not settings.trace_endpoint:
+        yield
+        return
+    with open_tracing(settings.trace_endpoint) as tracing:
+        app.state.tracing = tracing
+        telemetry.trace_stages(tracing)
+        yield
 
 
 @contextmanager

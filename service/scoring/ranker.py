@@ -45,6 +45,9 @@ class Ranker:
         self._executor = executor
         self._telemetry = telemetry
         self._max_candidates = max_candidates
+        # Looked up once: it costs as much as counting, and the series exist from the start.
+        self._degraded = {part: telemetry.degraded_answers.labels(part) for part in Part}
+        self._pairs = {source: telemetry.weighed_pairs.labels(source) for source in WeightSource}
 
     async def rank(self, task: RankingTask) -> Ranking:
         """Score every candidate for one user and order them by eCPM, highest first, ties in request order.
@@ -66,7 +69,7 @@ class Ranker:
         encoded = self._encode(task, stored, rows_C)
         prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
         self._count(task, new_ads, stored, degraded)
-        self._count_pairs(prediction)
+        self._count_predicted(prediction)
         return _ranking(task, stored.behaviours, prediction, degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:
@@ -122,14 +125,14 @@ class Ranker:
         telemetry.unknown_ads.inc(len(new_ads))
         telemetry.malformed_elements.inc(stored.num_malformed)
         for part in degraded:
-            telemetry.degraded_answers.labels(part).inc()
+            self._degraded[part].inc()
         if not (degraded or len(stored.behaviours) or stored.profile):
             telemetry.unknown_users.inc()
 
-    def _count_pairs(self, prediction: Prediction) -> None:
-        pairs = self._telemetry.weighed_pairs
-        pairs.labels(WeightSource.TABLE).inc(prediction.num_looked_up)
-        pairs.labels(WeightSource.COMPUTED).inc(prediction.num_pairs - prediction.num_looked_up)
+    def _count_predicted(self, prediction: Prediction) -> None:
+        self._pairs[WeightSource.TABLE].inc(prediction.num_looked_up)
+        self._pairs[WeightSource.COMPUTED].inc(prediction.num_pairs - prediction.num_looked_up)
+        self._telemetry.predicted_ctr.observe_all(prediction.ctr_C)
 
 
 # Legend: C = candidates, in request order; K = ads of the answer, in its order.
