@@ -38,32 +38,35 @@ def sent_to(endpoint: str) -> Iterator[Tracer]:
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: version}), shutdown_on_exit=False
     )
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=EXPORT_TIMEOUT_S)))
+    exporter = OTLPSpanExporter(endpoint, timeout=EXPORT_TIMEOUT_S)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     with _trouble_reported():
         try:
             yield provider.get_tracer("dinrank", version)
         finally:
-            _shut_down(provider)
+            _shut_down(provider, exporter)
 
 
-def _shut_down(provider: TracerProvider) -> None:
+def _shut_down(provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
     """By itself the library waits up to half a minute for a collector that is away."""
     closing = threading.Thread(target=provider.shutdown, name="traces-closing", daemon=True)
     closing.start()
     closing.join(CLOSE_TIMEOUT_S)
+    if closing.is_alive():
+        exporter.shutdown()  # type: ignore[no-untyped-call]  # untyped there; no further attempts
 
 
 @contextmanager
 def _trouble_reported() -> Iterator[None]:
     library = logging.getLogger(_LIBRARY)
-    handler, propagated = _OncePerMinute(logging.WARNING), library.propagate
+    handler = _OncePerMinute(logging.WARNING)
     library.addHandler(handler)
     library.propagate = False
     try:
         yield
     finally:
         library.removeHandler(handler)
-        library.propagate = propagated
+        library.addHandler(logging.NullHandler())  # a thread that was left behind may still complain
 
 
 class _OncePerMinute(logging.Handler):

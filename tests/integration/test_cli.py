@@ -86,7 +86,7 @@ def environment(directory: Path, **settings: str) -> Mapping[str, str]:
 
 
 def address(output: Path) -> str | None:
-    said = re.search(r"answers on (http://\S+),", output.read_text())
+    said = re.search(r'(?:answers on |"address": ")(http://[^",]+)', output.read_text())
     return said[1] if said else None
 
 
