@@ -3,12 +3,10 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import mark_process_dead
 
 _FILE_OF_PROCESS = re.compile(r".*_(\d+)\.db")  # prometheus_client's: kind of metric and process id
 
@@ -26,7 +24,7 @@ class ProcessMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """What `prometheus_client` asks a collector for."""
-        pids = [os.getpid()] if self._directory is None else sorted(filter(_runs, worker_pids(self._directory)))
+        pids = [os.getpid()] if self._directory is None else sorted(filter(_runs, _worker_pids(self._directory)))
         together: dict[str, Metric] = {}
         for pid in pids:
             for family in _of_process(pid):
@@ -36,18 +34,7 @@ class ProcessMetrics:
         yield from together.values()
 
 
-def forget_ended_workers(directory: Path) -> None:
-    """Take what workers that ended said of themselves, as in `dinrank_model_info`, out of the sum; their counts stay.
-
-    Nobody else would for a worker that was killed.
-    """
-    for pid in worker_pids(directory):
-        if not _runs(pid):
-            with suppress(FileNotFoundError):  # another worker is doing the same
-                mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]  # untyped in prometheus_client
-
-
-def worker_pids(directory: Path) -> set[int]:
+def _worker_pids(directory: Path) -> set[int]:
     """All that ever wrote metrics to the directory."""
     found = (_FILE_OF_PROCESS.fullmatch(file.name) for file in directory.iterdir())
     return {int(match[1]) for match in found if match}

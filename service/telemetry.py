@@ -28,7 +28,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.bulk_histogram import BulkHistogram
-from service.process_metrics import ProcessMetrics, forget_ended_workers
+from service.process_metrics import ProcessMetrics
 from service.stage_timer import Spanned, StageSpans, StageTimer
 
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
@@ -131,10 +131,10 @@ class Telemetry:
         )
         self.model_info = Gauge(
             "dinrank_model_info",
-            "Workers that serve this model.",
+            "1 for the model that is served.",
             ["name", "version"],
             registry=registry,
-            multiprocess_mode="livesum",
+            multiprocess_mode="max",
         )
         build_info = Gauge(
             "dinrank_build_info",
@@ -166,7 +166,6 @@ class Telemetry:
     def _of_requests(self) -> bytes:
         if self._directory is None:
             return generate_latest(self._registry)
-        forget_ended_workers(self._directory)
         shared = CollectorRegistry()
         MultiProcessCollector(shared, str(self._directory))  # type: ignore[no-untyped-call]  # untyped there
         return generate_latest(shared)
