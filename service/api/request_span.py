@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.middleware import RANK_PATH
 from service.tracing.spans import Tracing, describe
 
+_METHOD = "POST"
 # From what the layers inside leave in the request's state to the attributes of its span.
 _ATTRIBUTES = {
     "request_id": "dinrank.request_id",
@@ -22,7 +23,7 @@ class RequestSpan:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != RANK_PATH:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != (_METHOD, RANK_PATH):
             await self._app(scope, receive, send)
             return
         status: int | None = None
@@ -34,7 +35,7 @@ class RequestSpan:
             await send(message)
 
         tracing: Tracing = scope["app"].state.tracing
-        with tracing.request(f"rank {RANK_PATH}", Headers(scope=scope)) as span:
+        with tracing.request(f"{_METHOD} {RANK_PATH}", Headers(scope=scope)) as span:
             try:
                 await self._app(scope, receive, send_and_note)
             except Exception:
@@ -43,6 +44,4 @@ class RequestSpan:
             finally:
                 state = scope.get("state", {})
                 facts = {attribute: state[name] for name, attribute in _ATTRIBUTES.items() if name in state}
-                describe(
-                    span, {"http.request.method": scope["method"], "http.route": RANK_PATH, **facts}, status=status
-                )
+                describe(span, {"http.request.method": _METHOD, "http.route": RANK_PATH, **facts}, status=status)

@@ -37,9 +37,10 @@ def test_a_request_is_a_span_below_the_callers_with_a_span_per_stage(bundle_path
             response = service.rank(BODY, traceparent=f"00-{TRACE_ID}-{CALLERS_SPAN}-01", X_Request_ID="r-1")
             assert response.status_code == 200
             service.get("/livez")  # no span
+            service.get("/rank")  # none either: it ranks nothing
         spans = collector.spans()  # what was not sent yet is sent at the end
-    assert set(spans) == {"rank /rank", "store", "encode", "score"}
-    request = spans.pop("rank /rank")
+    assert set(spans) == {"POST /rank", "store", "encode", "score"}
+    request = spans.pop("POST /rank")
     assert (request.trace_id.hex(), request.parent_span_id.hex()) == (TRACE_ID, CALLERS_SPAN)
     assert request.kind == Span.SPAN_KIND_SERVER
     assert attributes(request.attributes) == {
@@ -64,7 +65,7 @@ def test_a_caller_without_a_sane_trace_begins_a_new_one(bundle_path: Path, redis
     with running_collector() as collector:
         with traced(bundle_path, redis_url, collector.endpoint) as service:
             assert service.rank(BODY, traceparent=sent).status_code == 200
-        span = collector.spans()["rank /rank"]
+        span = collector.spans()["POST /rank"]
     assert span.parent_span_id == b""
     assert span.trace_id.hex() != TRACE_ID
 
@@ -81,8 +82,8 @@ def test_a_failure_of_the_service_is_marked_and_a_callers_is_not(redis_url: str,
     with running_collector() as collector, traced(bundle, redis_url, collector.endpoint) as service:
         assert service.rank({"user_id": "42", "candidates": [{"ad_id": "3", "bid": 1.0}]}).status_code == 500
     failed = collector.spans()
-    assert attributes(failed["rank /rank"].attributes)["dinrank.outcome"] == "prediction-failed"
-    assert failed["rank /rank"].status.code == failed["score"].status.code == Status.STATUS_CODE_ERROR
+    assert attributes(failed["POST /rank"].attributes)["dinrank.outcome"] == "prediction-failed"
+    assert failed["POST /rank"].status.code == failed["score"].status.code == Status.STATUS_CODE_ERROR
     assert attributes(failed["score"].attributes) == {"error.type": "PredictionFailed"}
     assert list(failed["score"].events) == []  # a traceback is the log's
     with running_collector() as collector, traced(bundle, redis_url, collector.endpoint) as service:

@@ -2,18 +2,17 @@
 
 import json
 import logging
-import logging.config
 import os
 import re
-import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.logs import JsonFormatter, TextFormatter, log_config
+from service.logs import JsonFormatter, TextFormatter, configure_logging
 from service.telemetry import LOGGER_NAME, Event, current_request_id, log_event
+from tests.fixtures.log_settings import log_settings_kept
 
 NASTY = st.one_of(
     st.text(alphabet=st.characters(exclude_categories=())),  # half surrogate pairs too
@@ -133,16 +132,8 @@ def test_an_event_cannot_have_the_name_of_what_every_line_has() -> None:
 
 @pytest.mark.parametrize("name", ["uvicorn.error", LOGGER_NAME, "asyncio", "py.warnings"])
 def test_every_logger_writes_in_the_form_that_was_set(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    config = log_config("info", "json")
-    loggers = [logging.getLogger(each) for each in ("", "uvicorn", LOGGER_NAME)]
-    before = [(each, list(each.handlers), each.level, each.propagate) for each in loggers]
-    try:
-        config["handlers"]["stderr"]["stream"] = sys.stderr
-        logging.config.dictConfig(config)
+    with log_settings_kept():
+        configure_logging("info", "json")
         logging.getLogger(name).warning("here")
-    finally:
-        for each, handlers, level, propagates in before:
-            each.handlers, each.propagate = handlers, propagates
-            each.setLevel(level)
     [line] = capsys.readouterr().err.splitlines()
     assert (json.loads(line)["event"], json.loads(line)["message"]) == (name, "here")
