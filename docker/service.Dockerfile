@@ -7,13 +7,14 @@ COPY model/__init__.py model/__init__.py
 COPY model/bundle model/bundle
 COPY service service
 RUN python -m venv /opt/dinrank \
-    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[service]'
+    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[service,tracing]'
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 dinrank && useradd --uid 10001 --gid dinrank --no-create-home --shell /usr/sbin/nologin dinrank
 COPY --from=build /opt/dinrank /opt/dinrank
 ENV PATH=/opt/dinrank/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 PYTHONDONTWRITEBYTECODE=1 \
-    DINRANK_HOST=0.0.0.0 DINRANK_PORT=8000 DINRANK_BUNDLE=/bundles/din-ml-100k
+    DINRANK_HOST=0.0.0.0 DINRANK_PORT=8000 DINRANK_BUNDLE=/bundles/din-ml-100k \
+    DINRANK_LOG_FORMAT=json
 USER dinrank
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \

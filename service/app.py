@@ -1,7 +1,7 @@
 """Wires the service together; nothing is opened before the application starts."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -18,11 +18,13 @@ from service.outages import with_breaker
 from service.reloading import Reloader
 from service.scoring.admission import PLACES_BESIDE_SCORING, Admission
 from service.scoring.ranker import Ranker
+from service.scoring.threads import ScoringThreads
 from service.settings import EMBEDDED, Settings
 from service.store.connection import RedisConnection, connect
 from service.store.embedded import embedded_redis
 from service.store.redis_store import RedisFeatureStore
 from service.telemetry import Telemetry
+from service.tracing import open_tracing
 from service.worker import ending_with_supervisor, first_bundle, on_hangup, remember_good_bundle
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
@@ -34,7 +36,7 @@ class Shared:
 
     settings: Settings
     connection: RedisConnection
-    executor: ThreadPoolExecutor
+    executor: ScoringThreads
     telemetry: Telemetry
 
 
@@ -60,6 +62,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
                 stack.enter_context(on_hangup(reloader.ask))
                 stack.enter_context(ending_with_supervisor())
             await stack.enter_async_context(reloader.watching(poll_ms=settings.bundle_poll_ms))
+            stack.enter_context(_traced(app, settings, telemetry))
             stack.enter_context(loaded_objects_kept())
             yield
 
@@ -72,11 +75,17 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     app.add_middleware(AdmissionControl, admission=_admission(settings), telemetry=telemetry)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, telemetry=telemetry)
+    if settings.trace_endpoint:
+        # Here, as it brings OpenTelemetry's SDK with it.
+        from service.api.request_span import RequestSpan
+
+        app.add_middleware(RequestSpan)
     return app
 
 
 def create_app_from_environment() -> FastAPI:
     """What a uvicorn worker calls."""
+    logging.captureWarnings(True)
     return create_app(Settings.read(), is_own_process=True)
 
 
@@ -105,7 +114,7 @@ async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Sha
         url = stack.enter_context(redis_url(settings))
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
         stack.push_async_callback(connection.aclose)
-        executor = stack.enter_context(ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring"))
+        executor = stack.enter_context(ScoringThreads(settings.scoring_threads))
         yield Shared(settings, connection, executor, telemetry)
 
 
@@ -136,3 +145,14 @@ def _served(loaded: LoadedBundle, shared: Shared) -> Served:
         refuses_without_store=settings.redis_failure == "refuse",
     )
     return Served(settings, bundle, predictor, store, ranker, shared.telemetry)
+
+
+@contextmanager
+def _traced(app: FastAPI, settings: Settings, telemetry: Telemetry) -> Iterator[None]:
+    if not settings.trace_endpoint:
+        yield
+        return
+    with open_tracing(settings.trace_endpoint) as tracing:
+        app.state.tracing = tracing
+        telemetry.trace_stages(tracing)
+        yield

@@ -1,6 +1,7 @@
 """The commands: read flags and environment, call, say what happened."""
 
 import json
+import logging
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,14 @@ from model.bundle.errors import BundleError
 from model.bundle.reader import Bundle, open_bundle
 from service.app import redis_url
 from service.errors import ServiceError
+from service.logs import LogFormat, configure_logging
 from service.scoring.predictor import Predictor
 from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
 from service.settings import ENV_PREFIX, Settings
 from service.store.errors import StoreSetupError
 from service.store.url import parse_redis_url
+from service.telemetry import log_event
+from service.tracing import TracingUnavailable, require_tracing
 
 app = typer.Typer(
     help="Rank ads by eCPM with a trained bundle. Flags override the environment, where every setting can be given "
@@ -47,15 +51,30 @@ def serve(
     """Verify a bundle and answer POST /rank with it, until SIGTERM or Ctrl-C."""
     with _failures_in_one_line(), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis, host=host, port=port, workers=workers)
-        verified = open_bundle(settings.bundle)
-        Predictor.load(verified)  # here too, so that a bad bundle ends the command and not one worker after the other
-        with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
-            parse_redis_url(url)
-            address = http_address(bound)
-            manifest = verified.manifest
-            typer.echo(f"{manifest.model_name} {manifest.model_version} answers on {address}, try:\n")
-            typer.echo(f"  {_curl_command(address, verified)}\n")
-            run_server(settings.model_copy(update={"redis": url}), bound)
+        configure_logging(settings.log_level, settings.log_format)
+        with _failures_in_one_line(TracingUnavailable, log_format=settings.log_format):
+            _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
+    if settings.trace_endpoint:
+        require_tracing()
+    verified = open_bundle(settings.bundle)
+    Predictor.load(verified)  # here too, so that a bad bundle ends the command and not one worker after the other
+    with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
+        parse_redis_url(url)
+        _announce(settings, http_address(bound), verified)
+        run_server(settings.model_copy(update={"redis": url}), bound)
+
+
+def _announce(settings: Settings, address: str, bundle: Bundle) -> None:
+    """To people with a request to try, to a collector of logs as one more line."""
+    name, version = bundle.manifest.model_name, bundle.manifest.model_version
+    if settings.log_format == "json":
+        log_event(logging.INFO, "serving", address=address, model=name, version=version, workers=settings.workers)
+        return
+    typer.echo(f"{name} {version} answers on {address}, try:\n")
+    typer.echo(f"  {_curl_command(address, bundle)}\n")
 
 
 @app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/movielens --redis embedded")
@@ -107,20 +126,23 @@ def _curl_command(address: str, bundle: Bundle) -> str:
 
 
 @contextmanager
-def _failures_in_one_line(*further: type[Exception]) -> Iterator[None]:
+def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "text") -> Iterator[None]:
     """End with code 1 and a line that says what to mend, for what an operator can mend; bugs keep their traceback."""
     try:
         yield
     except ValidationError as exc:
         first = exc.errors()[0]
         name = ".".join(str(step) for step in first["loc"])
-        _fail(f"{ENV_PREFIX}{name.upper()} or its flag: {first['msg']}", exc)
+        _fail(f"{ENV_PREFIX}{name.upper()} or its flag: {first['msg'].removeprefix('Value error, ')}", exc, log_format)
     except (BundleError, StoreSetupError, CannotListen, ServiceError) as exc:
-        _fail(str(exc), exc)
+        _fail(str(exc), exc, log_format)
     except further as exc:
-        _fail(str(exc), exc)
+        _fail(str(exc), exc, log_format)
 
 
-def _fail(message: str, cause: Exception) -> None:
-    typer.echo(f"error: {message}", err=True)
+def _fail(message: str, cause: Exception, log_format: LogFormat) -> None:
+    if log_format == "json":
+        log_event(logging.ERROR, "failed", error=message)
+    else:
+        typer.echo(f"error: {message}", err=True)
     raise typer.Exit(1) from cause

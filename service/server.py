@@ -10,15 +10,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import uvicorn
 import uvicorn._subprocess
 
+from service.logs import log_config
 from service.settings import Settings
 from service.stopping import DrainingServer
 from service.supervisor import Supervisor
-from service.telemetry import LOGGER_NAME, MULTIPROCESS_DIR_VARIABLE, log_event
+from service.telemetry import MULTIPROCESS_DIR_VARIABLE, log_event
 from service.worker import RUN_DIRECTORY_VARIABLE, SUPERVISOR_PID_VARIABLE
 
 _LONGEST_TEMPORARY_PATH = 107 - len("/pymp-12345678/listener-12345678")  # a socket's path has 107 bytes at most
@@ -85,7 +85,7 @@ def run_server(settings: Settings, bound: socket.socket) -> None:
         access_log=False,  # a line per request costs more than it tells; metrics count them
         server_header=False,
         log_level=settings.log_level,
-        log_config=_log_config(settings.log_level),
+        log_config=log_config(settings.log_level, settings.log_format),
         timeout_graceful_shutdown=GRACE_S,
     )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until workers can do what it asks for, which they do then anyway
@@ -114,15 +114,3 @@ def _fork_workers() -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["service.preloaded"])
     uvicorn._subprocess.spawn = context  # type: ignore[assignment]  # another way to start, the same interface
-
-
-def _log_config(level: str) -> dict[str, Any]:
-    """One line per event on standard error, uvicorn's and the service's alike."""
-    to_stderr = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s [%(process)d] %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {"uvicorn": to_stderr, LOGGER_NAME: to_stderr},
-    }

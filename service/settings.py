@@ -1,12 +1,14 @@
 """What an operator can set: read once from the environment, or from flags that override it."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.cores import usable_cores
+from service.logs import LogFormat
 from service.store.embedded import default_data_dir
 
 ENV_PREFIX = "DINRANK_"
@@ -73,9 +75,23 @@ class Settings(BaseSettings):
         description="Longest wait of a request before work on it begins, in milliseconds; one that would wait longer "
         "is refused at once.",
     )
+    log_format: LogFormat = Field(
+        default="text", description="Form of log lines: `text` for people, `json` for collectors of logs."
+    )
+    trace_endpoint: str = Field(
+        default="",
+        description="OTLP/HTTP URL to send OpenTelemetry traces to, `http://127.0.0.1:4318/v1/traces` for instance.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )
+
+    @field_validator("trace_endpoint")
+    @classmethod
+    def _is_url_or_empty(cls, endpoint: str) -> str:
+        if endpoint and not re.fullmatch(r"https?://[^\s/]+\S*", endpoint):
+            raise ValueError(f"{endpoint!r} is no http:// or https:// URL: name the collector's, or leave it empty")
+        return endpoint
 
     @classmethod
     def read(cls, **flags: Any) -> Self:

@@ -1,23 +1,43 @@
 """Metrics and log lines, each defined once.
 
-Labels take few values, all of them known beforehand: never an id, a path or a text that a caller sent.
+Labels take few values, all of them known beforehand: never an id, a path or a text that a caller sent. Their series
+exist from the start, at 0: Prometheus sees no rise in a series that begins at 1, so alerts would miss the first case.
 """
 
+import importlib.metadata
 import json
 import logging
 import os
-import time
+import platform
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from enum import StrEnum
-from types import TracebackType
+from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from service.bulk_histogram import BulkHistogram
+from service.process_metrics import ProcessMetrics
+from service.stage_timer import Spanned, StageSpans, StageTimer
 
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
 LOGGER_NAME = "dinrank"
+RESERVED_FIELDS = frozenset({"time", "level", "event", "process", "message", "exception"})  # what every log line has
 EXPOSITION_TYPE = CONTENT_TYPE_LATEST  # media type of the text format
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_CTRS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _COUNTS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
@@ -49,7 +69,11 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # series of the library's own, of one worker only
         self._registry = registry = CollectorRegistry()
+        directory = os.environ.get(MULTIPROCESS_DIR_VARIABLE)
+        self._directory = None if directory is None else Path(directory)
+        self._spans: StageSpans | None = None
         self.requests = Counter(
             "dinrank_requests",
             "Ranking requests by outcome: ok, degraded, or the problem.",
@@ -93,6 +117,12 @@ class Telemetry:
             ["source"],
             registry=registry,
         )
+        self.predicted_ctr = BulkHistogram(
+            "dinrank_predicted_ctr",
+            "Predicted click-through rates of all candidates that were scored; their mean is sum / count.",
+            buckets=_CTRS,
+            registry=registry,
+        )
         self.degraded_answers = Counter(
             "dinrank_degraded_answers", "Answers computed without a part of their input.", ["part"], registry=registry
         )
@@ -132,6 +162,17 @@ class Telemetry:
             ["outcome"],
             registry=registry,
         )
+        build_info = Gauge(
+            "dinrank_build_info",
+            "1, with the versions of what runs.",
+            list(_versions()),
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        build_info.labels(**_versions()).set(1)
+        # Of all workers, so it stands apart from what each worker counts for itself.
+        self._of_processes = CollectorRegistry()
+        ProcessMetrics(directory=self._directory, registry=self._of_processes)
 
     def serves(self, name: str, version: str) -> None:
         """This process answers with another model from now on."""
@@ -140,17 +181,33 @@ class Telemetry:
             self.model_info.labels(*self._serves).set(0)
         self._serves = name, version
 
-    def timed(self, stage: Stage) -> "StageTimer":
+    def timed(self, stage: Stage) -> AbstractContextManager[None]:
         """Observe how long the block takes, whether it ends well or not, and its CPU time where no other shares it."""
-        return StageTimer(*self._timed[stage])
+        timer = StageTimer(*self._timed[stage])
+        if self._spans is None or stage is Stage.TOTAL:  # the request itself has a span
+            return timer
+        return Spanned(self._spans.span(stage), timer)
+
+    def trace_stages(self, spans: StageSpans | None) -> None:
+        """Have a span made of every stage too; None ends it."""
+        self._spans = spans
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
-        if MULTIPROCESS_DIR_VARIABLE not in os.environ:
+        return self._of_requests() + generate_latest(self._of_processes)
+
+    def _of_requests(self) -> bytes:
+        if self._directory is None:
             return generate_latest(self._registry)
         shared = CollectorRegistry()
-        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
+        MultiProcessCollector(shared, str(self._directory))  # type: ignore[no-untyped-call]  # untyped there
         return generate_latest(shared)
+
+
+def declare(metric: Counter, label_values: Iterable[str]) -> None:
+    """Have a series for each value of a metric's only label from the start."""
+    for value in label_values:
+        metric.labels(value)
 
 
 def forget_worker(pid: int) -> None:
@@ -158,28 +215,34 @@ def forget_worker(pid: int) -> None:
     mark_process_dead(pid)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
 
 
-class StageTimer:
-    """Times one block, once."""
+def _versions() -> Mapping[str, str]:
+    return {
+        "version": importlib.metadata.version("dinrank"),
+        "python": platform.python_version(),
+        "onnxruntime": importlib.metadata.version("onnxruntime"),
+    }
 
-    __slots__ = ("_cpu_seconds", "_cpu_started", "_seconds", "_started")
 
-    def __init__(self, seconds: Histogram, cpu_seconds: Counter | None) -> None:
-        self._seconds = seconds
-        self._cpu_seconds = cpu_seconds
+# The request that is being answered, for every log line that is written meanwhile; empty outside of requests. Set once
+# per request, in its own task, and copied to the threads that work for it.
+current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
 
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-        self._cpu_started = time.thread_time()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._seconds.observe(time.perf_counter() - self._started)
-        if self._cpu_seconds is not None:
-            self._cpu_seconds.inc(time.thread_time() - self._cpu_started)
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A log line's content: what happened, and its circumstances by name. As text, all values are quoted and escaped.
+
+    A field called `request_id` goes before `current_request_id`.
+    """
+
+    name: str
+    fields: Mapping[str, object]
+
+    def __str__(self) -> str:
+        return " ".join([self.name, *(f"{name}={json.dumps(str(value))}" for name, value in self.fields.items())])
 
 
 def log_event(level: int, event: str, **fields: object) -> None:
-    """Write one line: the event's name and its fields as `name="value"`, line breaks and quotes escaped."""
-    parts = [f"{name}={json.dumps(str(value))}" for name, value in fields.items()]
-    logging.getLogger(LOGGER_NAME).log(level, "%s", " ".join([event, *parts]))
+    """Write one line: the event's name and its fields; `service.logs` says in which form, and names some itself."""
+    assert not fields.keys() & RESERVED_FIELDS, f"fields of every line: {', '.join(sorted(RESERVED_FIELDS))}"
+    logging.getLogger(LOGGER_NAME).log(level, Event(event, fields))

@@ -35,7 +35,13 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     "orjson": ("service/store",),
     "polars": ("service/publish", "service/demo.py", "training"),
     "pyarrow": ("service/publish", "training"),
-    "prometheus_client": ("service/telemetry.py",),
+    "prometheus_client": (
+        "service/telemetry.py",
+        "service/bulk_histogram.py",
+        "service/process_metrics.py",
+        "service/stage_timer.py",
+    ),
+    "opentelemetry": ("service/tracing",),
     "pydantic": ("service/settings.py", "service/api", "service/cli.py"),
     "pydantic_core": ("service/api",),
     "pydantic_settings": ("service/settings.py",),
@@ -65,7 +71,9 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "service.telemetry",
     ),
     "service/errors.py": (),
-    "service/telemetry.py": (),
+    "service/telemetry.py": ("service.bulk_histogram", "service.process_metrics", "service.stage_timer"),
+    "service/logs.py": ("service.telemetry",),
+    "service/tracing": ("service.tracing", "service.telemetry"),
 }
 
 

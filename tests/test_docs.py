@@ -41,6 +41,8 @@ def _default(name: str) -> str:
     if name == "workers":
         return "usable cores"
     field = Settings.model_fields[name]
+    if field.default == "":
+        return "none"
     return "none, required" if field.is_required() else f"`{field.default}`"
 
 

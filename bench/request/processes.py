@@ -56,10 +56,12 @@ def get(connection: http.client.HTTPConnection, path: str) -> str:
 
 
 @contextmanager
-def serving(bundle: Path, redis_url: str, log: Path, **settings: str) -> Iterator[Server]:
-    """`python -m service serve` with one worker, as an operator starts it."""
+def serving(bundle: Path, redis_url: str, log: Path, *, workers: int = 1, **settings: str) -> Iterator[Server]:
+    """`python -m service serve`, as an operator starts it."""
     command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url, "--port", "0"]
-    with _process([*command, "--workers", "1"], log, settings, r"answers on http://127\.0\.0\.1:(\d+)") as server:
+    with _process(
+        [*command, "--workers", str(workers)], log, settings, r"answers on http://127\.0\.0\.1:(\d+)"
+    ) as server:
         yield server
 
 

@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from msgspec import UNSET, UnsetType
 
 from service.api.admission import CALLER
+from service.api.outcomes import DEGRADED, OK
 from service.api.schemas import ModelName
 from service.api.served import Served
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
@@ -53,9 +54,11 @@ _encoder = msgspec.json.Encoder()
 
 async def rank_answer(task: RankingTask, request: Request, served: Served) -> Response:
     """Raises: ServiceError, CallerLeft."""
+    model = served.model_name()
+    request.state.num_candidates, request.state.model_version = len(task.candidates), model.version
     ranking = await served.ranker.rank(task, request.scope["state"][CALLER])
-    request.state.outcome = "degraded" if ranking.degraded else "ok"
-    return Response(_to_json(ranking, task.request_id, served.model_name()), media_type="application/json")
+    request.state.outcome = DEGRADED if ranking.degraded else OK
+    return Response(_to_json(ranking, task.request_id, model), media_type="application/json")
 
 
 def _to_json(ranking: Ranking, request_id: str, model: ModelName) -> bytes:

@@ -117,10 +117,14 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
     return FieldError(field=field, message=_MESSAGES.get(error["type"], error["msg"].removeprefix("Value error, ")))
 
 
+def http_problem(status: HTTPStatus) -> ProblemKind:
+    """What a plain HTTP error is called."""
+    return ProblemKind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+
+
 async def _on_http_exception(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    status = HTTPStatus(exc.status_code)
-    kind = ProblemKind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+    kind = http_problem(HTTPStatus(exc.status_code))
     return _problem(request, kind, detail=str(exc.detail), type_="about:blank", headers=exc.headers or {})
 
 

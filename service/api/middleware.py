@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import INTERNAL, REQUEST_ID_HEADER, service_problem
+from service.api.outcomes import ABANDONED, OUTCOMES
 from service.errors import BodyTooLarge
-from service.telemetry import Stage, Telemetry
+from service.telemetry import Stage, Telemetry, current_request_id, declare
 
 RANK_PATH = "/rank"
 ARRIVED_S = "arrived_s"  # in the scope's state: when the request came, by `time.monotonic`
-_ABANDONED = "abandoned"  # the caller hung up before there was an answer
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # may go to logs and headers as it is
 
 
@@ -25,12 +25,15 @@ class RequestContext:
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
         self._app = app
         self._telemetry = telemetry
+        declare(telemetry.requests, OUTCOMES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
+        # Not reset: the task ends with the request, and what it logs after this, as the server of a bug, is about it.
+        current_request_id.set(request_id)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         state[ARRIVED_S] = time.monotonic()
@@ -47,7 +50,7 @@ class RequestContext:
 
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
-        state["outcome"] = _ABANDONED
+        state["outcome"] = ABANDONED
         try:
             with self._telemetry.timed(Stage.TOTAL):
                 await self._app(scope, receive, send)

@@ -67,6 +67,9 @@ class Ranker:
         # One more than threads: the next request is encoded while one is scored. Those further behind can still leave.
         self._scoring_places = asyncio.Semaphore(scoring_threads + 1)
         self._after_fetch = Estimate()
+        # Looked up once: it costs as much as counting, and the series exist from the start.
+        self._degraded = {part: telemetry.degraded_answers.labels(part) for part in Part}
+        self._pairs = {source: telemetry.weighed_pairs.labels(source) for source in WeightSource}
 
     async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
         """Score every candidate for one user and order them by eCPM, highest first, ties in request order.
@@ -102,7 +105,7 @@ class Ranker:
         scored_s = time.monotonic()
         self._after_fetch.add(scored_s - fetched_s, scored_s)
         self._count(task, new_ads, stored, degraded)
-        self._count_pairs(prediction)
+        self._count_predicted(prediction)
         return _ranking(task, stored.behaviours, prediction, degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:
@@ -181,14 +184,14 @@ class Ranker:
         telemetry.unknown_ads.inc(len(new_ads))
         telemetry.malformed_elements.inc(stored.num_malformed)
         for part in degraded:
-            telemetry.degraded_answers.labels(part).inc()
+            self._degraded[part].inc()
         if not (degraded or len(stored.behaviours) or stored.profile):
             telemetry.unknown_users.inc()
 
-    def _count_pairs(self, prediction: Prediction) -> None:
-        pairs = self._telemetry.weighed_pairs
-        pairs.labels(WeightSource.TABLE).inc(prediction.num_looked_up)
-        pairs.labels(WeightSource.COMPUTED).inc(prediction.num_pairs - prediction.num_looked_up)
+    def _count_predicted(self, prediction: Prediction) -> None:
+        self._pairs[WeightSource.TABLE].inc(prediction.num_looked_up)
+        self._pairs[WeightSource.COMPUTED].inc(prediction.num_pairs - prediction.num_looked_up)
+        self._telemetry.predicted_ctr.observe_all(prediction.ctr_C)
 
 
 def _stop_if_nobody_waits(caller: Caller) -> None:

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from tests.fixtures.bundle import expected_ctr
+from tests.fixtures.log_settings import log_settings_kept
 from tests.fixtures.redis_server import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def environment(directory: Path, **settings: str) -> Mapping[str, str]:
 
 
 def address(output: Path) -> str | None:
-    said = re.search(r"answers on (http://\S+),", output.read_text())
+    said = re.search(r'(?:answers on |"address": ")(http://[^",]+)', output.read_text())
     return said[1] if said else None
 
 
@@ -230,7 +231,8 @@ def test_a_bad_bundle_ends_serve_with_one_line(bundle_path: Path, tmp_path: Path
 
 def invoke(*arguments: str, **settings: str) -> Any:
     cleared = {name: None for name in os.environ if name.startswith("DINRANK_")}
-    return CliRunner().invoke(app, list(arguments), env={**cleared, **settings})
+    with log_settings_kept():
+        return CliRunner().invoke(app, list(arguments), env={**cleared, **settings})
 
 
 def test_a_missing_bundle_is_named_as_a_setting() -> None:

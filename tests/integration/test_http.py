@@ -4,7 +4,6 @@ import gc
 import threading
 from pathlib import Path
 
-import onnx
 import pytest
 
 from model.bundle.errors import BundleError
@@ -13,7 +12,8 @@ from service.api.schemas import RankRequest, RankResponse
 from service.app import create_app
 from service.scoring.ranker import Ranker
 from service.settings import Settings
-from tests.fixtures.bundle import ITEM_ID, golden_answers, make_bundle, write_graph
+from tests.fixtures.bundle import make_bundle
+from tests.fixtures.failing_bundle import bundle_that_fails_for_item_3
 from tests.fixtures.redis_server import RedisServer, wait_until
 from tests.fixtures.service import RunningService, running_service
 
@@ -97,11 +97,7 @@ def test_a_bug_gets_500_and_tells_the_caller_nothing(
 def test_a_graph_that_starts_to_fail_gets_500_and_a_log_line(
     tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Golden answers without "3": its number is what breaks the graph.
-    known = [
-        answer for answer in golden_answers() if "3" not in [*answer.request.candidates, *answer.request.behaviours]
-    ]
-    bundle = make_bundle(tmp_path / "bundle", golden=known, graph=graph_that_fails_for_item_3(tmp_path))
+    bundle = bundle_that_fails_for_item_3(tmp_path)
     with running_service(bundle, redis_url, redis_timeout_ms=5_000) as service:
         assert service.rank(ONE_AD).status_code == 200
         response = service.rank({"user_id": "42", "candidates": [{"ad_id": "3", "bid": 1.0}]}, X_Request_ID="r1")
@@ -109,19 +105,6 @@ def test_a_graph_that_starts_to_fail_gets_500_and_a_log_line(
     assert response.json()["type"] == "urn:dinrank:problem:prediction-failed"
     assert response.json()["detail"] == "the graph gave nan, which is no click-through rate"
     assert caplog.messages[-1].startswith('prediction-failed request_id="r1" error="the graph gave nan')
-
-
-def graph_that_fails_for_item_3(directory: Path) -> Path:
-    """The formula's graph with NaN for the number of item "3"."""
-    path = directory / "model.onnx"
-    write_graph(path)
-    model = onnx.load(str(path))
-    table = next(each for each in model.graph.initializer if list(each.dims) == [len(ITEM_ID) + 2])
-    values = onnx.numpy_helper.to_array(table).copy()
-    values[2 + list(ITEM_ID).index("3")] = float("nan")
-    table.CopyFrom(onnx.numpy_helper.from_array(values, table.name))
-    onnx.save(model, str(path))
-    return path
 
 
 def test_a_bundle_that_cannot_be_trusted_never_starts(tmp_path: Path, redis_url: str) -> None:

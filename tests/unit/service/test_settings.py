@@ -56,6 +56,10 @@ def test_the_bundle_must_be_set() -> None:
         {"workers": 0},
         {"max_candidates": 0},
         {"log_level": "loud"},
+        {"log_format": "xml"},
+        {"trace_endpoint": "127.0.0.1:4317"},
+        {"trace_endpoint": "grpc://127.0.0.1:4317"},
+        {"trace_endpoint": "http://"},
         {"no_such_setting": 1},
     ],
 )

@@ -1,8 +1,11 @@
 """Metrics and log lines."""
 
+import itertools
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,14 +14,17 @@ from service.telemetry import Stage, Telemetry, log_event
 
 ROOT = Path(__file__).parents[3]
 ONE_WORKER = """
+import numpy, sys
 from service.telemetry import Stage, Telemetry
 telemetry = Telemetry()
 telemetry.requests.labels("ok").inc()
 telemetry.candidates.observe(200)
 telemetry.model_info.labels("din", "abc").set(1)
+telemetry.predicted_ctr.observe_all(numpy.array([0.25, 0.75]))
 with telemetry.timed(Stage.SCORE):
     pass
-print(telemetry.exposition().decode())
+print(telemetry.exposition().decode() + "END", flush=True)
+sys.stdin.readline()
 """
 
 
@@ -36,21 +42,47 @@ def test_two_applications_in_one_process_count_apart() -> None:
     assert "dinrank_unknown_ads_total 0.0" in second.exposition().decode()
 
 
-def test_workers_that_share_a_directory_answer_for_each_other(tmp_path: Path) -> None:
-    shown = ""
-    for _ in range(2):  # one after the other: a worker that ended still counts
-        shown = subprocess.run(
-            [sys.executable, "-c", ONE_WORKER],
-            env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    assert 'dinrank_requests_total{outcome="ok"} 2.0' in shown
-    assert "dinrank_candidates_sum 400.0" in shown
-    assert 'dinrank_stage_seconds_count{stage="score"} 2.0' in shown
-    assert 'dinrank_model_info{name="din",version="abc"} 1.0' in shown
+@contextmanager
+def worker(directory: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that counts one request, shows all metrics, and stays."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ONE_WORKER],
+        env={"PROMETHEUS_MULTIPROC_DIR": str(directory)},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def shown_by(process: "subprocess.Popen[str]") -> Mapping[str, float]:
+    """Its samples, name and labels as Prometheus prints them."""
+    assert process.stdout is not None
+    lines = list(itertools.takewhile(lambda line: line != "END\n", process.stdout))
+    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {sample: float(value) for sample, _, value in samples if sample}
+
+
+def test_workers_answer_for_each_other_and_what_a_killed_one_counted_stays(tmp_path: Path) -> None:
+    with worker(tmp_path) as first:
+        shown_by(first)
+    with worker(tmp_path) as second:
+        shown_by(second)
+        with worker(tmp_path) as third:
+            shown = shown_by(third)
+    assert shown['dinrank_requests_total{outcome="ok"}'] == 3
+    assert shown["dinrank_candidates_sum"] == 600
+    assert shown['dinrank_stage_seconds_count{stage="score"}'] == 3
+    assert shown["dinrank_predicted_ctr_count"] == 6
+    assert shown["dinrank_predicted_ctr_sum"] == 3.0
+    assert shown['dinrank_predicted_ctr_bucket{le="0.5"}'] == 3
+    assert shown['dinrank_model_info{name="din",version="abc"}'] == 1
+    resident = {sample for sample in shown if sample.startswith("process_resident_memory_bytes")}
+    assert resident == {f'process_resident_memory_bytes{{pid="{process.pid}"}}' for process in (second, third)}
 
 
 def test_a_log_event_is_one_line_whatever_its_fields_hold(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.middleware import BodyLimit, RequestContext
-from service.telemetry import Telemetry
+from service.telemetry import Telemetry, current_request_id
 
 LIMIT = 10
 DISCONNECT = {"type": "http.disconnect"}
@@ -93,7 +93,9 @@ def test_a_caller_who_hangs_up_gets_no_answer() -> None:
 
 
 def outcomes(telemetry: Telemetry) -> str:
-    return "\n".join(line for line in telemetry.exposition().decode().splitlines() if "_requests_total{" in line)
+    """Those that were counted."""
+    lines = telemetry.exposition().decode().splitlines()
+    return "\n".join(line for line in lines if "_requests_total{" in line and not line.endswith(" 0.0"))
 
 
 def test_a_request_without_an_outcome_was_abandoned() -> None:
@@ -106,6 +108,27 @@ def test_a_request_without_an_outcome_was_abandoned() -> None:
 def test_a_sane_request_id_is_kept(sane: str) -> None:
     sent, _ = call(RequestContext(echo, telemetry=Telemetry()), chunks(b""), {"X-Request-ID": sane})
     assert (b"x-request-id", sane.encode()) in sent[0]["headers"]
+
+
+def test_what_the_server_logs_of_a_bug_has_the_requests_id() -> None:
+    """It writes the traceback after all layers have ended, in the same task."""
+
+    async def seen_afterwards() -> str:
+        scope = {"type": "http", "path": "/rank", "headers": [(b"x-request-id", b"r-7")]}
+        with pytest.raises(AssertionError, match="reached"):
+            await RequestContext(never_called, telemetry=Telemetry())(scope, never_received, never_sent)
+        return current_request_id.get()
+
+    assert asyncio.run(seen_afterwards()) == "r-7"
+    assert current_request_id.get() == ""
+
+
+async def never_received() -> Message:
+    raise AssertionError("nothing is read")
+
+
+async def never_sent(message: Message) -> None:
+    raise AssertionError("nothing is sent")
 
 
 @pytest.mark.parametrize("insane", ["", "two words", 'a"b', "x" * 129, "ä", "a\tb"])

@@ -1,0 +1,47 @@
+"""A span around every ranking request. Plain ASGI; there only when traces are sent."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.middleware import RANK_PATH
+from service.tracing.spans import Tracing, describe
+
+_METHOD = "POST"
+# From what the layers inside leave in the request's state to the attributes of its span.
+_ATTRIBUTES = {
+    "request_id": "dinrank.request_id",
+    "outcome": "dinrank.outcome",
+    "num_candidates": "dinrank.candidates",
+    "model_version": "dinrank.model.version",
+}
+
+
+class RequestSpan:
+    """Stands outside of RequestContext, whose outcome it reads when the request is over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != (_METHOD, RANK_PATH):
+            await self._app(scope, receive, send)
+            return
+        status: int | None = None
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        tracing: Tracing = scope["app"].state.tracing
+        with tracing.request(f"{_METHOD} {RANK_PATH}", Headers(scope=scope)) as span:
+            try:
+                await self._app(scope, receive, send_and_note)
+            except Exception:
+                status = 500  # what the server makes of it, further out
+                raise
+            finally:
+                state = scope.get("state", {})
+                facts = {attribute: state[name] for name, attribute in _ATTRIBUTES.items() if name in state}
+                describe(span, {"http.request.method": _METHOD, "http.route": RANK_PATH, **facts}, status=status)
