@@ -9,6 +9,8 @@ from fastapi import FastAPI
 
 from model.bundle.reader import open_bundle
 from service.api import errors, health, routes
+from service.api.documents import document_keys
+from service.api.key_check import KeyCheck
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.api.served import Served
@@ -34,18 +36,22 @@ def create_app(settings: Settings) -> FastAPI:
     telemetry = Telemetry()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Telemetry]]:
         async with _open_served(settings, telemetry) as served:
             app.state.served = served
             with _loaded_objects_kept():
-                yield
+                yield {"telemetry": telemetry}  # the server hands it to its connections
 
-    app = FastAPI(title="dinrank", summary=DESCRIPTION, version="1", lifespan=lifespan)
+    # A redirect to a path without the last slash would be to wherever the Host header says.
+    app = FastAPI(title="dinrank", summary=DESCRIPTION, version="1", lifespan=lifespan, redirect_slashes=False)
     app.include_router(routes.router)
     app.include_router(health.router)
     errors.install(app)
+    if settings.api_keys_file is not None:
+        document_keys(app)
     app.add_middleware(OnePass)  # what is added later is further out
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_ms=settings.body_timeout_ms)
+    app.add_middleware(KeyCheck, settings=settings, telemetry=telemetry)
     app.add_middleware(RequestContext, telemetry=telemetry)
     return app
 

@@ -15,6 +15,8 @@ from model.bundle.errors import BundleError
 from model.bundle.reader import Bundle, open_bundle
 from service.app import redis_url
 from service.errors import ServiceError
+from service.exposure import BadCertificate, Exposed, check_exposure
+from service.keys import BadKeyFile
 from service.scoring.predictor import Predictor
 from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
 from service.settings import ENV_PREFIX, Settings
@@ -47,14 +49,15 @@ def serve(
     """Verify a bundle and answer POST /rank with it, until SIGTERM or Ctrl-C."""
     with _failures_in_one_line(), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis, host=host, port=port, workers=workers)
+        check_exposure(settings)
         verified = open_bundle(settings.bundle)
         Predictor.load(verified)  # here too, so that a bad bundle ends the command and not one worker after the other
         with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
             parse_redis_url(url)
-            address = http_address(bound)
+            address = http_address(bound, is_tls=settings.tls_certificate is not None)
             manifest = verified.manifest
             typer.echo(f"{manifest.model_name} {manifest.model_version} answers on {address}, try:\n")
-            typer.echo(f"  {_curl_command(address, verified)}\n")
+            typer.echo(f"  {_curl_command(address, verified, needs_key=settings.api_keys_file is not None)}\n")
             run_server(settings.model_copy(update={"redis": url}), bound)
 
 
@@ -98,12 +101,13 @@ def demo(
         run_demo(open_bundle(settings.bundle), data, Console())
 
 
-def _curl_command(address: str, bundle: Bundle) -> str:
-    """A request that this bundle can answer: the first candidates of a golden one."""
+def _curl_command(address: str, bundle: Bundle, *, needs_key: bool) -> str:
+    """A request that this bundle can answer: the first candidates of a golden one. The key is the shell's variable."""
     ads = [str(ad_id) for ad_id in bundle.golden[0].request.candidates[:2]]
     body = {"user_id": "1", "candidates": [{"ad_id": ad_id, "bid": 1.0} for ad_id in ads]}
     json_type = "Content-Type: application/json"
-    return shlex.join(["curl", "-s", f"{address}/rank", "-H", json_type, "-d", json.dumps(body)])
+    key = '-H "X-API-Key: $DINRANK_API_KEY" ' if needs_key else ""
+    return f"curl -s {address}/rank {key}{shlex.join(['-H', json_type, '-d', json.dumps(body)])}"
 
 
 @contextmanager
@@ -115,7 +119,7 @@ def _failures_in_one_line(*further: type[Exception]) -> Iterator[None]:
         first = exc.errors()[0]
         name = ".".join(str(step) for step in first["loc"])
         _fail(f"{ENV_PREFIX}{name.upper()} or its flag: {first['msg']}", exc)
-    except (BundleError, StoreSetupError, CannotListen, ServiceError) as exc:
+    except (BundleError, StoreSetupError, CannotListen, Exposed, BadKeyFile, BadCertificate, ServiceError) as exc:
         _fail(str(exc), exc)
     except further as exc:
         _fail(str(exc), exc)

@@ -99,6 +99,12 @@ class Telemetry:
         self.malformed_elements = Counter(
             "dinrank_malformed_elements", "Stored values that could not be used and were left out.", registry=registry
         )
+        self.turned_away = Counter(
+            "dinrank_turned_away",
+            "Requests and connections that were refused before a body was read, by problem.",
+            ["problem"],
+            registry=registry,
+        )
         self.model_info = Gauge(
             "dinrank_model_info",
             "1 for the model that is served.",

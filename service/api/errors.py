@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,10 +16,16 @@ from service.errors import (
     BodyTooLarge,
     ExplanationUnavailable,
     FeatureStoreUnavailable,
+    Forbidden,
+    HeadersTooLarge,
     InvalidRequest,
+    MalformedRequest,
     PredictionFailed,
+    RequestTimedOut,
     ServiceError,
     TooManyCandidates,
+    TooManyConnections,
+    Unauthorised,
     UnknownFeature,
 )
 from service.telemetry import log_event
@@ -43,6 +50,12 @@ class ProblemKind(NamedTuple):
 PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     TooManyCandidates: ProblemKind(413, "too-many-candidates", "The request holds too many candidates"),
     BodyTooLarge: ProblemKind(413, "body-too-large", "The body is too large"),
+    HeadersTooLarge: ProblemKind(431, "headers-too-large", "The headers are too large"),
+    MalformedRequest: ProblemKind(400, "malformed-request", "This is not HTTP as the service takes it"),
+    RequestTimedOut: ProblemKind(408, "request-timeout", "The request did not arrive in time"),
+    Unauthorised: ProblemKind(401, "unauthorised", "A key is needed"),
+    Forbidden: ProblemKind(403, "forbidden", "Nobody may do this here"),
+    TooManyConnections: ProblemKind(503, "too-many-connections", "The service keeps too many connections"),
     UnknownFeature: ProblemKind(400, "unknown-feature", "The model does not have such a feature"),
     ExplanationUnavailable: ProblemKind(400, "explanation-unavailable", "The model cannot explain its answers"),
     FeatureStoreUnavailable: ProblemKind(503, "feature-store-unavailable", "The feature store does not answer"),
@@ -70,11 +83,35 @@ def install(app: FastAPI) -> None:
 def service_problem(request: Request, exc: ServiceError) -> Response:
     """The answer to an error that the service raised on purpose."""
     kind = PROBLEMS[type(exc)]
-    errors = [FieldError(field=exc.field, message=str(exc))] if isinstance(exc, InvalidRequest) else []
-    headers = {"Retry-After": str(_RETRY_AFTER_S)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = _headers_of(kind)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log_event(logging.ERROR, kind.name, request_id=request.state.request_id, error=exc)
-    return _problem(request, kind, detail=str(exc), errors=errors, headers=headers)
+    return _problem(request, kind, detail=str(exc), errors=_field_errors_of(exc), headers=headers)
+
+
+def service_problem_bytes(exc: ServiceError, request_id: str) -> bytes:
+    """The whole HTTP answer to an error that was found before there was a request; it ends the connection."""
+    kind = PROBLEMS[type(exc)]
+    document = _document(kind, detail=str(exc), instance=f"#{request_id}", errors=_field_errors_of(exc))
+    answer = _problem_response(document, {**_headers_of(kind), REQUEST_ID_HEADER: request_id, "Connection": "close"})
+    head = [f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}".encode()]
+    head += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(answer.body)])
+
+
+def _headers_of(kind: ProblemKind) -> dict[str, str]:
+    match kind.status:
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return {"Retry-After": str(_RETRY_AFTER_S)}
+        case HTTPStatus.UNAUTHORIZED:
+            return {"WWW-Authenticate": 'Bearer realm="dinrank"'}
+        case HTTPStatus.REQUEST_TIMEOUT:
+            return {"Connection": "close"}  # what is left of the request may still come
+    return {}
+
+
+def _field_errors_of(exc: ServiceError) -> list[FieldError]:
+    return [FieldError(field=exc.field, message=str(exc))] if isinstance(exc, InvalidRequest) else []
 
 
 async def _on_service_error(request: Request, exc: Exception) -> Response:
@@ -132,17 +169,26 @@ def _problem(
 ) -> Response:
     request_id = request.state.request_id
     request.state.outcome = kind.name
-    problem = Problem(
+    # Not of request.url, which is put together with the Host header: what that holds is the caller's.
+    instance = f"{quote(request.scope['path'])}#{request_id}"
+    document = _document(kind, detail=detail, instance=instance, errors=errors, type_=type_)
+    return _problem_response(document, {**(headers or {}), REQUEST_ID_HEADER: request_id})
+
+
+def _document(
+    kind: ProblemKind, *, detail: str, instance: str, errors: Sequence[FieldError], type_: str | None = None
+) -> Problem:
+    return Problem(
         type=type_ or f"urn:dinrank:problem:{kind.name}",
         title=kind.title,
         status=kind.status,
         detail=detail,
-        instance=f"{request.url.path}#{request_id}",
+        instance=instance,
         errors=list(errors),
     )
+
+
+def _problem_response(document: Problem, headers: Mapping[str, str]) -> Response:
     return JSONResponse(
-        problem.model_dump(),
-        status_code=kind.status,
-        media_type="application/problem+json",
-        headers={**(headers or {}), REQUEST_ID_HEADER: request_id},
+        document.model_dump(), status_code=document.status, media_type="application/problem+json", headers=headers
     )

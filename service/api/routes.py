@@ -37,7 +37,7 @@ class _StrictJsonRoute(APIRoute):
         return handle_strictly
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of error answers. Inlined, as FastAPI would file a model under application/json."""
     schema = Problem.model_json_schema(mode="serialization")
     schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
@@ -48,7 +48,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 router = APIRouter(route_class=_StrictJsonRoute)
 
 
-@router.post(RANK_PATH, response_model=RankResponse, responses=_problems(400, 413, 422, 500))
+@router.post(RANK_PATH, response_model=RankResponse, responses=problems(400, 408, 413, 422, 500))
 async def rank(body: RankRequest, request: Request, served: ServedHere) -> Response:
     """Score all candidates for one user in one pass and return them by eCPM, highest first."""
     return await rank_answer(body.to_task(request.state.request_id), request, served)

@@ -1,7 +1,7 @@
 """From what went wrong to a problem."""
 
 from service.api.errors import PROBLEMS
-from service.errors import InvalidRequest, ServiceError, TemporarilyUnavailable
+from service.errors import InvalidRequest, NotAdmitted, ServiceError, TemporarilyUnavailable
 
 
 def leaves(root: type[ServiceError]) -> set[type[ServiceError]]:
@@ -19,6 +19,8 @@ def test_who_has_to_act_shows_in_the_status() -> None:
             assert 400 <= kind.status < 500
         elif issubclass(error, TemporarilyUnavailable):
             assert kind.status == 503
+        elif issubclass(error, NotAdmitted):
+            assert kind.status in (401, 403)
         else:
             assert kind.status == 500
 
