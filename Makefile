@@ -17,8 +17,9 @@ BENCH_LIBRARIES := .bench/fuxictr/.installed .bench/deepctr/.installed
 BENCH_SERVERS := .bench/bentoml/.installed .bench/litserve/.installed
 BENCH_OPTIONS ?=
 CHAOS_OPTIONS ?=
+FUZZ_OPTIONS ?=
 
-.PHONY: help install demo serve test check format load bench bench-training chaos clean
+.PHONY: help install demo serve test check fuzz format load bench bench-training chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,11 +47,15 @@ $(DATASET): | $(RAW)
 $(RAW): | $(INSTALLED)
 	$(BIN)/python -m training fetch $@
 
-check: $(INSTALLED) ## lint, format, types and spelling
+check: $(INSTALLED) ## lint, format, types, spelling, and what is known against pinned versions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/python -m tests.dependency_audit constraints.txt --memory $(VENV)/.audited
+
+fuzz: $(INSTALLED) ## 100,000 hostile requests over real sockets: make fuzz FUZZ_OPTIONS="--requests 5000"
+	$(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)
 
 test: check ## everything that must hold before a change lands
 	$(BIN)/python -m pytest --numprocesses logical --dist worksteal

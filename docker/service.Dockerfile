@@ -12,11 +12,12 @@ RUN python -m venv /opt/dinrank \
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 dinrank && useradd --uid 10001 --gid dinrank --no-create-home --shell /usr/sbin/nologin dinrank
 COPY --from=build /opt/dinrank /opt/dinrank
+COPY docker/healthcheck.py /usr/local/lib/dinrank-healthcheck.py
 ENV PATH=/opt/dinrank/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 PYTHONDONTWRITEBYTECODE=1 \
     DINRANK_HOST=0.0.0.0 DINRANK_PORT=8000 DINRANK_BUNDLE=/bundles/din-ml-100k \
     DINRANK_LOG_FORMAT=json
 USER dinrank
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+    CMD ["python", "/usr/local/lib/dinrank-healthcheck.py"]
 CMD ["python", "-m", "service", "serve"]

@@ -9,6 +9,8 @@ from fastapi import FastAPI
 
 from service.api import admin, errors, health, routes
 from service.api.admission import AdmissionControl
+from service.api.documents import document_keys
+from service.api.key_check import KeyCheck
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.api.served import Served
@@ -53,7 +55,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     telemetry = Telemetry()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Telemetry]]:
         async with AsyncExitStack() as stack:
             shared = await stack.enter_async_context(_shared(settings, telemetry))
             # Not named here: a name in this frame would keep the first bundle as long as the application runs.
@@ -64,16 +66,20 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
             await stack.enter_async_context(reloader.watching(poll_ms=settings.bundle_poll_ms))
             stack.enter_context(_traced(app, settings, telemetry))
             stack.enter_context(loaded_objects_kept())
-            yield
+            yield {"telemetry": telemetry}  # the server hands it to its connections
 
-    app = FastAPI(title="dinrank", summary=DESCRIPTION, version="1", lifespan=lifespan)
+    # A redirect to a path without the last slash would be to wherever the Host header says.
+    app = FastAPI(title="dinrank", summary=DESCRIPTION, version="1", lifespan=lifespan, redirect_slashes=False)
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(admin.router)
     errors.install(app)
+    if settings.api_keys_file is not None:
+        document_keys(app)
     app.add_middleware(OnePass)  # what is added later is further out
     app.add_middleware(AdmissionControl, admission=_admission(settings), telemetry=telemetry)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_ms=settings.body_timeout_ms)
+    app.add_middleware(KeyCheck, settings=settings, telemetry=telemetry)
     app.add_middleware(RequestContext, telemetry=telemetry)
     if settings.trace_endpoint:
         # Here, as it brings OpenTelemetry's SDK with it.

@@ -16,6 +16,8 @@ from model.bundle.errors import BundleError
 from model.bundle.reader import Bundle, open_bundle
 from service.app import redis_url
 from service.errors import ServiceError
+from service.exposure import BadCertificate, Exposed, check_exposure
+from service.keys import BadKeyFile
 from service.logs import LogFormat, configure_logging
 from service.scoring.predictor import Predictor
 from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
@@ -57,13 +59,14 @@ def serve(
 
 
 def _serve(settings: Settings) -> None:
+    check_exposure(settings)
     if settings.trace_endpoint:
         require_tracing()
     verified = open_bundle(settings.bundle)
     Predictor.load(verified)  # here too, so that a bad bundle ends the command and not one worker after the other
     with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
         parse_redis_url(url)
-        _announce(settings, http_address(bound), verified)
+        _announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified)
         run_server(settings.model_copy(update={"redis": url}), bound)
 
 
@@ -74,7 +77,7 @@ def _announce(settings: Settings, address: str, bundle: Bundle) -> None:
         log_event(logging.INFO, "serving", address=address, model=name, version=version, workers=settings.workers)
         return
     typer.echo(f"{name} {version} answers on {address}, try:\n")
-    typer.echo(f"  {_curl_command(address, bundle)}\n")
+    typer.echo(f"  {_curl_command(address, bundle, needs_key=settings.api_keys_file is not None)}\n")
 
 
 @app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/movielens --redis embedded")
@@ -117,12 +120,13 @@ def demo(
         run_demo(open_bundle(settings.bundle), data, Console())
 
 
-def _curl_command(address: str, bundle: Bundle) -> str:
-    """A request that this bundle can answer: the first candidates of a golden one."""
+def _curl_command(address: str, bundle: Bundle, *, needs_key: bool) -> str:
+    """A request that this bundle can answer: the first candidates of a golden one. The key is the shell's variable."""
     ads = [str(ad_id) for ad_id in bundle.golden[0].request.candidates[:2]]
     body = {"user_id": "1", "candidates": [{"ad_id": ad_id, "bid": 1.0} for ad_id in ads]}
     json_type = "Content-Type: application/json"
-    return shlex.join(["curl", "-s", f"{address}/rank", "-H", json_type, "-d", json.dumps(body)])
+    key = '-H "X-API-Key: $DINRANK_API_KEY" ' if needs_key else ""
+    return f"curl -s {address}/rank {key}{shlex.join(['-H', json_type, '-d', json.dumps(body)])}"
 
 
 @contextmanager
@@ -134,7 +138,7 @@ def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "te
         first = exc.errors()[0]
         name = ".".join(str(step) for step in first["loc"])
         _fail(f"{ENV_PREFIX}{name.upper()} or its flag: {first['msg'].removeprefix('Value error, ')}", exc, log_format)
-    except (BundleError, StoreSetupError, CannotListen, ServiceError) as exc:
+    except (BundleError, StoreSetupError, CannotListen, Exposed, BadKeyFile, BadCertificate, ServiceError) as exc:
         _fail(str(exc), exc, log_format)
     except further as exc:
         _fail(str(exc), exc, log_format)

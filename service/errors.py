@@ -5,13 +5,19 @@ ServiceError
 │   ├── TooManyCandidates
 │   ├── BodyTooLarge
 │   ├── MalformedHeader
+│   ├── HeadersTooLarge
+│   ├── MalformedRequest
+│   ├── RequestTimedOut
 │   ├── UnknownFeature
 │   └── ExplanationUnavailable
+├── NotAdmitted                 the caller shows a key, or the operator makes one
+│   ├── Unauthorised
+│   └── Forbidden
 ├── TemporarilyUnavailable      the caller tries again later
 │   ├── FeatureStoreUnavailable
 │   ├── Overloaded
-│   └── DeadlineTooShort
-├── Forbidden                   the caller asks somebody who may
+│   ├── DeadlineTooShort
+│   └── TooManyConnections
 ├── BundleRefused               the operator mends or takes back the bundle
 └── PredictionFailed            the operator looks at the bundle
 
@@ -59,6 +65,24 @@ class MalformedHeader(InvalidRequest):
         super().__init__(f"the header {name} takes {takes}", field=name)
 
 
+class HeadersTooLarge(InvalidRequest):
+    """Request line and headers are larger than one request's may be."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"request line and headers are larger than {limit_bytes} bytes")
+
+
+class MalformedRequest(InvalidRequest):
+    """What came is no HTTP/1.1, or is HTTP that two readers could understand differently."""
+
+
+class RequestTimedOut(InvalidRequest):
+    """The request did not arrive whole in time."""
+
+    def __init__(self, part: str, limit_ms: int) -> None:
+        super().__init__(f"the {part} did not arrive within {limit_ms} ms; send the request again, at once")
+
+
 class UnknownFeature(InvalidRequest):
     """The request names a feature that the model lacks, or gives it a value of the wrong shape."""
 
@@ -68,6 +92,21 @@ class ExplanationUnavailable(InvalidRequest):
 
     def __init__(self, model_name: str) -> None:
         super().__init__(f"model {model_name!r} has no activation weights", field="explain")
+
+
+class NotAdmitted(ServiceError):
+    """The caller may not do this."""
+
+
+class Unauthorised(NotAdmitted):
+    """No key was sent, or not one of those that are accepted here. The message never repeats what was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("send one of the service's keys as `Authorization: Bearer KEY` or as `X-API-Key: KEY`")
+
+
+class Forbidden(NotAdmitted):
+    """No key opens this, as the service has none for it; the message names the setting."""
 
 
 class TemporarilyUnavailable(ServiceError):
@@ -117,12 +156,15 @@ class DeadlineTooShort(TemporarilyUnavailable):
         )
 
 
-class Forbidden(ServiceError):
-    """The caller may not do this."""
-
-
 class BundleRefused(ServiceError):
     """The bundle that should be served cannot be trusted; the one before goes on serving."""
+
+
+class TooManyConnections(TemporarilyUnavailable):
+    """The worker keeps as many connections as it may; this one was closed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this worker keeps {limit} connections already; close idle ones, or try again later")
 
 
 class PredictionFailed(ServiceError):

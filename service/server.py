@@ -15,6 +15,7 @@ import uvicorn
 import uvicorn._subprocess
 
 from service.logs import log_config
+from service.protocol import limited_protocol
 from service.settings import Settings
 from service.stopping import DrainingServer
 from service.supervisor import Supervisor
@@ -47,10 +48,11 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield bound
 
 
-def http_address(bound: socket.socket) -> str:
+def http_address(bound: socket.socket, *, is_tls: bool) -> str:
     """The URL under which the socket is reached."""
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextmanager
@@ -81,7 +83,11 @@ def run_server(settings: Settings, bound: socket.socket) -> None:
         factory=True,
         workers=settings.workers,
         lifespan="on",
+        http=limited_protocol(settings),  # type: ignore[arg-type]  # uvicorn calls it and looks no further
         ws="none",
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        proxy_headers=False,  # who a caller is, is who connects: X-Forwarded-For may say anything
         access_log=False,  # a line per request costs more than it tells; metrics count them
         server_header=False,
         log_level=settings.log_level,

@@ -82,6 +82,39 @@ class Settings(BaseSettings):
         default="",
         description="OTLP/HTTP URL to send OpenTelemetry traces to, `http://127.0.0.1:4318/v1/traces` for instance.",
     )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File with the keys that callers must send, one a line; without it none is needed. "
+        "It is read again when it changes.",
+    )
+    admin_keys_file: Path | None = Field(
+        default=None,
+        description="The same for `/admin`, which without it is for callers on this machine, and closed when `host` is "
+        "no loopback address.",
+    )
+    anonymous: Literal["loopback", "allowed"] = Field(
+        default="loopback",
+        description="Callers without a key, where no file of keys is set: `loopback` refuses to start on any other "
+        "address, `allowed` lets everybody in.",
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file with the certificate chain for HTTPS; without it the service speaks HTTP."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key.")
+    header_timeout_ms: int = Field(
+        default=10_000,
+        gt=0,
+        description="Longest wait for the whole head of a request, in milliseconds; after it the answer is 408.",
+    )
+    body_timeout_ms: int = Field(
+        default=30_000,
+        gt=0,
+        description="The same for the whole body, and for the caller to take the whole answer.",
+    )
+    max_header_bytes: int = Field(default=16_384, gt=0, description="Largest head of a request, in bytes.")
+    max_connections: int = Field(
+        default=1_000, gt=0, description="Connections from callers that one worker keeps; further ones get 503."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )
@@ -104,4 +137,5 @@ class Settings(BaseSettings):
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which another process reads equal settings."""
-        return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}
+        given = {name: value for name, value in self.model_dump().items() if value is not None}
+        return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in given.items()}

@@ -148,6 +148,12 @@ class Telemetry:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.turned_away = Counter(
+            "dinrank_turned_away",
+            "Requests and connections that were refused before a body was read, by problem.",
+            ["problem"],
+            registry=registry,
+        )
         self.model_info = Gauge(
             "dinrank_model_info",
             "Workers that serve the model; 0 for one that was served before.",

@@ -41,9 +41,9 @@ def _default(name: str) -> str:
     if name == "workers":
         return "usable cores"
     field = Settings.model_fields[name]
-    if field.default == "":
-        return "none"
-    return "none, required" if field.is_required() else f"`{field.default}`"
+    if field.is_required():
+        return "none, required"
+    return "none" if field.default in (None, "") else f"`{field.default}`"
 
 
 def blocks(language: str) -> list[str]:

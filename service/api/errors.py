@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,13 +19,18 @@ from service.errors import (
     ExplanationUnavailable,
     FeatureStoreUnavailable,
     Forbidden,
+    HeadersTooLarge,
     InvalidRequest,
     MalformedHeader,
+    MalformedRequest,
     Overloaded,
     PredictionFailed,
+    RequestTimedOut,
     ServiceError,
     TemporarilyUnavailable,
     TooManyCandidates,
+    TooManyConnections,
+    Unauthorised,
     UnknownFeature,
 )
 from service.telemetry import log_event
@@ -49,10 +55,15 @@ PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     TooManyCandidates: ProblemKind(413, "too-many-candidates", "The request holds too many candidates"),
     BodyTooLarge: ProblemKind(413, "body-too-large", "The body is too large"),
     MalformedHeader: ProblemKind(422, "malformed-header", "A header is not what this endpoint takes"),
+    HeadersTooLarge: ProblemKind(431, "headers-too-large", "The headers are too large"),
+    MalformedRequest: ProblemKind(400, "malformed-request", "This is not HTTP as the service takes it"),
+    RequestTimedOut: ProblemKind(408, "request-timeout", "The request did not arrive in time"),
+    Unauthorised: ProblemKind(401, "unauthorised", "A key is needed"),
+    Forbidden: ProblemKind(403, "forbidden", "Nobody may do this here"),
+    TooManyConnections: ProblemKind(503, "too-many-connections", "The service keeps too many connections"),
     UnknownFeature: ProblemKind(400, "unknown-feature", "The model does not have such a feature"),
     ExplanationUnavailable: ProblemKind(400, "explanation-unavailable", "The model cannot explain its answers"),
     FeatureStoreUnavailable: ProblemKind(503, "feature-store-unavailable", "The feature store does not answer"),
-    Forbidden: ProblemKind(403, "forbidden", "The caller may not do this"),
     BundleRefused: ProblemKind(409, "bundle-refused", "The bundle is refused, and the one before serves on"),
     Overloaded: ProblemKind(503, "overloaded", "The service has more requests than it can answer"),
     DeadlineTooShort: ProblemKind(503, "deadline-too-short", "The caller does not wait long enough"),
@@ -80,11 +91,37 @@ def install(app: FastAPI) -> None:
 def service_problem(request: Request, exc: ServiceError) -> Response:
     """The answer to an error that the service raised on purpose."""
     kind = PROBLEMS[type(exc)]
-    errors = [FieldError(field=exc.field, message=str(exc))] if isinstance(exc, InvalidRequest) else []
-    headers = {"Retry-After": str(exc.retry_after_s)} if isinstance(exc, TemporarilyUnavailable) else {}
+    headers = _headers_of(exc, kind)
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # a 503 per request would fill the log; they are counted
         log_event(logging.ERROR, kind.name, request_id=request.state.request_id, error=exc)
-    return _problem(request, kind, detail=str(exc), errors=errors, headers=headers)
+    return _problem(request, kind, detail=str(exc), errors=_field_errors_of(exc), headers=headers)
+
+
+def service_problem_bytes(exc: ServiceError, request_id: str) -> bytes:
+    """The whole HTTP answer to an error that was found before there was a request; it ends the connection."""
+    kind = PROBLEMS[type(exc)]
+    document = _document(kind, detail=str(exc), instance=f"#{request_id}", errors=_field_errors_of(exc))
+    answer = _problem_response(
+        document, {**_headers_of(exc, kind), REQUEST_ID_HEADER: request_id, "Connection": "close"}
+    )
+    head = [f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}".encode()]
+    head += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(answer.body)])
+
+
+def _headers_of(exc: ServiceError, kind: ProblemKind) -> dict[str, str]:
+    if isinstance(exc, TemporarilyUnavailable):
+        return {"Retry-After": str(exc.retry_after_s)}
+    match kind.status:
+        case HTTPStatus.UNAUTHORIZED:
+            return {"WWW-Authenticate": 'Bearer realm="dinrank"'}
+        case HTTPStatus.REQUEST_TIMEOUT:
+            return {"Connection": "close"}  # what is left of the request may still come
+    return {}
+
+
+def _field_errors_of(exc: ServiceError) -> list[FieldError]:
+    return [FieldError(field=exc.field, message=str(exc))] if isinstance(exc, InvalidRequest) else []
 
 
 async def _on_service_error(request: Request, exc: Exception) -> Response:
@@ -146,17 +183,26 @@ def _problem(
 ) -> Response:
     request_id = request.state.request_id
     request.state.outcome = kind.name
-    problem = Problem(
+    # Not of request.url, which is put together with the Host header: what that holds is the caller's.
+    instance = f"{quote(request.scope['path'])}#{request_id}"
+    document = _document(kind, detail=detail, instance=instance, errors=errors, type_=type_)
+    return _problem_response(document, {**(headers or {}), REQUEST_ID_HEADER: request_id})
+
+
+def _document(
+    kind: ProblemKind, *, detail: str, instance: str, errors: Sequence[FieldError], type_: str | None = None
+) -> Problem:
+    return Problem(
         type=type_ or f"urn:dinrank:problem:{kind.name}",
         title=kind.title,
         status=kind.status,
         detail=detail,
-        instance=f"{request.url.path}#{request_id}",
+        instance=instance,
         errors=list(errors),
     )
+
+
+def _problem_response(document: Problem, headers: Mapping[str, str]) -> Response:
     return JSONResponse(
-        problem.model_dump(),
-        status_code=kind.status,
-        media_type="application/problem+json",
-        headers={**(headers or {}), REQUEST_ID_HEADER: request_id},
+        document.model_dump(), status_code=document.status, media_type="application/problem+json", headers=headers
     )

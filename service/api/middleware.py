@@ -1,5 +1,6 @@
-"""What happens around every request: its id, its time and outcome, and the limit of its body. Plain ASGI."""
+"""What happens around every request: its id, its time and outcome, and the limits of its body. Plain ASGI."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import INTERNAL, REQUEST_ID_HEADER, service_problem
 from service.api.outcomes import ABANDONED, OUTCOMES
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, RequestTimedOut, ServiceError
 from service.telemetry import Stage, Telemetry, current_request_id, declare
 
 RANK_PATH = "/rank"
@@ -62,34 +63,50 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Reads the body before anything else looks at it, and refuses it as soon as it is too long.
+    """Reads the body before anything else looks at it, and refuses it as soon as it is too long, or too late.
 
     Counts what arrives, so that a body without Content-Length, or with a wrong one, is limited too.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, timeout_ms: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._timeout_ms = timeout_ms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1_000):
+                body = await self._read(scope, receive)
+        except TimeoutError:
+            await _refuse(RequestTimedOut("body", self._timeout_ms), scope, receive, send)
+        except BodyTooLarge as exc:
+            await _refuse(exc, scope, receive, send)
+        else:
+            if body is not None:
+                await self._app(scope, replay(body, receive), send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None when the caller has hung up. Raises: BodyTooLarge."""
         body = bytearray()
         is_complete = False
         too_large = _announced_bytes(Headers(scope=scope)) > self._max_body_bytes
         while not (is_complete or too_large):
             message = await receive()
             if message["type"] == "http.disconnect":
-                return
+                return None
             body += message.get("body", b"")
             is_complete = not message.get("more_body", False)
             too_large = len(body) > self._max_body_bytes
         if too_large:
-            refusal = service_problem(Request(scope), BodyTooLarge(self._max_body_bytes))
-            await refusal(scope, receive, send)
-            return
-        await self._app(scope, replay(bytes(body), receive), send)
+            raise BodyTooLarge(self._max_body_bytes)
+        return bytes(body)
+
+
+async def _refuse(error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+    await service_problem(Request(scope), error)(scope, receive, send)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
@@ -107,6 +124,10 @@ def _announced_bytes(headers: Headers) -> int:
     return int(announced) if announced.isdecimal() else 0
 
 
+def new_request_id() -> str:
+    return uuid.uuid4().hex
+
+
 def _request_id(headers: Headers) -> str:
     sent = headers.get(REQUEST_ID_HEADER, "")
-    return sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
+    return sent if _SANE_ID.fullmatch(sent) else new_request_id()

@@ -53,7 +53,7 @@ router = APIRouter(route_class=_StrictJsonRoute)
 @router.post(
     RANK_PATH,
     response_model=RankResponse,
-    responses=problems(400, 413, 422, 500, 503),
+    responses=problems(400, 408, 413, 422, 500, 503),
     openapi_extra={"parameters": [DEADLINE_PARAMETER]},
 )
 async def rank(body: RankRequest, request: Request, served: ServedHere) -> Response:

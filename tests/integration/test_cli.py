@@ -6,11 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,80 +17,11 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from tests.fixtures.bundle import expected_ctr
+from tests.fixtures.command import TIMEOUT_S, run, served
 from tests.fixtures.log_settings import log_settings_kept
 from tests.fixtures.redis_server import wait_until
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 60
 ONE_AD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A `serve` command that answers."""
-
-    process: "subprocess.Popen[bytes]"
-    address: str
-    output: Path
-
-    def family(self) -> list[psutil.Process]:
-        """The command and everything that it started."""
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
-
-    def stop(self, number: int) -> list[psutil.Process]:
-        """Send a signal to the command alone, and give back all that ran until then."""
-        family = self.family()
-        self.process.send_signal(number)
-        self.process.wait(TIMEOUT_S)
-        return family
-
-
-@contextmanager
-def served(directory: Path, bundle: Path, *flags: str, **settings: str) -> Iterator[Served]:
-    """`python -m service serve` on a free port, with Redis's data in `directory`, ready to answer."""
-    output = directory / "serve.log"
-    command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--port", "0", *flags]
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(directory, **settings), stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_until(lambda: process.poll() is not None or address(output) is not None, "the address is printed")
-        found = address(output)
-        assert found, output.read_text()
-        wait_until(lambda: process.poll() is not None or is_ready(found), "the service is ready")
-        assert process.poll() is None, output.read_text()
-        yield Served(process, found, output)
-    finally:
-        process.terminate()
-        process.wait(TIMEOUT_S)
-
-
-def environment(directory: Path, **settings: str) -> Mapping[str, str]:
-    """This process's, with all that is written in `directory`, one worker, and time enough on a busy machine."""
-    temporary = directory / "tmp"
-    temporary.mkdir(exist_ok=True)
-    own = {
-        "DINRANK_REDIS_DATA_DIR": str(directory / "redis"),
-        "DINRANK_REDIS_TIMEOUT_MS": "5000",
-        "DINRANK_WORKERS": "1",
-        "TMPDIR": str(temporary),
-        **settings,
-    }
-    return {name: value for name, value in os.environ.items() if not name.startswith("DINRANK_")} | own
-
-
-def address(output: Path) -> str | None:
-    said = re.search(r'(?:answers on |"address": ")(http://[^",]+)', output.read_text())
-    return said[1] if said else None
-
-
-def is_ready(where: str) -> bool:
-    try:
-        return httpx.get(f"{where}/readyz", timeout=5).is_success
-    except httpx.TransportError:
-        return False
 
 
 def assert_gone(processes: list[psutil.Process]) -> None:
@@ -124,18 +50,6 @@ def write_dataset(directory: Path) -> Path:
         directory / "users.parquet"
     )
     return directory
-
-
-def run(directory: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT,
-        env=environment(directory, **settings),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
 
 
 def test_two_workers_serve_what_was_published_and_leave_nothing_running(bundle_path: Path, tmp_path: Path) -> None:

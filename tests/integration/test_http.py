@@ -73,7 +73,7 @@ def test_the_examples_in_the_documents_are_valid(service: RunningService) -> Non
 
 def test_the_documents_name_every_status_of_a_ranking(service: RunningService) -> None:
     responses = service.get("/openapi.json").json()["paths"]["/rank"]["post"]["responses"]
-    assert sorted(responses) == ["200", "400", "413", "422", "500", "503"]
+    assert sorted(responses) == ["200", "400", "408", "413", "422", "500", "503"]
     assert list(responses["422"]["content"]) == ["application/problem+json"]
 
 

@@ -3,8 +3,8 @@
 from service.api.errors import PROBLEMS
 from service.errors import (
     BundleRefused,
-    Forbidden,
     InvalidRequest,
+    NotAdmitted,
     PredictionFailed,
     ServiceError,
     TemporarilyUnavailable,
@@ -26,8 +26,10 @@ def test_who_has_to_act_shows_in_the_status() -> None:
             assert 400 <= kind.status < 500
         elif issubclass(error, TemporarilyUnavailable):
             assert kind.status == 503
+        elif issubclass(error, NotAdmitted):
+            assert kind.status in (401, 403)
         else:
-            assert kind.status == {Forbidden: 403, BundleRefused: 409, PredictionFailed: 500}[error]
+            assert kind.status == {BundleRefused: 409, PredictionFailed: 500}[error]
 
 
 def test_422_is_for_what_is_malformed() -> None:

@@ -26,6 +26,10 @@ async def never_called(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError("the application was reached")
 
 
+def limited(app: ASGIApp) -> BodyLimit:
+    return BodyLimit(app, max_body_bytes=LIMIT, timeout_ms=60_000)
+
+
 def chunks(*bodies: bytes) -> list[dict[str, Any]]:
     return [
         {"type": "http.request", "body": body, "more_body": number < len(bodies)}
@@ -66,30 +70,47 @@ def call(
 
 @pytest.mark.parametrize("bodies", [[b"0123456789"], [b"01234", b"56789"], [b"", b"x", b""], [b""]])
 def test_a_body_within_the_limit_arrives_whole(bodies: list[bytes]) -> None:
-    sent, _ = call(BodyLimit(echo, max_body_bytes=LIMIT), chunks(*bodies))
+    sent, _ = call(limited(echo), chunks(*bodies))
     assert sent[1]["body"] == b"".join(bodies)
 
 
 def test_a_body_over_the_limit_is_refused_as_soon_as_it_is() -> None:
-    sent, unread = call(BodyLimit(never_called, max_body_bytes=LIMIT), chunks(b"012345", b"678901", b"unread"))
+    sent, unread = call(limited(never_called), chunks(b"012345", b"678901", b"unread"))
     assert sent[0]["status"] == 413
     assert [message["body"] for message in unread] == [b"unread"]
 
 
 def test_an_announced_length_over_the_limit_is_refused_unread() -> None:
-    sent, unread = call(BodyLimit(never_called, max_body_bytes=LIMIT), chunks(b"x"), {"Content-Length": "11"})
+    sent, unread = call(limited(never_called), chunks(b"x"), {"Content-Length": "11"})
     assert sent[0]["status"] == 413
     assert len(unread) == 1
 
 
 def test_a_length_announced_too_small_does_not_help() -> None:
-    sent, _ = call(BodyLimit(never_called, max_body_bytes=LIMIT), chunks(b"x" * 11), {"Content-Length": "1"})
+    sent, _ = call(limited(never_called), chunks(b"x" * 11), {"Content-Length": "1"})
     assert sent[0]["status"] == 413
 
 
 def test_a_caller_who_hangs_up_gets_no_answer() -> None:
-    sent, _ = call(BodyLimit(never_called, max_body_bytes=LIMIT), [*chunks(b"x", b"")[:1], DISCONNECT])
+    sent, _ = call(limited(never_called), [*chunks(b"x", b"")[:1], DISCONNECT])
     assert sent == []
+
+
+def test_a_body_that_does_not_arrive_is_waited_for_so_long_and_no_longer() -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing ever arrives")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/rank", "headers": [], "state": {"request_id": "r1"}}
+    asyncio.run(BodyLimit(never_called, max_body_bytes=LIMIT, timeout_ms=20)(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]  # what may still come is nobody's
+    assert b"the body did not arrive within 20 ms" in sent[1]["body"]
 
 
 def outcomes(telemetry: Telemetry) -> str:
@@ -100,7 +121,7 @@ def outcomes(telemetry: Telemetry) -> str:
 
 def test_a_request_without_an_outcome_was_abandoned() -> None:
     telemetry = Telemetry()
-    call(RequestContext(BodyLimit(never_called, max_body_bytes=LIMIT), telemetry=telemetry), [DISCONNECT])
+    call(RequestContext(limited(never_called), telemetry=telemetry), [DISCONNECT])
     assert outcomes(telemetry) == 'dinrank_requests_total{outcome="abandoned"} 1.0'
 
 

@@ -1,0 +1,82 @@
+"""Lets in who may come in, before anything of the body is read. Plain ASGI."""
+
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.errors import PROBLEMS, service_problem
+from service.errors import Forbidden, NotAdmitted, Unauthorised
+from service.exposure import is_loopback
+from service.keys import KeyRing
+from service.settings import Settings
+from service.telemetry import Telemetry
+
+# Whoever asks these learns what the repository says anyway, and whether to send requests here.
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
+ADMIN_PREFIX = "/admin/"
+
+_BEARER = b"bearer"
+# A browser adds the first for whatever page it shows, proxies the others for whomever they serve.
+_HEADERS_OF_OTHERS = frozenset({b"origin", b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+
+
+class KeyCheck:
+    """Refuses requests without a key where one is needed: on all paths but the open ones when there is a file of keys.
+
+    Admin paths have keys of their own. While there are none, they are for callers from this machine to a service that
+    listens to this machine alone.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+        self._keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
+        self._admin_keys = KeyRing(settings.admin_keys_file) if settings.admin_keys_file else None
+        self._serves_this_machine_alone = is_loopback(settings.host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        self._telemetry.turned_away.labels(PROBLEMS[type(refusal)].name).inc()
+        await service_problem(Request(scope), refusal)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> NotAdmitted | None:
+        path: str = scope["path"]
+        if path.startswith(ADMIN_PREFIX):
+            return self._admin_refusal(scope)
+        if self._keys is None or path in OPEN_PATHS or _has_key(self._keys, scope["headers"]):
+            return None
+        return Unauthorised()
+
+    def _admin_refusal(self, scope: Scope) -> NotAdmitted | None:
+        if self._admin_keys is not None:
+            return None if _has_key(self._admin_keys, scope["headers"]) else Unauthorised()
+        if self._serves_this_machine_alone and _is_from_this_machine(scope):
+            return None
+        return Forbidden(
+            "without a file of admin keys this is for callers on the service's own machine, when it listens to no "
+            "other; set DINRANK_ADMIN_KEYS_FILE"
+        )
+
+
+def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Of a request with several keys none counts: two readers might see different ones."""
+    sent = []
+    for name, value in headers:
+        if name == b"x-api-key":
+            sent.append(value)
+        elif name == b"authorization":
+            scheme, _, key = value.partition(b" ")
+            sent.append(key.strip() if scheme.lower() == _BEARER else b"")
+    return len(sent) == 1 and keys.admits(sent[0])
+
+
+def _is_from_this_machine(scope: Scope) -> bool:
+    """Not by way of a proxy, and not from a page in a browser, which may be anybody's."""
+    client = scope["client"]
+    if client is None or not is_loopback(client[0]):
+        return False
+    return _HEADERS_OF_OTHERS.isdisjoint(name for name, _ in scope["headers"])
