@@ -74,12 +74,18 @@ def _bad_ones(ground: Ground) -> Iterator[None]:
         if not bad.exists():
             spoil(ground, bad)
         ground.switch_to(bad)
-        wait_until(lambda b=bad: str(b) in ground.service.get("/readyz").text, f"/readyz names {name}", timeout_s=20.0)
+        wait_until(lambda b=bad: _refused(ground) == b.name, f"/readyz names {name}", timeout_s=_FOLLOWS_WITHIN_S)
         ground.expect(ground.service.get("/readyz").status_code == httpx.codes.OK, f"/readyz stays 200 with {name}")
     ground.switch_to(ground.bundle_a)
     moved = ground.service.metric('dinrank_reloads_total{outcome="refused"}') - refused
     ground.expect(moved >= len(_SPOILT), f"the counter of refused bundles moves, and not only by {moved}")
     time.sleep(2.0)  # workers look at the link once more
+
+
+def _refused(ground: Ground) -> str | None:
+    """The name of the bundle that a worker refused last and that still lies at the link."""
+    refused = ground.service.get("/readyz").json()["refused_bundle"]
+    return refused["bundle"] if refused else None
 
 
 def _copy(ground: Ground, bad: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.telemetry import Stage, Telemetry, log_event
+from service.telemetry import Stage, Telemetry, forget_worker, log_event
 
 ROOT = Path(__file__).parents[3]
 ONE_WORKER = """
@@ -67,9 +67,13 @@ def shown_by(process: "subprocess.Popen[str]") -> Mapping[str, float]:
     return {sample: float(value) for sample, _, value in samples if sample}
 
 
-def test_workers_answer_for_each_other_and_what_a_killed_one_counted_stays(tmp_path: Path) -> None:
+def test_workers_answer_for_each_other_and_what_a_killed_one_counted_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with worker(tmp_path) as first:
         shown_by(first)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    forget_worker(first.pid)
     with worker(tmp_path) as second:
         shown_by(second)
         with worker(tmp_path) as third:
@@ -80,7 +84,7 @@ def test_workers_answer_for_each_other_and_what_a_killed_one_counted_stays(tmp_p
     assert shown["dinrank_predicted_ctr_count"] == 6
     assert shown["dinrank_predicted_ctr_sum"] == 3.0
     assert shown['dinrank_predicted_ctr_bucket{le="0.5"}'] == 3
-    assert shown['dinrank_model_info{name="din",version="abc"}'] == 1
+    assert shown['dinrank_model_info{name="din",version="abc"}'] == 2  # of those that run
     resident = {sample for sample in shown if sample.startswith("process_resident_memory_bytes")}
     assert resident == {f'process_resident_memory_bytes{{pid="{process.pid}"}}' for process in (second, third)}
 

@@ -32,7 +32,7 @@ class Rehearsal:
         self.began: list[str] = []
         self.had_left: list[bool] = []
         control = AdmissionControl(self._answer, admission=self.admission, telemetry=self.telemetry)
-        self.app = RequestContext(BodyLimit(control, max_body_bytes=100), telemetry=self.telemetry)
+        self.app = RequestContext(BodyLimit(control, max_body_bytes=100, timeout_ms=60_000), telemetry=self.telemetry)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert (await receive())["body"] == BODY
