@@ -1,6 +1,7 @@
 """`python -m service demo`: one real ranking from start to finish, and nothing left running."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -23,6 +24,7 @@ from rich.table import Table
 from model.bundle.reader import Bundle
 from model.bundle.schema import Group
 from service.publish.publisher import publish
+from service.settings import ENV_PREFIX
 from service.store.embedded import embedded_redis
 
 NUM_CANDIDATES = 24
@@ -105,8 +107,9 @@ def _service(bundle: Path, redis_url: str, log: Path) -> Iterator[str]:
     """A service process on a free port of this machine, ready to answer; its address."""
     command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url, "--port", "0"]
     command += ["--workers", "1"]  # for one request
+    environment = {**os.environ, f"{ENV_PREFIX}LOG_FORMAT": "text"}  # which says the address in the words looked for
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             yield _ready_address(process, log)
         finally:

@@ -17,22 +17,23 @@ ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] 
 
 _LONGEST_TEXT = 8_000  # characters of one value; the middle of what is longer is left out
 _REQUEST_ID = "request_id"
+_SOURCES = {"uvicorn.error": "uvicorn"}  # its name for all that it says, errors or not
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, in ASCII: `time` (RFC 3339, UTC), `level`, `event`, `process` (its id), `request_id`
     while a request is being answered, and what belongs to the event.
 
-    The event of a line that is not the service's own is the name of its logger, with the line as `message`. An
-    exception's traceback is in `exception`. Whatever a caller sent is a value, escaped, and never a name: it cannot end
-    the line or become a field.
+    The event of a line that is not the service's own is who wrote it, a library's logger, with the line as `message`.
+    An exception's traceback is in `exception`. Whatever a caller sent is a value, escaped, and never a name: it cannot
+    end the line or become a field.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": _rfc_3339(record.created),
             "level": record.levelname.lower(),
-            "event": record.name,
+            "event": _SOURCES.get(record.name, record.name),
             "process": record.process,
         }
         if isinstance(record.msg, Event):

@@ -77,7 +77,11 @@ def serving_plainly(log: Path, **settings: str) -> Iterator[Server]:
 def _process(command: list[str], log: Path, settings: Mapping[str, str], says_port: str) -> Iterator[Server]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **settings}, stdout=output, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env={**os.environ, "DINRANK_LOG_FORMAT": "text", **settings},
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield Server(process, _port_when_ready(process, log, says_port))

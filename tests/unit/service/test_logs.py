@@ -65,7 +65,7 @@ def test_the_time_is_the_records_in_utc() -> None:
 
 def test_a_line_that_is_not_the_services_own_keeps_its_message() -> None:
     line = written(record("Started server process [%d]", 7))
-    assert (line["event"], line["message"]) == ("uvicorn.error", "Started server process [7]")
+    assert (line["event"], line["message"]) == ("uvicorn", "Started server process [7]")
 
 
 @given(text=NASTY)
@@ -130,7 +130,7 @@ def test_an_event_cannot_have_the_name_of_what_every_line_has() -> None:
         log_event(logging.INFO, "worker_died", process=7)
 
 
-@pytest.mark.parametrize("name", ["uvicorn.error", LOGGER_NAME, "asyncio", "py.warnings"])
+@pytest.mark.parametrize("name", ["uvicorn.asgi", LOGGER_NAME, "asyncio", "py.warnings"])
 def test_every_logger_writes_in_the_form_that_was_set(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with log_settings_kept():
         configure_logging("info", "json")
