@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 from model.bundle.errors import BundleError
 from service.loading import Identity, LoadedBundle, identity_of, load_bundle
 from service.memory import give_memory_back
-from service.telemetry import Telemetry, log_event
+from service.telemetry import Telemetry, declare, log_event
 
 T = TypeVar("T")
 
@@ -71,6 +71,7 @@ class Reloader:
         self._path = path
         self._swap = swap
         self._telemetry = telemetry
+        declare(telemetry.reloads, ReloadOutcome)
         self._serves, self._version = serves.identity, serves.bundle.manifest.model_version
         self._refused: Identity | None = None
         self._one_at_a_time = asyncio.Lock()

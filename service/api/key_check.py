@@ -6,11 +6,19 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import PROBLEMS, service_problem
-from service.errors import Forbidden, NotAdmitted, Unauthorised
+from service.errors import (
+    Forbidden,
+    HeadersTooLarge,
+    MalformedRequest,
+    NotAdmitted,
+    RequestTimedOut,
+    TooManyConnections,
+    Unauthorised,
+)
 from service.exposure import is_loopback
 from service.keys import KeyRing
 from service.settings import Settings
-from service.telemetry import Telemetry
+from service.telemetry import Telemetry, declare
 
 # Whoever asks these learns what the repository says anyway, and whether to send requests here.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
@@ -19,6 +27,10 @@ ADMIN_PREFIX = "/admin/"
 _BEARER = b"bearer"
 # A browser adds the first for whatever page it shows, proxies the others for whomever they serve.
 _HEADERS_OF_OTHERS = frozenset({b"origin", b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+
+
+# All that `dinrank_turned_away_total` counts, here and in `service.protocol`.
+_TURNED_AWAY = (Unauthorised, Forbidden, HeadersTooLarge, MalformedRequest, RequestTimedOut, TooManyConnections)
 
 
 class KeyCheck:
@@ -31,6 +43,7 @@ class KeyCheck:
     def __init__(self, app: ASGIApp, *, settings: Settings, telemetry: Telemetry) -> None:
         self._app = app
         self._telemetry = telemetry
+        declare(telemetry.turned_away, (PROBLEMS[error].name for error in _TURNED_AWAY))
         self._keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         self._admin_keys = KeyRing(settings.admin_keys_file) if settings.admin_keys_file else None
         self._serves_this_machine_alone = is_loopback(settings.host)

@@ -30,7 +30,7 @@ from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
 from service.scoring.rows import RowCache
 from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
-from service.telemetry import Stage, Telemetry, WeightSource, log_event
+from service.telemetry import Stage, Telemetry, WeightSource, declare, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
 _STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays
@@ -69,6 +69,7 @@ class Ranker:
         self._after_fetch = Estimate()
         # Looked up once: it costs as much as counting, and the series exist from the start.
         self._degraded = {part: telemetry.degraded_answers.labels(part) for part in Part}
+        declare(telemetry.store_failures, StoreFailure)
         self._pairs = {source: telemetry.weighed_pairs.labels(source) for source in WeightSource}
 
     async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:

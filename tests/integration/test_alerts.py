@@ -1,7 +1,7 @@
 """Alert rules speak of metrics, labels and values that the service has, and each leads to its place in the runbook."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,6 @@ _NO_SELECTORS = re.compile(r'"[^"]*"|\[[^\]]*\]|\boffset\s+\w+|\b(?:by|on|withou
 _SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\b(?!\s*\()(?:\{([^}]*)\})?")
 _OPERATORS = {"and", "or", "unless", "bool"}
 
-# Metrics and label values of parts of the service that are not there yet.
-AGREED: Mapping[str, Mapping[str, set[str]]] = {
-    "dinrank_breaker_open": {},
-    "dinrank_store_failures_total": {},
-    "dinrank_reloads_total": {"outcome": {"swapped", "unchanged", "refused"}},
-    "dinrank_waiting_requests": {},
-    "dinrank_requests_total": {"outcome": {"overloaded", "deadline-too-short"}},
-}
-
 Labels = dict[str, set[str]]
 
 
@@ -41,10 +32,6 @@ def known(service: RunningService) -> dict[str, Labels]:
             labels = samples.setdefault(sample.name, {})
             for label, value in sample.labels.items():
                 labels.setdefault(label, set()).add(value)
-    for name, agreed in AGREED.items():
-        labels = samples.setdefault(name, {})
-        for label, values in agreed.items():
-            labels.setdefault(label, set()).update(values)
     for rule in RULES:
         if "record" in rule:
             kept = set(grouped_by(rule["expr"]))

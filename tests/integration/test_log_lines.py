@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.fixtures.command import run, served
 from tests.fixtures.failing_bundle import bundle_that_fails_for_item_3
-from tests.integration.test_cli import run, served
 
 
 def test_all_that_a_service_says_from_start_to_end_is_json(tmp_path: Path, redis_url: str) -> None:
