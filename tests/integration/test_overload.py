@@ -174,7 +174,9 @@ def test_a_malformed_deadline_is_named(server: Server) -> None:
     assert problem["errors"] == [{"field": "X-Deadline-Ms", "message": problem["detail"]}]
 
 
-def test_at_three_times_what_it_can_do_it_answers_or_refuses_and_stays_healthy(server: Server) -> None:
+def test_at_three_times_what_it_can_do_it_answers_or_refuses_and_stays_healthy(
+    server: Server, redis: RedisServer
+) -> None:
     """Three times as many callers as places and queue hold, each with a next request as soon as it has an answer."""
     end = time.monotonic() + 1.5
     statuses: list[tuple[int, bool]] = []
@@ -203,3 +205,5 @@ def test_at_three_times_what_it_can_do_it_answers_or_refuses_and_stays_healthy(s
     assert set(statuses) == {(200, False), (503, True)}
     assert set(healths) == {"alive", "ready"}
     assert rank(server)[0] == 200
+    # After all that happened above: one connection for each place, one for /readyz and one of this test.
+    assert len(redis.client.client_list()) <= NUM_PLACES + 2
