@@ -7,19 +7,24 @@ from service.store.breaker import BreakerStore
 from service.store.protocol import FeatureStore
 from service.telemetry import Telemetry, log_event
 
+_ONLY_PART = "redis"
+
 
 def with_breaker(store: FeatureStore, settings: Settings, telemetry: Telemetry) -> BreakerStore:
-    """The store behind a breaker that moves its gauge and writes a line whenever it opens or closes."""
+    """The store behind a breaker that moves its gauge and writes a line whenever it opens or closes.
+
+    Lines name the node of a cluster, where it is one.
+    """
     open_parts: set[str] = set()
     telemetry.breaker_open.set(0)
 
     def announce(part: str, is_open: bool, reason: str) -> None:
         if is_open:
             open_parts.add(part)
-            log_event(logging.ERROR, "breaker_opened", store=part, failures=settings.breaker_failures, error=reason)
+            log_event(logging.ERROR, "breaker_opened", store=part or _ONLY_PART, error=reason)
         else:
             open_parts.discard(part)
-            log_event(logging.WARNING, "breaker_closed", store=part, reason=reason)
+            log_event(logging.WARNING, "breaker_closed", store=part or _ONLY_PART, reason=reason)
         telemetry.breaker_open.set(bool(open_parts))
 
     return BreakerStore(

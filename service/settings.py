@@ -61,10 +61,10 @@ class Settings(BaseSettings):
     breaker_failures: int = Field(
         default=5,
         gt=0,
-        description="So many failures in a row and a worker leaves Redis (in a cluster: the node) alone.",
+        description="Failures in a row after which a worker leaves Redis, or a node of the cluster, alone.",
     )
     breaker_open_ms: int = Field(
-        default=1_000, gt=0, description="For so long, in milliseconds; then one request tries Redis again."
+        default=1_000, gt=0, description="How long it does so, in milliseconds; then one request tries again."
     )
     max_waiting: int = Field(
         default=64, ge=0, description="Ranking requests that may wait in one worker; further ones are refused at once."

@@ -10,13 +10,14 @@ from service.api.deadline import patience_s
 from service.api.errors import service_problem
 from service.api.hang_up import DISCONNECT, has_hung_up
 from service.api.middleware import ARRIVED_S, RANK_PATH, replay
+from service.api.outcomes import DEGRADED, OK
 from service.api.refusals import Refusal
 from service.errors import CallerLeft, DeadlineTooShort, MalformedHeader, Overloaded
 from service.scoring.admission import Admission, Turn
 from service.scoring.caller import Caller
 from service.telemetry import Telemetry
 
-_ANSWERED = frozenset({"ok", "degraded"})  # outcomes
+_ANSWERED = frozenset({OK, DEGRADED})
 CALLER = "caller"  # in the scope's state: the `Caller` of a ranking request
 
 

@@ -1,7 +1,5 @@
 """Refusals under load: the same problems as everywhere, made once, so that to refuse costs next to nothing."""
 
-from collections.abc import Sequence
-
 from starlette.requests import Request
 from starlette.types import Scope, Send
 
@@ -9,8 +7,6 @@ from service.api.errors import PROBLEMS, service_problem
 from service.errors import DeadlineTooShort, Overloaded
 
 _MARK = "the-id-of-the-request"
-
-RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class Refusal:
@@ -30,10 +26,10 @@ class Refusal:
         state = scope["state"]
         state["outcome"] = self._outcome
         body = b"".join((self._before_id, state["request_id"].encode(), self._after_id))
-        headers: RawHeaders = [
+        headers = [
             (b"retry-after", b"%d" % retry_after_s),
             (b"content-length", b"%d" % len(body)),
             (b"content-type", b"application/problem+json"),
         ]
-        await send({"type": "http.response.start", "status": self._status, "headers": list(headers)})
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from service.errors import DeadlineTooShort, Overloaded
 from service.scoring.estimate import Estimate
 
-PLACES_BESIDE_SCORING = 7  # for requests in Redis, and on their way in or out; decision 15 has the arithmetic
+PLACES_BESIDE_SCORING = 7  # for requests in Redis, and on their way in or out; decision 17 has the arithmetic
 
 
 class Turn:

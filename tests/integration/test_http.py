@@ -78,6 +78,12 @@ def test_the_documents_name_every_status_of_a_ranking(service: RunningService) -
     assert list(responses["422"]["content"]) == ["application/problem+json"]
 
 
+def test_the_documents_have_the_deadline(service: RunningService) -> None:
+    [parameter] = service.get("/openapi.json").json()["paths"]["/rank"]["post"]["parameters"]
+    assert (parameter["name"], parameter["in"], parameter["required"]) == ("X-Deadline-Ms", "header", False)
+    assert parameter["schema"] == {"type": "integer", "minimum": 1, "maximum": 86_400_000}
+
+
 def test_a_bug_gets_500_and_tells_the_caller_nothing(
     service: RunningService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

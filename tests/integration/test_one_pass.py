@@ -1,5 +1,6 @@
 """A body that one pass cannot read is refused as FastAPI's ordinary handling refuses it, word for word."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from service.api import one_pass
 from service.api.schemas import RankRequest, RankResponse
+from service.errors import DeadlineTooShort
+from service.scoring.ranker import Ranker
 from service.scoring.ranking import RankingTask
 from tests.fixtures.bundle import ITEMS, MAX_BEHAVIOURS
 from tests.fixtures.rank_bodies import bodies
@@ -27,9 +30,11 @@ def read_nothing(body: bytes, request_id: str) -> RankingTask | None:
     return None
 
 
-def answers(service: RunningService, body: bytes, content_type: str) -> tuple[httpx.Response, httpx.Response]:
+def answers(
+    service: RunningService, body: bytes, content_type: str = "application/json", **more: str
+) -> tuple[httpx.Response, httpx.Response]:
     """To the same request, as the service is and with every body read in two passes."""
-    headers = {"X-Request-ID": "r1", "Content-Type": content_type}
+    headers = {"X-Request-ID": "r1", "Content-Type": content_type, **more}
     first = service.request("POST", "/rank", content=body, headers=headers)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(one_pass, "read_task", read_nothing)
@@ -44,6 +49,28 @@ def test_every_body_gets_the_answer_of_two_passes(service: RunningService, body:
     assert first.status_code == second.status_code
     assert first.json() == second.json()
     assert first.headers == second.headers
+
+
+@pytest.mark.parametrize(("deadline", "status"), [("60000", 200), ("soon", 422)])
+def test_a_deadline_gets_the_answer_of_two_passes(service: RunningService, deadline: str, status: int) -> None:
+    first, second = answers(service, json.dumps(GOOD).encode(), **{"X-Deadline-Ms": deadline})
+    assert first.status_code == second.status_code == status
+    assert first.json() == second.json()
+    assert first.headers == second.headers
+
+
+def test_a_refusal_of_the_ranker_is_the_same_in_two_passes(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_late(*_: Any) -> None:
+        raise DeadlineTooShort(wait_s=2.5)
+
+    monkeypatch.setattr(Ranker, "rank", too_late)
+    first, second = answers(service, json.dumps(GOOD).encode())
+    assert first.status_code == second.status_code == 503
+    assert first.json() == second.json()
+    assert first.headers == second.headers
+    assert first.headers["Retry-After"] == "3"
 
 
 def test_a_flawless_body_is_read_once(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:

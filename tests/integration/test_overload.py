@@ -118,11 +118,12 @@ def test_callers_who_leave_while_they_wait_make_room(server: Server, redis: Redi
     assert outcomes(server, "abandoned") == abandoned + MAX_WAITING
 
 
-def test_a_request_whose_caller_has_left_is_not_scored(server: Server, redis: RedisServer) -> None:
+@pytest.mark.parametrize("content_type", ["application/json", "application/vnd.api+json"], ids=["one pass", "route"])
+def test_a_request_whose_caller_has_left_is_not_scored(server: Server, redis: RedisServer, content_type: str) -> None:
     scored = 'dinrank_stage_seconds_count{stage="score"}'
     abandoned, scored_before = outcomes(server, "abandoned"), metric(server, scored)
     with standing_still(redis):
-        leaving = [send(server) for _ in range(NUM_PLACES)]
+        leaving = [send(server, Content_Type=content_type) for _ in range(NUM_PLACES)]
         waiting = send(server)
         wait_for_waiting(server, 1)  # so the others are at work
         for connection in leaving:
@@ -153,7 +154,7 @@ def test_redis_gets_no_more_time_than_the_deadline_leaves(server: Server, redis:
 
 def test_a_deadline_that_cannot_be_met_is_refused_before_it_costs_anything(server: Server, redis: RedisServer) -> None:
     with standing_still(redis):
-        slow = [send(server, X_Deadline_Ms="1000") for _ in range(NUM_PLACES)]
+        slow = [send(server, X_Deadline_Ms="2000") for _ in range(NUM_PLACES)]
         assert {answer(connection)[0] for connection in slow} == {200}
         # From which is known that places fall free slower than every 50 ms.
         at_work = [send(server) for _ in range(NUM_PLACES + 1)]
@@ -173,7 +174,9 @@ def test_a_malformed_deadline_is_named(server: Server) -> None:
     assert problem["errors"] == [{"field": "X-Deadline-Ms", "message": problem["detail"]}]
 
 
-def test_at_three_times_what_it_can_do_it_answers_or_refuses_and_stays_healthy(server: Server) -> None:
+def test_at_three_times_what_it_can_do_it_answers_or_refuses_and_stays_healthy(
+    server: Server, redis: RedisServer
+) -> None:
     """Three times as many callers as places and queue hold, each with a next request as soon as it has an answer."""
     end = time.monotonic() + 1.5
     statuses: list[tuple[int, bool]] = []
@@ -202,3 +205,5 @@ def test_at_three_times_what_it_can_do_it_answers_or_refuses_and_stays_healthy(s
     assert set(statuses) == {(200, False), (503, True)}
     assert set(healths) == {"alive", "ready"}
     assert rank(server)[0] == 200
+    # After all that happened above: one connection for each place, one for /readyz and one of this test.
+    assert len(redis.client.client_list()) <= NUM_PLACES + 2

@@ -121,7 +121,24 @@ def test_an_open_load_goes_on_sending_while_nothing_is_answered() -> None:
 def test_another_status_is_an_error(rate: float | None) -> None:
     outcome = run(always(answer(status=b"503 Service Unavailable")), rate=rate)
     assert outcome.answered == 0
-    assert outcome.errors == outcome.sent > 0
+    assert outcome.errors == outcome.refused == outcome.sent > 0
+    assert outcome.answered_ms == {}
+
+
+def test_a_refusal_is_told_from_other_errors_and_its_latency_from_those_of_answers() -> None:
+    replies = [
+        answer(),
+        answer(status=b"503 Service Unavailable"),
+        answer(status=b"500 Internal Server Error"),
+        answer(),
+    ]
+
+    def react(transport: asyncio.Transport) -> None:
+        transport.write(replies.pop())
+
+    outcome = run(react, rate=200.0)
+    assert (outcome.sent, outcome.answered, outcome.refused, outcome.errors) == (4, 2, 1, 2)
+    assert outcome.answered_ms["p99"] > 0.0
 
 
 @pytest.mark.parametrize(("body", "is_degraded"), [(b'{"degraded":["behaviours"]}', True), (b'{"degraded":[]}', False)])

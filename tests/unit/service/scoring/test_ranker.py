@@ -1,6 +1,7 @@
 """A request's story, with a store in a dictionary and the real graph of the formula."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,12 +14,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from model.bundle.encoding import Attributes
 from model.bundle.reader import Bundle, open_bundle
 from service.errors import (
+    CallerLeft,
+    DeadlineTooShort,
     ExplanationUnavailable,
     FeatureStoreUnavailable,
     StoreFailure,
     TooManyCandidates,
     UnknownFeature,
 )
+from service.scoring.caller import Caller
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.scoring.ranking import Candidates, Part, Ranking, RankingTask
@@ -48,17 +52,21 @@ class Ad(NamedTuple):
 
 @dataclass
 class DictionaryStore:
-    """A `FeatureStore` in memory that also tells what it was asked; `is_down` makes it refuse."""
+    """A `FeatureStore` in memory that also tells what it was asked; `is_down` makes it refuse, `is_silent` wait."""
 
     users: dict[str, StoredFeatures] = field(default_factory=dict)
     ads: dict[str, Attributes] = field(default_factory=dict)
     is_down: bool = False
+    is_silent: bool = False
+    why: StoreFailure = StoreFailure.UNREACHABLE
     asked: list[tuple[str, int, Sequence[str]]] = field(default_factory=list)
 
     async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
         self.asked.append((user_id, max_behaviours, new_ads))
+        if self.is_silent:
+            await asyncio.Event().wait()
         if self.is_down:
-            raise FeatureStoreUnavailable("the dictionary is closed", StoreFailure.UNREACHABLE)
+            raise FeatureStoreUnavailable("the dictionary is closed", self.why)
         known = self.users.get(user_id, StoredFeatures(StoredBehaviours(), {}, {}))
         ads = {ad: self.ads[ad] for ad in new_ads if ad in self.ads}
         assert len(known.behaviours) <= max_behaviours
@@ -81,7 +89,13 @@ class Stage:
     telemetry: Telemetry
     ranker: Ranker
 
-    def rank(self, *candidates: Candidate, context: Attributes | None = None, **task: object) -> Ranking:
+    def rank(
+        self,
+        *candidates: Candidate,
+        context: Attributes | None = None,
+        caller: Caller | None = None,
+        **task: object,
+    ) -> Ranking:
         asked = RankingTask(
             request_id="r1",
             user_id="42",
@@ -93,7 +107,7 @@ class Stage:
             context=context or {},
             **task,  # type: ignore[arg-type]
         )
-        return asyncio.run(self.ranker.rank(asked))
+        return asyncio.run(self.ranker.rank(asked, caller))
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample; 0 when nothing was observed."""
@@ -108,7 +122,7 @@ class Stage:
 def make_stage(bundle_path: Path) -> Iterator[object]:
     with ThreadPoolExecutor(1) as executor:
 
-        def make(path: Path = bundle_path) -> Stage:
+        def make(path: Path = bundle_path, *, refuses_without_store: bool = False) -> Stage:
             bundle, store, telemetry = open_bundle(path), DictionaryStore(), Telemetry()
             ranker = Ranker(
                 bundle=bundle,
@@ -118,6 +132,7 @@ def make_stage(bundle_path: Path) -> Iterator[object]:
                 scoring_threads=1,
                 telemetry=telemetry,
                 max_candidates=LIMIT,
+                refuses_without_store=refuses_without_store,
             )
             return Stage(bundle, store, telemetry, ranker)
 
@@ -229,6 +244,46 @@ def test_without_the_store_answers_are_degraded_and_say_so(stage: Stage, caplog:
 def test_without_the_store_new_ads_miss_their_attributes_too(stage: Stage) -> None:
     stage.store.is_down = True
     assert stage.rank(Candidate("new", 1.0)).degraded == [Part.BEHAVIOURS, Part.PROFILE, Part.ADS]
+
+
+def test_a_store_left_alone_by_its_breaker_is_counted_but_writes_no_line(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.store.is_down, stage.store.why = True, StoreFailure.BREAKER
+    assert stage.rank(Candidate("1", 1.0)).degraded == [Part.BEHAVIOURS, Part.PROFILE]
+    assert stage.metric("dinrank_store_failures_total", kind="breaker") == 1
+    assert [record for record in caplog.records if record.name == "dinrank"] == []
+
+
+def test_where_degraded_answers_are_not_wanted_the_stores_failure_is_the_rankings(make_stage: object) -> None:
+    assert callable(make_stage)
+    stage = make_stage(refuses_without_store=True)
+    stage.store.is_down = True
+    with pytest.raises(FeatureStoreUnavailable, match="the dictionary is closed"):
+        stage.rank(Candidate("1", 1.0))
+    assert stage.metric("dinrank_store_failures_total", kind="unreachable") == 1
+    assert stage.metric("dinrank_degraded_answers_total", part="behaviours") == 0
+
+
+def test_a_silent_store_gets_no_more_than_the_deadline_leaves(stage: Stage) -> None:
+    stage.store.is_silent = True
+    caller = Caller(gives_up_s=time.monotonic() + 1.5)
+    assert stage.rank(Candidate("1", 1.0), caller=caller).degraded == [Part.BEHAVIOURS, Part.PROFILE]
+    assert stage.metric("dinrank_store_failures_total", kind="deadline") == 1
+    assert 0 < caller.store_s < 1.5
+
+
+def test_after_the_deadline_nothing_is_fetched_or_scored(stage: Stage) -> None:
+    with pytest.raises(DeadlineTooShort):
+        stage.rank(Candidate("1", 1.0), caller=Caller(gives_up_s=time.monotonic() - 1.0))
+    assert stage.store.asked == []
+    assert stage.metric("dinrank_stage_seconds_count", stage="score") == 0
+
+
+def test_for_a_caller_who_has_left_nothing_is_scored(stage: Stage) -> None:
+    with pytest.raises(CallerLeft):
+        stage.rank(Candidate("1", 1.0), caller=Caller(has_left=lambda: True))
+    assert stage.metric("dinrank_stage_seconds_count", stage="score") == 0
 
 
 def test_an_explanation_gives_each_behaviours_weight_oldest_first(stage: Stage) -> None:
