@@ -33,6 +33,7 @@ from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeature
 from service.telemetry import Stage, Telemetry, WeightSource, declare, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
+_OF_ADS = frozenset({Part.ADS})
 _STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays
 
 
@@ -121,16 +122,21 @@ class Ranker:
         """What the store knows; or nothing, and which parts are therefore missing."""
         try:
             with self._telemetry.timed(Stage.STORE):
-                return await self._fetch_in_time(task, new_ads, caller), ()
+                stored = await self._fetch_in_time(task, new_ads, caller)
+            failure = stored.ads_failure
+            missing = [part for part in self._stored_parts(new_ads) if part in _OF_ADS]
         except FeatureStoreUnavailable as exc:
-            self._telemetry.store_failures.labels(exc.kind).inc()
+            stored, failure = _NOTHING_STORED, exc
             missing = self._stored_parts(new_ads)
-            if exc.kind is not StoreFailure.BREAKER:  # which writes a line of its own, not one per request
-                event = "refused" if self._refuses_without_store else "degraded"
-                log_event(logging.WARNING, event, request_id=task.request_id, parts=",".join(missing), error=exc)
-            if self._refuses_without_store:
-                raise
-            return _NOTHING_STORED, missing
+        if failure is None:
+            return stored, ()
+        self._telemetry.store_failures.labels(failure.kind).inc()
+        if failure.kind is not StoreFailure.BREAKER:  # which writes a line of its own, not one per request
+            event = "refused" if self._refuses_without_store else "degraded"
+            log_event(logging.WARNING, event, request_id=task.request_id, parts=",".join(missing), error=failure)
+        if self._refuses_without_store:
+            raise failure
+        return stored, missing
 
     async def _fetch_in_time(self, task: RankingTask, new_ads: Sequence[str], caller: Caller) -> StoredFeatures:
         """The store's own limit holds, and where the caller's deadline comes first, what that leaves.

@@ -1,13 +1,20 @@
 """A breaker around a store: what fails again and again is left alone for a while, and costs requests no timeout."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.circuit import Circuit, Outcome
-from service.store.protocol import FeatureStore, StoredFeatures
+from service.store.protocol import FeatureStore, StoredAds, StoredBehaviours, StoredFeatures
+
+T = TypeVar("T")
 
 _FORGOTTEN_AFTER = 10  # times `open_s`: a part that nobody asks for any more is not there any more
+
+_NO_USER = StoredFeatures(StoredBehaviours(), {}, {})
 
 Announce = Callable[[str, bool, str], None]  # the part, whether it is open, why
 
@@ -45,8 +52,48 @@ class BreakerStore:
         self._open_parts: set[str] = set()
 
     async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
-        """See `FeatureStore.fetch`. While the user's part is left alone this raises at once."""
-        part = self._store.part_of(user_id)
+        """See `FeatureStore.fetch`. While the user's part is left alone this raises at once.
+
+        Ads that lie in other parts are asked for apart and at the same time: a part that fails costs these ads'
+        attributes alone.
+        """
+        own = self._store.part_of(user_id)
+        here, elsewhere = self._by_part(new_ads, own)
+        user = partial(self._store.fetch, user_id, max_behaviours=max_behaviours, new_ads=here)
+        if not elsewhere:
+            return await self._guarded(own, user)
+        ads = asyncio.gather(*(self._ads_or_why_not(part, of_part) for part, of_part in elsewhere.items()))
+        try:
+            stored = await self._guarded(own, user)
+        except BaseException:
+            ads.cancel()
+            raise
+        return _together(stored, await ads)
+
+    async def fetch_ads(self, ads: Sequence[str]) -> StoredAds:
+        """See `FeatureStore.fetch_ads`."""
+        found = _together(_NO_USER, [await self._ads_or_why_not(*part) for part in self._by_part(ads, None)[1].items()])
+        if found.ads_failure is not None:
+            raise found.ads_failure
+        return StoredAds(found.ads, found.num_malformed)
+
+    async def _ads_or_why_not(self, part: str, ads: Sequence[str]) -> StoredAds | FeatureStoreUnavailable:
+        try:
+            return await self._guarded(part, partial(self._store.fetch_ads, ads))
+        except FeatureStoreUnavailable as exc:
+            return exc
+
+    def _by_part(self, ads: Sequence[str], own: str | None) -> tuple[list[str], dict[str, list[str]]]:
+        """Those in the part `own`, and the others by their part."""
+        here: list[str] = []
+        elsewhere: dict[str, list[str]] = {}
+        for ad in ads:
+            part = self._store.part_of_ad(ad)
+            (here if part == own else elsewhere.setdefault(part, [])).append(ad)
+        return here, elsewhere
+
+    async def _guarded(self, part: str, fetch: Callable[[], Awaitable[T]]) -> T:
+        """Raises: FeatureStoreUnavailable, of the store or because it is left alone."""
         circuit = self._circuit(part)
         started_s = self._clock()
         call = circuit.begin(started_s)
@@ -54,7 +101,7 @@ class BreakerStore:
             raise FeatureStoreUnavailable("the feature store failed too often and is not asked", StoreFailure.BREAKER)
         outcome, reason = Outcome.CUT_SHORT, "no answer within the time that callers allow"
         try:
-            stored = await self._store.fetch(user_id, max_behaviours=max_behaviours, new_ads=new_ads)
+            stored = await fetch()
             outcome = Outcome.SUCCESS
         except FeatureStoreUnavailable as exc:
             outcome, reason = Outcome.FAILURE, str(exc)
@@ -70,6 +117,9 @@ class BreakerStore:
 
     def part_of(self, user_id: str) -> str:
         return self._store.part_of(user_id)
+
+    def part_of_ad(self, ad_id: str) -> str:
+        return self._store.part_of_ad(ad_id)
 
     async def ping(self) -> None:
         """See `FeatureStore.ping`. Fails at once while any part is left alone; its outcome does not count.
@@ -108,3 +158,16 @@ class BreakerStore:
             del self._circuits[part]
             self._open_parts.remove(part)
             self._announce(part, False, "it is not asked for any more")
+
+
+def _together(stored: StoredFeatures, of_ads: Iterable[StoredAds | FeatureStoreUnavailable]) -> StoredFeatures:
+    ads = dict(stored.ads)
+    num_malformed = stored.num_malformed
+    failure = stored.ads_failure
+    for found in of_ads:
+        if isinstance(found, FeatureStoreUnavailable):
+            failure = found
+        else:
+            ads.update(found.ads)
+            num_malformed += found.num_malformed
+    return StoredFeatures(stored.behaviours, stored.profile, ads, num_malformed, failure)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from model.bundle.encoding import Attributes
+from service.errors import FeatureStoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,20 @@ class StoredFeatures:
         profile: feature name to raw value.
         ads: attributes of those asked-for ads that the store knows.
         num_malformed: stored elements that could not be read and were left out.
+        ads_failure: why some of the ads could not be asked for; None when all could.
     """
 
     behaviours: StoredBehaviours
     profile: Attributes
+    ads: Mapping[str, Attributes]
+    num_malformed: int = 0
+    ads_failure: FeatureStoreUnavailable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAds:
+    """What the store knows of some ads; attributes as in `StoredFeatures`."""
+
     ads: Mapping[str, Attributes]
     num_malformed: int = 0
 
@@ -55,8 +66,16 @@ class FeatureStore(Protocol):
         """
         ...
 
+    async def fetch_ads(self, ads: Sequence[str]) -> StoredAds:
+        """Read some ads alone. Raises: FeatureStoreUnavailable."""
+        ...
+
     def part_of(self, user_id: str) -> str:
         """Which part of the store answers for this user: parts fail apart from each other. Empty where there is one."""
+        ...
+
+    def part_of_ad(self, ad_id: str) -> str:
+        """The same for an ad."""
         ...
 
     async def ping(self) -> None:

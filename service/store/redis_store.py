@@ -17,7 +17,7 @@ from service.store.layout import (
     decode_hash,
     profile_key,
 )
-from service.store.protocol import StoredFeatures
+from service.store.protocol import StoredAds, StoredFeatures
 
 
 class RedisFeatureStore:
@@ -47,18 +47,34 @@ class RedisFeatureStore:
         elements, profile_fields, *fields_of_ads = replies
         behaviours = decode_behaviours(elements, self._item_features)
         profile, num_lost = decode_hash(profile_fields, self._user_features)
-        num_malformed += len(elements) - len(behaviours) + num_lost
-        known_ads: dict[str, Attributes] = {}
+        stored_ads = self._decoded_ads(ads, fields_of_ads)
+        num_malformed += len(elements) - len(behaviours) + num_lost + stored_ads.num_malformed
+        return StoredFeatures(behaviours, profile, stored_ads.ads, num_malformed)
+
+    async def fetch_ads(self, ads: Sequence[str]) -> StoredAds:
+        """See `FeatureStore.fetch_ads`; ads without a single readable attribute are left out of the answer."""
+        replies = await self._connection.execute([("HGETALL", ad_key(ad)) for ad in ads])
+        num_malformed = _empty_wrong_types(replies)
+        stored = self._decoded_ads(ads, replies)
+        return StoredAds(stored.ads, stored.num_malformed + num_malformed)
+
+    def _decoded_ads(self, ads: Sequence[str], fields_of_ads: Sequence[Any]) -> StoredAds:
+        known: dict[str, Attributes] = {}
+        num_malformed = 0
         for ad, fields in zip(ads, fields_of_ads, strict=True):
             attributes, num_lost = decode_hash(fields, self._item_features)
             num_malformed += num_lost
             if attributes:
-                known_ads[ad] = attributes
-        return StoredFeatures(behaviours, profile, known_ads, num_malformed)
+                known[ad] = attributes
+        return StoredAds(known, num_malformed)
 
     def part_of(self, user_id: str) -> str:
         """See `FeatureStore.part_of`: the node of a cluster."""
         return self._connection.node_of(behaviours_key(user_id))
+
+    def part_of_ad(self, ad_id: str) -> str:
+        """See `FeatureStore.part_of_ad`."""
+        return self._connection.node_of(ad_key(ad_id))
 
     async def ping(self) -> None:
         """Raises: FeatureStoreUnavailable."""

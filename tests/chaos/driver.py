@@ -31,7 +31,7 @@ class Sent:
     Attributes:
         at_s: when it was sent, by the monotonic clock.
         outcome: one of those above, or the name of the problem that was answered.
-        detail: of an outcome that nobody expects.
+        detail: of a degraded answer what it lacks, of a failure what was seen.
     """
 
     at_s: float
@@ -110,7 +110,7 @@ class Driver:
         fault = fault_in(answer, asked, self.users, self.shifts)
         if fault is not None:
             return WRONG, answer["model"]["version"], fault
-        return DEGRADED if answer["degraded"] else OK, answer["model"]["version"], ""
+        return DEGRADED if answer["degraded"] else OK, answer["model"]["version"], ",".join(answer["degraded"])
 
 
 def problem_name(response: httpx.Response) -> str:

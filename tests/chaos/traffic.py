@@ -81,11 +81,9 @@ def fault_in(answer: Mapping[str, Any], asked: Asked, users: Users, shifts: Mapp
     shift = shifts.get(answer["model"]["version"])
     if shift is None:
         return f"a model that nobody asked for answered: {answer['model']}"
-    if answer["degraded"]:
-        known: list[tuple[History, Mapping[str, str]]] = [((), {})]
-    else:
-        known = [(history, users.profiles[asked.user_id]) for history in users.possible(asked.user_id)]
-    right = [_ranked(asked, history, profile, shift) for history, profile in known]
+    histories = {()} if "behaviours" in answer["degraded"] else users.possible(asked.user_id)
+    profile = {} if "profile" in answer["degraded"] else users.profiles[asked.user_id]
+    right = [_ranked(asked, history, profile, shift) for history in histories]
     if not any(_same(answer["ads"], ads) for ads in right):
         return f"not the formula's answer for {asked.user_id}, degraded {answer['degraded']}"
     return None

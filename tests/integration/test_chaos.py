@@ -44,6 +44,6 @@ def test_an_answer_that_is_slightly_wrong_is_found() -> None:
 def test_a_degraded_answer_is_judged_without_what_is_stored() -> None:
     users = Users.made()
     asked = next(each for each in requests() if users.histories[each.user_id])
-    answer = {"model": {"version": "a"}, "degraded": ["behaviours"], "ads": formula_ads(asked, (), {})}
+    answer = {"model": {"version": "a"}, "degraded": ["behaviours", "profile"], "ads": formula_ads(asked, (), {})}
     assert fault_in(answer, asked, users, {"a": 0.0}) is None
     assert fault_in(answer | {"degraded": []}, asked, users, {"a": 0.0}) is not None

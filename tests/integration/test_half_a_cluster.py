@@ -10,7 +10,7 @@ import httpx
 import pytest
 from redis.crc import key_slot
 
-from service.store.layout import behaviours_key
+from service.store.layout import ad_key, behaviours_key
 from tests.fixtures.redis_server import LOWER_SLOTS, UPPER_SLOTS, RedisServer, cluster_url, run_cluster, wait_until
 from tests.fixtures.service import RunningService, running_service
 
@@ -99,6 +99,21 @@ def test_while_half_is_dead_the_other_half_answers_in_full(service: RunningServi
     living_later, gone_later = ask_side_by_side(service, 30)
     assert gone + gone_later == [False] * 60
     assert living + living_later == [True] * 60
+
+
+def test_a_new_ad_on_the_dead_half_costs_its_attributes_alone(
+    service: RunningService, nodes: list[RedisServer]
+) -> None:
+    new_ad = next(ad for ad in map(str, range(100, 199)) if key_slot(ad_key(ad)) in UPPER_SLOTS)
+    asked = {"user_id": LIVING, "candidates": [{"ad_id": "1", "bid": 1.0}, {"ad_id": new_ad, "bid": 1.0}]}
+    assert service.rank(asked).json()["degraded"] == []
+    nodes[1].process.kill()
+    nodes[1].process.wait()
+    for _ in range(10):
+        answer = service.rank(asked).json()
+        assert answer["degraded"] == ["ads"]
+        assert answer["behaviours"] == 1
+    assert is_full(service, LIVING)
 
 
 def test_a_dead_nodes_users_are_found_again_when_another_node_has_taken_over(

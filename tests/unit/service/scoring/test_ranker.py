@@ -26,7 +26,7 @@ from service.scoring.caller import Caller
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.scoring.ranking import Candidates, Part, Ranking, RankingTask
-from service.store.protocol import StoredBehaviours, StoredFeatures
+from service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
 from service.telemetry import Telemetry
 from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr, item_number, make_bundle
 
@@ -72,7 +72,13 @@ class DictionaryStore:
         assert len(known.behaviours) <= max_behaviours
         return StoredFeatures(known.behaviours, known.profile, ads, known.num_malformed)
 
+    async def fetch_ads(self, ads: Sequence[str]) -> StoredAds:
+        return StoredAds({ad: self.ads[ad] for ad in ads if ad in self.ads})
+
     def part_of(self, user_id: str) -> str:
+        return ""
+
+    def part_of_ad(self, ad_id: str) -> str:
         return ""
 
     async def ping(self) -> None: ...

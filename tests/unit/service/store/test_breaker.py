@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.breaker import BreakerStore
-from service.store.protocol import StoredBehaviours, StoredFeatures
+from service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
 
 pytestmark = pytest.mark.anyio
 FAILURES, OPEN_S = 2, 10.0
@@ -17,7 +17,8 @@ STORED = StoredFeatures(StoredBehaviours(), {}, {})
 
 @dataclass
 class TwoParts:
-    """A store of two parts, `a` and `b`, the first letters of user ids; `down` refuses, `silent` never answers."""
+    """A store of two parts, `a` and `b`, the first letters of ids; `down` refuses, `silent` never answers. It knows all
+    ads that it is asked for."""
 
     down: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
@@ -25,14 +26,26 @@ class TwoParts:
 
     async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
         self.asked.append(user_id)
-        if user_id[0] in self.silent:
+        await self._answer(user_id[0])
+        return replace(STORED, ads=dict.fromkeys(new_ads, {})) if new_ads else STORED
+
+    async def fetch_ads(self, ads: Sequence[str]) -> StoredAds:
+        self.asked.extend(ads)
+        [part] = {ad[0] for ad in ads}
+        await self._answer(part)
+        return StoredAds(dict.fromkeys(ads, {}), num_malformed=1)
+
+    async def _answer(self, part: str) -> None:
+        if part in self.silent:
             await asyncio.Event().wait()
-        if user_id[0] in self.down:
+        if part in self.down:
             raise FeatureStoreUnavailable("down", StoreFailure.UNREACHABLE)
-        return STORED
 
     def part_of(self, user_id: str) -> str:
         return user_id[0]
+
+    def part_of_ad(self, ad_id: str) -> str:
+        return ad_id[0]
 
     async def ping(self) -> None:
         self.asked.append("ping")
@@ -56,8 +69,8 @@ class Stage:
             clock=lambda: self.now_s,
         )
 
-    async def fetch(self, user_id: str) -> StoredFeatures:
-        return await self.breaker.fetch(user_id, max_behaviours=5, new_ads=[])
+    async def fetch(self, user_id: str, *new_ads: str) -> StoredFeatures:
+        return await self.breaker.fetch(user_id, max_behaviours=5, new_ads=new_ads)
 
     async def fails(self, user_id: str) -> StoreFailure:
         with pytest.raises(FeatureStoreUnavailable) as caught:
@@ -152,3 +165,40 @@ async def test_a_part_that_nobody_asks_for_any_more_does_not_stay_open_for_ever(
     await stage.fetch("b1")
     assert stage.announced[1:] == [("a", False, "it is not asked for any more")]
     await stage.breaker.ping()
+
+
+async def test_ads_of_another_part_are_found_there() -> None:
+    stored = await Stage().fetch("a1", "a2", "b3", "a4", "b5")
+    assert stored.ads.keys() == {"a2", "b3", "a4", "b5"}
+    assert stored.num_malformed == 1
+    assert stored.ads_failure is None
+
+
+async def test_a_part_that_is_down_costs_its_ads_and_not_the_user() -> None:
+    stage = Stage()
+    stage.store.down.add("b")
+    for kind in [StoreFailure.UNREACHABLE] * FAILURES + [StoreFailure.BREAKER] * 3:
+        stored = await stage.fetch("a1", "a2", "b3")
+        assert stored.ads.keys() == {"a2"}
+        assert stored.ads_failure is not None
+        assert stored.ads_failure.kind is kind
+    assert [part for part, _, _ in stage.announced] == ["b"]
+    assert await stage.fetch("a1") is STORED
+
+
+async def test_a_users_part_that_is_down_costs_everything_and_leaves_the_other_part_in_peace() -> None:
+    stage = Stage()
+    stage.store.down.add("a")
+    stage.store.silent.add("b")
+    with pytest.raises(FeatureStoreUnavailable):
+        await stage.fetch("a1", "b3")
+    stage.store.silent.clear()
+    assert (await stage.fetch("b1", "b3")).ads_failure is None
+
+
+async def test_ads_alone_are_fetched_from_all_parts_or_none() -> None:
+    stage = Stage()
+    assert (await stage.breaker.fetch_ads(["a1", "b1"])).ads.keys() == {"a1", "b1"}
+    stage.store.down.add("b")
+    with pytest.raises(FeatureStoreUnavailable):
+        await stage.breaker.fetch_ads(["a1", "b1"])
