@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ from model.bundle.errors import BundleError
 from service.loading import Identity, LoadedBundle, identity_of, load_bundle
 from service.memory import give_memory_back
 from service.telemetry import Telemetry, log_event
+from service.worker import remember_good_bundle
 
 T = TypeVar("T")
 
@@ -115,22 +117,22 @@ class Reloader:
             if at_path == self._refused and not is_asked:
                 return ReloadOutcome.REFUSED  # said and counted when it was seen first
             try:
-                loaded = await self._in_thread(partial(load_bundle, self._path))
+                outcome = self._accept(await self._in_thread(partial(load_bundle, self._path)))
             except Exception as exc:  # whatever it is, even a bug: the old bundle serves, and this is where one sees it
-                self._refuse(at_path, exc)
-                outcome = ReloadOutcome.REFUSED
-            else:
-                outcome = self._accept(loaded)
+                outcome = self._refuse(at_path, exc)
             asyncio.get_running_loop().call_later(_SETTLED_S, give_memory_back)
             return self._counted(outcome)
 
     def _accept(self, loaded: LoadedBundle) -> ReloadOutcome:
+        manifest = loaded.bundle.manifest
+        is_another = manifest.model_version != self._version  # otherwise the same bytes lie elsewhere
+        if is_another:
+            self._swap(loaded)
         self._serves = loaded.identity
         self._refused = self.refusal = None
-        manifest = loaded.bundle.manifest
-        if manifest.model_version == self._version:
-            return ReloadOutcome.UNCHANGED  # the same bytes elsewhere
-        self._swap(loaded)
+        remember_good_bundle(loaded.identity.directory)
+        if not is_another:
+            return ReloadOutcome.UNCHANGED
         log_event(
             logging.INFO,
             "bundle_swapped",
@@ -142,10 +144,14 @@ class Reloader:
         self._version = manifest.model_version
         return ReloadOutcome.SWAPPED
 
-    def _refuse(self, at_path: Identity, exc: Exception) -> None:
+    def _refuse(self, at_path: Identity, exc: Exception) -> ReloadOutcome:
         self._refused = at_path
         self.refusal = Refusal.of(at_path.directory, exc)
-        log_event(logging.ERROR, "bundle_refused", bundle=at_path.directory, serving=self._version, error=self.refusal)
+        bug = {} if isinstance(exc, BundleError) else {"traceback": "".join(traceback.format_exception(exc))}
+        log_event(
+            logging.ERROR, "bundle_refused", bundle=at_path.directory, serving=self._version, error=self.refusal, **bug
+        )
+        return ReloadOutcome.REFUSED
 
     def _counted(self, outcome: ReloadOutcome) -> ReloadOutcome:
         self._telemetry.reloads.labels(outcome).inc()

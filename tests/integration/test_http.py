@@ -27,6 +27,7 @@ def test_the_process_lives_and_is_ready(service: RunningService, bundle_path: Pa
         "status": "ready",
         "model": {"name": "formula", "version": version},
         "feature_store": "available",
+        "refused_bundle": None,
     }
 
 
