@@ -33,7 +33,9 @@ class ReloadOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A bundle that does not serve, and why. Texts alone: an exception would keep the bundle that it was raised for.
+    """A bundle that does not serve, and why, in words that anybody may read: without the path, which the log has.
+
+    Texts alone: an exception would keep the bundle that it was raised for.
 
     Attributes:
         bundle: the name of its directory.
@@ -47,9 +49,10 @@ class Refusal:
 
     @classmethod
     def of(cls, directory: Path, exc: Exception) -> Self:
-        if isinstance(exc, BundleError):
-            return cls(directory.name, exc.file.removeprefix(f"{directory}/"), exc.expected, exc.found)
-        return cls(directory.name, "", "a bundle that can be loaded", repr(exc))
+        if not isinstance(exc, BundleError):
+            return cls(directory.name, "", "a bundle that can be loaded", "a fault that the service's log explains")
+        file, found = (text.replace(f"{directory}/", "") for text in (exc.file, exc.found))
+        return cls(directory.name, file, exc.expected, found)
 
     def __str__(self) -> str:
         return f"{self.bundle}: {self.file}: expected {self.expected}, found {self.found}"
