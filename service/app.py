@@ -130,9 +130,9 @@ def _start(app: FastAPI, loaded: LoadedBundle, shared: Shared) -> Reloader:
     def swap(loaded: LoadedBundle) -> None:
         app.state.served = served = _served(loaded, shared)
         shared.telemetry.serves(served.model_name().name, served.model_name().version)
-        remember_good_bundle(loaded.identity.directory)
 
     swap(loaded)
+    remember_good_bundle(loaded.identity.directory)
     return Reloader(shared.settings.bundle, serves=loaded, swap=swap, telemetry=shared.telemetry)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ from model.bundle.errors import BundleError
 from service.loading import Identity, LoadedBundle, identity_of, load_bundle
 from service.memory import give_memory_back
 from service.telemetry import Telemetry, declare, log_event
+from service.worker import remember_good_bundle
 
 T = TypeVar("T")
 
@@ -31,7 +33,9 @@ class ReloadOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A bundle that does not serve, and why. Texts alone: an exception would keep the bundle that it was raised for.
+    """A bundle that does not serve, and why, in words that anybody may read: without the path, which the log has.
+
+    Texts alone: an exception would keep the bundle that it was raised for.
 
     Attributes:
         bundle: the name of its directory.
@@ -45,9 +49,10 @@ class Refusal:
 
     @classmethod
     def of(cls, directory: Path, exc: Exception) -> Self:
-        if isinstance(exc, BundleError):
-            return cls(directory.name, exc.file.removeprefix(f"{directory}/"), exc.expected, exc.found)
-        return cls(directory.name, "", "a bundle that can be loaded", repr(exc))
+        if not isinstance(exc, BundleError):
+            return cls(directory.name, "", "a bundle that can be loaded", "a fault that the service's log explains")
+        file, found = (text.replace(f"{directory}/", "") for text in (exc.file, exc.found))
+        return cls(directory.name, file, exc.expected, found)
 
     def __str__(self) -> str:
         return f"{self.bundle}: {self.file}: expected {self.expected}, found {self.found}"
@@ -116,22 +121,22 @@ class Reloader:
             if at_path == self._refused and not is_asked:
                 return ReloadOutcome.REFUSED  # said and counted when it was seen first
             try:
-                loaded = await self._in_thread(partial(load_bundle, self._path))
+                outcome = self._accept(await self._in_thread(partial(load_bundle, self._path)))
             except Exception as exc:  # whatever it is, even a bug: the old bundle serves, and this is where one sees it
-                self._refuse(at_path, exc)
-                outcome = ReloadOutcome.REFUSED
-            else:
-                outcome = self._accept(loaded)
+                outcome = self._refuse(at_path, exc)
             asyncio.get_running_loop().call_later(_SETTLED_S, give_memory_back)
             return self._counted(outcome)
 
     def _accept(self, loaded: LoadedBundle) -> ReloadOutcome:
+        manifest = loaded.bundle.manifest
+        is_another = manifest.model_version != self._version  # otherwise the same bytes lie elsewhere
+        if is_another:
+            self._swap(loaded)
         self._serves = loaded.identity
         self._refused = self.refusal = None
-        manifest = loaded.bundle.manifest
-        if manifest.model_version == self._version:
-            return ReloadOutcome.UNCHANGED  # the same bytes elsewhere
-        self._swap(loaded)
+        remember_good_bundle(loaded.identity.directory)
+        if not is_another:
+            return ReloadOutcome.UNCHANGED
         log_event(
             logging.INFO,
             "bundle_swapped",
@@ -143,10 +148,14 @@ class Reloader:
         self._version = manifest.model_version
         return ReloadOutcome.SWAPPED
 
-    def _refuse(self, at_path: Identity, exc: Exception) -> None:
+    def _refuse(self, at_path: Identity, exc: Exception) -> ReloadOutcome:
         self._refused = at_path
         self.refusal = Refusal.of(at_path.directory, exc)
-        log_event(logging.ERROR, "bundle_refused", bundle=at_path.directory, serving=self._version, error=self.refusal)
+        bug = {} if isinstance(exc, BundleError) else {"traceback": "".join(traceback.format_exception(exc))}
+        log_event(
+            logging.ERROR, "bundle_refused", bundle=at_path.directory, serving=self._version, error=self.refusal, **bug
+        )
+        return ReloadOutcome.REFUSED
 
     def _counted(self, outcome: ReloadOutcome) -> ReloadOutcome:
         self._telemetry.reloads.labels(outcome).inc()

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import uvicorn
 
@@ -49,15 +50,17 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(min(_TICK_S, left_s))
 
     async def _take_over(self, connections: Sequence[socket.socket]) -> None:
-        """As uvicorn does with connections that its listener accepts. One that has gone meanwhile is no loss."""
+        """As uvicorn does with connections that its listener accepts.
+
+        One that has gone meanwhile is no loss, nor one whose TLS handshake takes too long: no request was sent on it.
+        """
         loop = asyncio.get_running_loop()
-        await asyncio.gather(
-            *(
-                loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
-                for connection in connections
-            ),
-            return_exceptions=True,
+        taken = (
+            loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl) for connection in connections
         )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_READ_S):
+                await asyncio.gather(*taken, return_exceptions=True)
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]  # it is typed as any protocol

@@ -66,12 +66,15 @@ def have_others_reload() -> None:
 
 
 def remember_good_bundle(directory: Path) -> None:
-    """Leave word for workers that start later. Whoever dies amid this leaves the word of before."""
+    """Leave word for workers that start later. Whoever dies amid this, or has no room, leaves the word of before."""
     if (file := _good_bundle_file()) is None:
         return
     written = file.with_name(f"{file.name}.{os.getpid()}")
-    written.write_bytes(os.fsencode(directory))
-    written.replace(file)
+    try:
+        written.write_bytes(os.fsencode(directory))
+        written.replace(file)
+    except OSError as exc:
+        log_event(logging.ERROR, "good_bundle_not_noted", bundle=directory, error=exc)
 
 
 def first_bundle(path: Path) -> LoadedBundle:

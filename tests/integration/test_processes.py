@@ -17,8 +17,8 @@ import pytest
 
 from model.bundle.reader import open_bundle
 from tests.fixtures.bundle import expected_ctr, make_bundle, shifted
+from tests.fixtures.command import ONE_AD, TIMEOUT_S, Served, assert_gone, served
 from tests.fixtures.redis_server import wait_until
-from tests.integration.test_cli import ONE_AD, TIMEOUT_S, Served, assert_gone, served
 from tests.integration.test_reload import SHIFT, damaged, switch
 
 CTR = expected_ctr("1")

@@ -120,6 +120,18 @@ def test_a_bad_bundle_is_refused_with_its_reason_and_the_old_one_serves_on(
     assert asked.get("/readyz").json()["refused_bundle"] is None
 
 
+def test_a_graph_that_cannot_be_loaded_is_named_without_its_path(
+    asked: RunningService, link: Path, tmp_path: Path
+) -> None:
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(b"no graph")
+    switch(link, make_bundle(tmp_path / "bad", graph=graph))
+    assert reload(asked).json()["detail"].startswith("bad: model.onnx: expected a graph that ONNX Runtime loads, found")
+    ready = asked.get("/readyz")
+    assert ready.json()["refused_bundle"]["file"] == "model.onnx"
+    assert str(tmp_path) not in ready.text
+
+
 @pytest.mark.parametrize(
     ("place", "found"),
     [("nothing", "no file"), ("file", "Not a directory"), ("empty", "no file"), ("loop", "Too many levels")],
@@ -134,6 +146,7 @@ def test_a_path_that_leads_to_no_bundle_is_refused(
     assert reload(asked).status_code == 409
     refused = asked.get("/readyz").json()["refused_bundle"]
     assert found in refused["found"]
+    assert str(tmp_path) not in str(refused)
     assert ctrs(asked) == pytest.approx(CTRS, abs=1e-6)
 
 

@@ -89,6 +89,15 @@ def test_workers_answer_for_each_other_and_what_a_killed_one_counted_stays(
     assert resident == {f'process_resident_memory_bytes{{pid="{process.pid}"}}' for process in (second, third)}
 
 
+def test_a_process_serves_one_model_at_a_time() -> None:
+    telemetry = Telemetry()
+    for version in ("abc", "abc", "def"):
+        telemetry.serves("din", version)
+    shown = telemetry.exposition().decode()
+    assert 'dinrank_model_info{name="din",version="abc"} 0.0' in shown
+    assert 'dinrank_model_info{name="din",version="def"} 1.0' in shown
+
+
 def test_a_log_event_is_one_line_whatever_its_fields_hold(caplog: pytest.LogCaptureFixture) -> None:
     log_event(logging.WARNING, "degraded", request_id="r1", error='a "quoted"\nline')
     [record] = caplog.records
