@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Annotated, NotRequired
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from model.bundle.encoding import Attributes
@@ -28,7 +28,7 @@ class _SentRequest(TypedDict):
     __pydantic_config__ = SENT  # type: ignore[misc]
 
     user_id: Id
-    candidates: Annotated[list[_SentCandidate], Field(min_length=1)]
+    candidates: Annotated[list[_SentCandidate], Field(min_length=1), FailFast()]
     context: NotRequired[Features]
     top_k: NotRequired[Annotated[int | None, Field(ge=1)]]
     explain: NotRequired[bool]

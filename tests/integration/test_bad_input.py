@@ -178,10 +178,12 @@ def test_a_body_of_another_type_gets_told_which_one_to_send(service: RunningServ
 
 
 def test_faults_are_listed_up_to_a_limit_and_then_counted(service: RunningService) -> None:
-    response = service.rank(GOOD | {"candidates": [AD | {"bid": -1}] * 50})
+    response = service.rank(GOOD | {"candidates": [AD | {"bid": -1, "price": 1}] * 50})
     document = problem(response)
-    assert [error["field"] for error in document["errors"]] == [f"candidates.{place}.bid" for place in range(20)]
-    assert document["detail"].endswith("(and 30 more faults)")
+    assert [error["field"] for error in document["errors"]] == [
+        f"candidates.{place}.{name}" for place in range(10) for name in ("bid", "price")
+    ]
+    assert document["detail"].endswith("(20 of at least 40 faults are listed)")
 
 
 def test_a_fields_long_name_is_cut(service: RunningService) -> None:
