@@ -67,7 +67,8 @@ def test_no_request_of_hundreds_gets_an_answer_that_must_not_be(
     assert statuses.total() == NUM_REQUESTS
     assert statuses[200] and statuses[422]  # some bodies are good
     for name, expected in {"slow head": "408", "slow body": "408", "slow without a key": "401"}.items():
-        assert {status for sort, status in slow if sort == name} <= {expected}
+        ends = {status for sort, status in slow if sort == name}
+        assert ends <= {expected, "closed"}, name  # closed: a byte crossed the end of the connection
 
 
 def test_huge_bodies_cost_memory_in_proportion(worker: Served, caller: Caller) -> None:
