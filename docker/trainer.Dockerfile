@@ -16,7 +16,8 @@ RUN groupadd --gid 10001 dinrank && useradd --uid 10001 --gid dinrank --create-h
     && mkdir -p /bundles /data && chown dinrank:dinrank /bundles /data
 COPY --from=build /opt/dinrank /opt/dinrank
 COPY docker/make-demo-bundle.sh /usr/local/bin/make-demo-bundle
-ENV PATH=/opt/dinrank/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+ENV PATH=/opt/dinrank/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 \
+    NUMBA_CACHE_DIR=/tmp/numba MPLCONFIGDIR=/tmp/matplotlib
 USER dinrank
 VOLUME ["/bundles", "/data"]
 CMD ["make-demo-bundle"]

@@ -23,6 +23,7 @@ from service.settings import Settings
 from service.telemetry import Telemetry
 
 MAX_WAITING_REQUESTS = 16  # of one connection that sends requests without reading answers
+_LINGER_S = 1.0  # how long a caller who was refused may take to stop sending
 _UPGRADE = "this service speaks HTTP/1.1 alone; send no Upgrade header (Java: HttpClient.Version.HTTP_1_1)"
 
 
@@ -64,6 +65,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._telemetry: Telemetry = app_state["telemetry"]  # as the application's lifespan left it
         self._expected = _Expected.REQUEST
+        self._is_refused = False
         self._head_bytes = 0  # of an incomplete head
         self._bytes_beside_body = 0  # since the last byte of the body: chunk extensions, trailers
         self._began_message = self._got_body = False  # in the bytes at hand
@@ -85,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
         self._began_message = self._got_body = False
@@ -162,9 +164,21 @@ class LimitedProtocol(HttpToolsProtocol):
     # What ends a connection
     def _refuse(self, error: ServiceError) -> None:
         self._telemetry.turned_away.labels(PROBLEMS[type(error)].name).inc()
-        if self._may_answer():
-            self.transport.write(service_problem_bytes(error, new_request_id()))
-        self.transport.close()
+        self._cancel_incoming_timer()
+        if not self._may_answer():
+            self.transport.close()
+            return
+        if self._expected is _Expected.BODY:
+            self.cycle.disconnected = True  # the application waits for the rest of it
+            self.cycle.message_event.set()
+        self._is_refused = True
+        self.transport.write(service_problem_bytes(error, new_request_id()))
+        if self.transport.can_write_eof():  # TLS cannot
+            # To close while bytes still come would reset the connection, and the caller might never see the answer.
+            self.transport.write_eof()
+            self._incoming_timer = self.loop.call_later(_LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
 
     def _may_answer(self) -> bool:
         """Whether the caller would take an answer for that to what is refused, and not to an earlier request."""

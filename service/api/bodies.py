@@ -6,12 +6,15 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.api.schemas import MAX_FEATURE_NAME_LENGTH, MAX_ID_LENGTH
+from service.api.schemas import MAX_FEATURE_NAME_LENGTH, MAX_FEATURES, MAX_ID_LENGTH, MAX_VALUES
 from service.scoring.ranking import Candidates, RankingTask
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 _Scalar = str | bool | int | float
-_Features = dict[Annotated[str, Meta(max_length=MAX_FEATURE_NAME_LENGTH)], _Scalar | list[_Scalar]]
+_Value = _Scalar | Annotated[list[_Scalar], Meta(max_length=MAX_VALUES)]
+_Features = Annotated[
+    dict[Annotated[str, Meta(max_length=MAX_FEATURE_NAME_LENGTH)], _Value], Meta(max_length=MAX_FEATURES)
+]
 
 
 # Not looked at by the garbage collector: no cycle can go through them.

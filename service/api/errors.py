@@ -134,8 +134,8 @@ async def _on_malformed_body(request: Request, exc: Exception) -> Response:
     errors = _field_errors(exc)
     first = errors[0]
     detail = f"{first.field}: {first.message}" if first.field else first.message
-    left_out = len(exc.errors()) - len(errors)
-    more = f" (and {left_out} more faults)" if left_out > 0 else ""
+    num_found = len(exc.errors())
+    more = f" ({len(errors)} of at least {num_found} faults are listed)" if num_found > len(errors) else ""
     return _problem(request, _MALFORMED_BODY, detail=detail + more, errors=errors)
 
 

@@ -4,7 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from model.bundle.vocabulary import RawValue
@@ -12,11 +23,18 @@ from service.scoring.ranking import Candidates, Part, RankingTask
 
 MAX_ID_LENGTH = 256  # characters of a user or ad id
 MAX_FEATURE_NAME_LENGTH = 64
+MAX_FEATURES = 256  # by name, of one candidate or of the context
+MAX_VALUES = 1_000  # in a feature's list; a bundle uses the first of them, some tens at most
+# To say what is wrong costs a hundred times what it costs to be wrong, so faults are looked for in small portions.
+_MAX_NAMES = 32  # of an object's fields, known or not
+_FAULTY_PORTION = 20  # candidates
 
 
 def _feature_value(value: Any) -> RawValue:
     """One raw value or a list of them; one message instead of one per type that did not match."""
     scalars = value if isinstance(value, list) else [value]
+    if len(scalars) > MAX_VALUES:
+        raise ValueError(f"at most {MAX_VALUES} values, not {len(scalars)}")
     if not all(isinstance(scalar, str | bool | int | float) for scalar in scalars):
         raise ValueError("must be text, a number, true, false, or a list of those")
     if any(isinstance(scalar, float) and not math.isfinite(scalar) for scalar in scalars):
@@ -25,16 +43,40 @@ def _feature_value(value: Any) -> RawValue:
     return checked
 
 
+def _few_features(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > MAX_FEATURES:
+        raise ValueError(f"at most {MAX_FEATURES} features, not {len(value)}")
+    return value
+
+
+def _until_faults(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate a list only as far as the portion with the first faults."""
+    if isinstance(value, list):
+        for start in range(0, len(value), _FAULTY_PORTION):
+            end = start + _FAULTY_PORTION
+            try:
+                validate(value[start:end])
+            except ValidationError:
+                return validate(value[:end])  # from the beginning, for the positions that the faults name
+    return validate(value)
+
+
 _SCALAR_SCHEMA = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
 
 FeatureValue = Annotated[
     Any,
     PlainValidator(_feature_value),
-    WithJsonSchema({"anyOf": [*_SCALAR_SCHEMA, {"type": "array", "items": {"anyOf": _SCALAR_SCHEMA}}]}),
+    WithJsonSchema(
+        {"anyOf": [*_SCALAR_SCHEMA, {"type": "array", "items": {"anyOf": _SCALAR_SCHEMA}, "maxItems": MAX_VALUES}]}
+    ),
 ]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Bid = Annotated[float, Field(ge=0)]
-Features = dict[Annotated[str, Field(max_length=MAX_FEATURE_NAME_LENGTH)], FeatureValue]
+Features = Annotated[
+    dict[Annotated[str, Field(max_length=MAX_FEATURE_NAME_LENGTH)], FeatureValue],
+    Field(max_length=MAX_FEATURES),
+    BeforeValidator(_few_features),  # before the values: each may be at fault
+]
 SENT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # exact types; a misspelling is no default
 
 _EXAMPLE_REQUEST: JsonDict = {
@@ -72,6 +114,13 @@ class _Sent(BaseModel):
 
     model_config = ConfigDict(**SENT, frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_names(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > _MAX_NAMES:
+            raise ValueError(f"takes {', '.join(cls.model_fields)}; {len(value)} fields were sent")
+        return value
+
 
 class CandidateBody(_Sent):
     """An ad to be scored."""
@@ -91,7 +140,9 @@ class RankRequest(_Sent):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_REQUEST]})
 
     user_id: Id = Field(description="The user's id as in the feature store, as text.")
-    candidates: list[CandidateBody] = Field(min_length=1, description="The ads to score, all in one pass.")
+    candidates: Annotated[list[CandidateBody], WrapValidator(_until_faults)] = Field(
+        min_length=1, description="The ads to score, all in one pass."
+    )
     context: Features = Field(default_factory=dict, description="Raw context features of this moment.")
     top_k: int | None = Field(default=None, ge=1, description="Return so many ads at most; all when left out.")
     explain: bool = Field(

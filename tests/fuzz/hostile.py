@@ -137,16 +137,17 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
-large = st.sampled_from(
-    [
-        b" " * TOO_LARGE,
-        _document().ljust(TOO_LARGE),
-        b'{"user_id":"' + b"x" * TOO_LARGE,
-        _document(candidates=[AD] * 70_000),  # within the limit of bytes, and beyond that of candidates
-        b"[" * 2_000_000,
-        b'{"user_id":"42","candidates":[' + b"{}," * 600_000 + b"{}]}",
-        b'{"user_id":"42","candidates":[' + b'{"ad_id":"1","bid":-1},' * 80_000 + b"{}]}",
-    ]
+HUGE = (
+    b" " * TOO_LARGE,
+    _document().ljust(TOO_LARGE),
+    b'{"user_id":"' + b"x" * TOO_LARGE,
+    _document(candidates=[AD] * 70_000),  # within the limit of bytes, and beyond that of candidates
+    b"[" * 2_000_000,
+    b'{"user_id":"42","candidates":[' + b"{}," * 600_000 + b"{}]}",
+    b'{"user_id":"42","candidates":[' + b'{"ad_id":"1","bid":-1},' * 80_000 + b"{}]}",
+    _document(context={f"{number:x}": None for number in range(140_000)}),
+    _document(**{f"{number:x}": 1 for number in range(140_000)}),
+    _document(candidates=[AD | {"features": {"genre": [1] * 600_000}}]),
 )
 headers = st.sampled_from(
     [{}] * 12
@@ -188,5 +189,5 @@ _EACH = [
 small_requests = st.sampled_from([_made(kind, each) for kind, each, weight in _EACH for _ in range(weight)]).flatmap(
     lambda chosen: chosen
 )
-large_requests = st.builds(Hostile, st.just("large"), large, st.sampled_from([0, 65_536]))
+large_requests = st.builds(Hostile, st.just("huge"), st.sampled_from(HUGE), st.sampled_from([0, 65_536]))
 requests = st.integers(0, 999).flatmap(lambda drawn: small_requests if drawn else large_requests)

@@ -86,6 +86,12 @@ def without(name: str, document: dict[str, Any]) -> dict[str, Any]:
         (GOOD | {"top_k": "3"}, "top_k", "valid integer"),
         (GOOD | {"explain": "yes"}, "explain", "valid boolean"),
         (GOOD | {"usr_id": "42"}, "usr_id", "Extra inputs are not permitted"),
+        # more than anybody means
+        (with_ad(features={str(n): 1 for n in range(257)}), "candidates.1.features", "at most 256 features, not 257"),
+        (GOOD | {"context": {str(n): 1 for n in range(257)}}, "context", "at most 256 features, not 257"),
+        (with_ad(features={"genre": ["x"] * 1_001}), "candidates.1.features.genre", "at most 1000 values, not 1001"),
+        (GOOD | {str(n): 1 for n in range(31)}, "", "takes user_id, candidates, context, top_k, explain; 33 fields"),
+        (with_ad(**{str(n): 1 for n in range(31)}), "candidates.1", "takes ad_id, bid, features; 33 fields were sent"),
         # not a request at all
         ([GOOD], "", "a JSON object"),
         (None, "", "a JSON object"),
@@ -178,10 +184,17 @@ def test_a_body_of_another_type_gets_told_which_one_to_send(service: RunningServ
 
 
 def test_faults_are_listed_up_to_a_limit_and_then_counted(service: RunningService) -> None:
-    response = service.rank(GOOD | {"candidates": [AD | {"bid": -1}] * 50})
+    response = service.rank(GOOD | {"candidates": [AD | {"bid": -1, "price": 1}] * 50})
     document = problem(response)
-    assert [error["field"] for error in document["errors"]] == [f"candidates.{place}.bid" for place in range(20)]
-    assert document["detail"].endswith("(and 30 more faults)")
+    assert [error["field"] for error in document["errors"]] == [
+        f"candidates.{place}.{name}" for place in range(10) for name in ("bid", "price")
+    ]
+    assert document["detail"].endswith("(20 of at least 40 faults are listed)")
+
+
+def test_a_fault_far_down_the_list_is_named_by_its_position(service: RunningService) -> None:
+    response = service.rank(GOOD | {"candidates": [AD] * 47 + [AD | {"bid": -1}, AD, AD]})
+    assert [error["field"] for error in problem(response)["errors"]] == ["candidates.47.bid"]
 
 
 def test_a_fields_long_name_is_cut(service: RunningService) -> None:

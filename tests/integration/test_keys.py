@@ -3,6 +3,8 @@
 import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
-from tests.fixtures.command import TIMEOUT_S, Served, served
+from tests.fixtures.command import ROOT, TIMEOUT_S, Served, served
 from tests.fixtures.redis_server import wait_until
 from tests.fixtures.tls import Certificate
 
@@ -77,6 +79,12 @@ def test_health_needs_no_key_and_everything_else_does(client: httpx.Client) -> N
         assert client.get(path).status_code == 401, path
     assert client.get("/admin/nothing", headers=bearer(KEY)).status_code == 401
     assert client.get("/admin/nothing", headers=bearer(ADMIN)).status_code == 404
+
+
+def test_the_health_check_of_the_image_follows_the_service_to_tls(service: Served, certificate: Certificate) -> None:
+    port = service.address.rpartition(":")[2]
+    own = {"DINRANK_PORT": port, "DINRANK_TLS_CERTIFICATE": str(certificate.certificate)}
+    subprocess.run([sys.executable, ROOT / "docker" / "healthcheck.py"], env={**os.environ, **own}, check=True)
 
 
 def test_the_documents_say_how_to_send_a_key(client: httpx.Client) -> None:

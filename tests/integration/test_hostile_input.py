@@ -1,0 +1,95 @@
+"""Whatever is sent, the service answers in time, with no 500, no stack trace and no secret. `make fuzz` sends more."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.fixtures.command import ROOT, TIMEOUT_S, Served, served
+from tests.fixtures.redis_server import RedisServer
+from tests.fuzz.caller import Caller
+from tests.fuzz.hostile import HUGE, Hostile, requests
+from tests.fuzz.slow import slow_callers
+from tests.fuzz.stored import store_hostile_features
+
+KEY, PASSWORD = "k" * 32, "p" * 32
+NUM_REQUESTS = 400
+
+
+@pytest.fixture(scope="module")
+def worker(bundle_path: Path, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One worker process with keys, and a Redis whose password nobody may learn."""
+    directory = tmp_path_factory.mktemp("hostile")
+    (directory / "keys").write_text(KEY)
+    redis_server.client.execute_command("ACL", "SETUSER", "hostile", "on", f">{PASSWORD}", "~*", "+@all")
+    url = f"redis://hostile:{PASSWORD}@127.0.0.1:{redis_server.port}"
+    limits = {"DINRANK_HEADER_TIMEOUT_MS": "1000", "DINRANK_BODY_TIMEOUT_MS": "1000"}
+    keys = {"DINRANK_API_KEYS_FILE": str(directory / "keys")}
+    with served(directory, bundle_path, "--redis", url, **limits, **keys) as running:
+        yield running
+        log = running.output.read_text()
+        assert "Traceback" not in log
+        assert not any(secret in log for secret in (KEY, PASSWORD))
+    redis_server.client.execute_command("ACL", "DELUSER", "hostile")
+
+
+@pytest.fixture
+def caller(worker: Served) -> Iterator[Caller]:
+    calling = Caller(int(worker.address.rpartition(":")[2]), KEY, secrets=(PASSWORD,))
+    yield calling
+    calling.close()
+
+
+def test_no_request_of_hundreds_gets_an_answer_that_must_not_be(
+    worker: Served, caller: Caller, redis_server: RedisServer
+) -> None:
+    store_hostile_features(redis_server.client)
+    statuses: Counter[int] = Counter()
+
+    @settings(
+        max_examples=NUM_REQUESTS,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests)
+    def send(hostile: Hostile) -> None:
+        statuses[caller.send(hostile).status] += 1
+
+    with slow_callers(int(worker.address.rpartition(":")[2]), KEY, each=1) as slow:
+        send()
+    assert statuses.total() == NUM_REQUESTS
+    assert statuses[200] and statuses[422]  # some bodies are good
+    for name, expected in {"slow head": "408", "slow body": "408", "slow without a key": "401"}.items():
+        ends = {status for sort, status in slow if sort == name}
+        assert ends <= {expected, "closed"}, name  # closed: a byte crossed the end of the connection
+
+
+def test_huge_bodies_cost_memory_in_proportion(worker: Served, caller: Caller) -> None:
+    assert {caller.send(Hostile("huge", body)).status for body in HUGE} == {413, 422}
+    status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii")
+    [peak_kb] = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")]
+    # The process itself takes 150 MB; each fault of each candidate explained once took 1,600.
+    assert peak_kb < 600_000
+
+
+def test_the_answers_keep_what_the_openapi_document_promises(worker: Served) -> None:
+    program = Path(sys.executable).parent / "schemathesis"
+    config = ROOT / "tests" / "fuzz" / "schemathesis.toml"
+    document = f"{worker.address}/openapi.json"
+    options = ["--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"]
+    asked = subprocess.run(
+        [str(program), "--config-file", str(config), "run", document, *options, "-H", f"Authorization: Bearer {KEY}"],
+        cwd=worker.output.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=4 * TIMEOUT_S,
+    )
+    assert asked.returncode == 0, asked.stdout[-5_000:] + asked.stderr[-2_000:]
