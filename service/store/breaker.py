@@ -63,6 +63,7 @@ class BreakerStore:
         if not elsewhere:
             return await self._guarded(own, user)
         ads = asyncio.gather(*(self._ads_or_why_not(part, of_part) for part, of_part in elsewhere.items()))
+        ads.add_done_callback(_look_at_outcome)
         try:
             stored = await self._guarded(own, user)
         except BaseException:
@@ -158,6 +159,12 @@ class BreakerStore:
             del self._circuits[part]
             self._open_parts.remove(part)
             self._announce(part, False, "it is not asked for any more")
+
+
+def _look_at_outcome(ads: "asyncio.Future[list[StoredAds | FeatureStoreUnavailable]]") -> None:
+    """When nobody waits for them any more, asyncio shall not complain that nobody looked."""
+    if not ads.cancelled():
+        ads.exception()
 
 
 def _together(stored: StoredFeatures, of_ads: Iterable[StoredAds | FeatureStoreUnavailable]) -> StoredFeatures:

@@ -3,7 +3,9 @@
 import asyncio
 from contextlib import suppress
 
+from redis._parsers.commands import AsyncCommandsParser
 from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 from redis.exceptions import RedisClusterException, RedisError
 
@@ -16,6 +18,7 @@ class ClusterMap:
     """
 
     def __init__(self, client: RedisCluster) -> None:
+        client.commands_parser = _CommandTable(client)
         self._client = client
         self._learning: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -58,6 +61,33 @@ class ClusterMap:
         # Without a new map the old one stays, requests go on to fail and to count as failed, and the next tries again.
         with suppress(RedisError, RedisClusterException, OSError):
             await self._client.nodes_manager.initialize()
+
+
+class _CommandTable(AsyncCommandsParser):
+    """What commands there are and where their keys stand: asked for once, of any node.
+
+    redis-py asks for it anew with every map, and of one node alone; while that one is dead it can use none.
+    """
+
+    def __init__(self, client: RedisCluster) -> None:
+        super().__init__()
+        self._nodes_manager = client.nodes_manager
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        """Raises: RedisError, OSError, when no node answers."""
+        if self.commands:
+            return
+        others = [each for each in self._nodes_manager.nodes_cache.values() if each is not node]
+        failure: Exception | None = None
+        for each in [*([node] if node else []), *others]:
+            try:
+                await super().initialize(each)
+            except (RedisError, OSError) as exc:
+                failure = exc
+            else:
+                return
+        if failure is not None:
+            raise failure
 
 
 def _look_at_outcome(task: asyncio.Task[None]) -> None:
