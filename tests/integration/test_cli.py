@@ -11,25 +11,13 @@ from typing import Any
 
 import httpx
 import polars as pl
-import psutil
 import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
 from tests.fixtures.bundle import expected_ctr
-from tests.fixtures.command import TIMEOUT_S, run, served
+from tests.fixtures.command import ONE_AD, TIMEOUT_S, assert_gone, run, served
 from tests.fixtures.log_settings import log_settings_kept
-from tests.fixtures.redis_server import wait_until
-
-ONE_AD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}
-
-
-def assert_gone(processes: list[psutil.Process]) -> None:
-    """Nothing is left of them; a process that nobody has reaped yet has ended too."""
-    wait_until(
-        lambda: not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE],
-        "everything that was started has ended",
-    )
 
 
 def write_dataset(directory: Path) -> Path:
