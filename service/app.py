@@ -74,8 +74,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     app.include_router(health.router)
     app.include_router(admin.router)
     errors.install(app)
-    if settings.api_keys_file is not None:
-        document_keys(app)
+    document_keys(app, settings)
     app.add_middleware(OnePass)  # what is added later is further out
     app.add_middleware(AdmissionControl, admission=_admission(settings), telemetry=telemetry)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_ms=settings.body_timeout_ms)

@@ -61,6 +61,11 @@ def _until_faults(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     return validate(value)
 
 
+def _whole_number(value: Any) -> Any:
+    """20.0 is the same number as 20 in JSON, and an integer to JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 _SCALAR_SCHEMA = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
 
 FeatureValue = Annotated[
@@ -144,7 +149,9 @@ class RankRequest(_Sent):
         min_length=1, description="The ads to score, all in one pass."
     )
     context: Features = Field(default_factory=dict, description="Raw context features of this moment.")
-    top_k: int | None = Field(default=None, ge=1, description="Return so many ads at most; all when left out.")
+    top_k: Annotated[int, BeforeValidator(_whole_number)] | None = Field(
+        default=None, ge=1, description="Return so many ads at most; all when left out."
+    )
     explain: bool = Field(
         default=False,
         description="Return how strongly each behaviour was activated, for models that have such weights.",
