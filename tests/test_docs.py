@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from service.api.schemas import RankRequest, RankResponse
 from service.cli import app as service_app
 from service.settings import ENV_PREFIX, Settings
+from tests.chaos.__main__ import ALL_FAULTS
 from training.__main__ import app as training_app
 from training.config import TrainConfig
 from training.data.declaration import read_declaration
@@ -117,3 +118,15 @@ def test_every_training_option_is_documented_where_readme_points() -> None:
     for config in (TrainConfig, type(TrainConfig().network)):
         assert config.__doc__ is not None
         assert all(f"{name}:" in config.__doc__ for name in config.__slots__ if name != "network")
+
+
+def test_the_tests_that_the_reliability_table_names_are_there() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+test_\w+\.py)`", text)) | set(re.findall(r"`(test_\w+\.py)`", text))
+    assert len(named) > 20
+    assert {name for name in named if not (ROOT / "tests" / name).is_file()} == set()
+
+
+def test_the_table_of_the_chaos_suite_has_every_fault() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert {fault.name for fault in ALL_FAULTS if f"| {fault.name} |" not in text} == set()

@@ -231,6 +231,7 @@ def test_top_k_returns_the_best(service: RunningService) -> None:
     whole = ads(service, body(*sent))
     assert ads(service, body(*sent, top_k=2)) == whole[:2]
     assert ads(service, body(*sent, top_k=50)) == whole
+    assert ads(service, body(*sent, top_k=2.0)) == whole[:2]
 
 
 def test_an_id_is_made_for_a_request_without_one(service: RunningService) -> None:
