@@ -20,6 +20,9 @@ from service.store.layout import (
 
 # KEYS: the list and the hash. ARGV: how many parts of fields to set follow, and they; how many names of fields to
 # remove follow, and they; the elements of the list, newest first. Lua takes some thousand arguments at a time.
+#
+# What takes memory comes first, as Redis refuses a script that asks for more than it has only until it has written. So
+# the new elements go behind the old ones, which are cut off then. A key of another type is replaced.
 _REPLACE_USER = """
 local place = 1
 local function values()
@@ -27,14 +30,22 @@ local function values()
   place = last + 1
   return first, last
 end
-local first, last = values()
-if first <= last then redis.call('HSET', KEYS[2], unpack(ARGV, first, last)) end
-first, last = values()
-if first <= last then redis.call('HDEL', KEYS[2], unpack(ARGV, first, last)) end
-redis.call('DEL', KEYS[1])
+local set_first, set_last = values()
+local removed_first, removed_last = values()
+local num_elements = #ARGV - place + 1
 for start = place, #ARGV, 1000 do
-  redis.call('RPUSH', KEYS[1], unpack(ARGV, start, math.min(start + 999, #ARGV)))
+  local last = math.min(start + 999, #ARGV)
+  local reply = redis.pcall('RPUSH', KEYS[1], unpack(ARGV, start, last))
+  if type(reply) == 'table' and reply.err then
+    if string.sub(reply.err, 1, 9) ~= 'WRONGTYPE' then return reply end
+    redis.call('DEL', KEYS[1])
+    redis.call('RPUSH', KEYS[1], unpack(ARGV, start, last))
+  end
 end
+if num_elements > 0 then redis.call('LTRIM', KEYS[1], -num_elements, -1) end
+if set_first <= set_last then redis.call('HSET', KEYS[2], unpack(ARGV, set_first, set_last)) end
+if removed_first <= removed_last then redis.call('HDEL', KEYS[2], unpack(ARGV, removed_first, removed_last)) end
+if num_elements == 0 then redis.call('DEL', KEYS[1]) end
 """
 
 

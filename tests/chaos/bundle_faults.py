@@ -18,7 +18,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.ground import HOST, Ground, wait_until
 from tests.fixtures.bundle import golden_answers, make_bundle, write_graph
 
-_SWITCHES = 8
+_SWITCHES = 6
 _NO_POLLING = {"DINRANK_BUNDLE_POLL_MS": "0"}
 _FOLLOWS_WITHIN_S = 20.0
 

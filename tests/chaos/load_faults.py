@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,13 +14,12 @@ import httpx
 
 from tests.chaos.driver import problem_name
 from tests.chaos.fault import Fault
-from tests.chaos.ground import HOST, Ground
+from tests.chaos.ground import HOST, ROOT, Ground
 from tests.chaos.traffic import requests
-from tests.fixtures.bundle import ITEMS
 
 OVERLOADED = frozenset({"overloaded"})
-_CALLERS = 200
-_HEAVY_CANDIDATES = 2_000
+# Little waits, so that a crowd of a size that a test can have is too much.
+_SHORT_QUEUE = {"DINRANK_MAX_WAITING": "4"}
 _JSON = {"Content-Type": "application/json"}
 _HEAD = b"POST /rank HTTP/1.1\r\nHost: chaos\r\nContent-Type: application/json\r\n"
 _SLOW_CLIENTS = 100
@@ -27,23 +28,20 @@ _HEALTH_LIMIT_S = 2.0
 
 @contextmanager
 def _crowded(ground: Ground) -> Iterator[None]:
-    """Many callers with large requests, each sending the next as soon as it has an answer, a refusal too."""
-    rng = random.Random(0)
-    ads = [{"ad_id": ad, "bid": 1.0} for ad in rng.choices(list(ITEMS), k=_HEAVY_CANDIDATES)]
-    body = json.dumps({"user_id": "user-1", "candidates": ads, "context": {"hour": "9"}}).encode()
-    seen: Counter[str] = Counter()
-
-    async def call(client: httpx.AsyncClient) -> None:
-        response = await client.post("/rank", content=body, headers=_JSON)
-        seen["ok" if response.is_success else problem_name(response)] += 1
-        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            ground.expect(int(response.headers["Retry-After"]) >= 1, "a refusal says when to come again")
-
-    with _background(ground, call, callers=_CALLERS), _healthy(ground):
-        yield
+    """See `tests.chaos.crowd`."""
+    command = [sys.executable, "-m", "tests.chaos.crowd", str(ground.service.port)]
+    with _healthy(ground):
+        crowd = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            yield
+        finally:
+            output, _ = crowd.communicate()
+    said = json.loads(output)
+    seen = said["seen"]
     ground.expect(seen.keys() <= {"ok", "overloaded"}, f"every caller gets a ranking or a refusal, and not {seen}")
-    ground.expect(seen["overloaded"] > 0, f"there were more requests than it can take: {seen}")
-    ground.expect(seen["ok"] > 0, f"some are answered meanwhile: {seen}")
+    ground.expect(seen.get("overloaded", 0) > 0, f"there were more requests than it can take: {seen}")
+    ground.expect(seen.get("ok", 0) > 0, f"some are answered meanwhile: {seen}")
+    ground.expect((said["shortest_retry_after_s"] or 1) >= 1, "a refusal says when to come again")
 
 
 @contextmanager
@@ -180,7 +178,7 @@ def _healthy(ground: Ground) -> Iterator[None]:
 
 
 LOAD_FAULTS = (
-    Fault("more load than it can take", _crowded, promised=OVERLOADED, quick=True),
+    Fault("more load than it can take", _crowded, promised=OVERLOADED, settings=_SHORT_QUEUE),
     Fault("deadlines that cannot be kept", _hasty, lasts_s=2.0),
     Fault("callers that hang up", _hanging_up),
     Fault("callers that send byte by byte", _slow, lasts_s=6.0),

@@ -98,6 +98,16 @@ async def test_new_ads_that_are_known_come_with_their_attributes(
     assert stored.ads == {"9001": {"genre": ["Comedy"], "price": "4.5"}}
 
 
+async def test_what_is_written_replaces_what_was_there_whatever_it_was(
+    store: FeatureStore, writer: RedisFeatureWriter, connection: RedisConnection
+) -> None:
+    many = [str(number) for number in range(2_500)]  # more than one call of the script takes
+    await connection.execute([("SET", behaviours_key("42"), "text")])
+    for item_ids in (many, many[:7], many[:1_001]):
+        await writer.write_users([user("42", *item_ids)])
+        assert ids(await store.fetch("42", max_behaviours=3_000, new_ads=[])) == item_ids
+
+
 async def test_behaviours_bring_attributes_along(store: FeatureStore, writer: RedisFeatureWriter) -> None:
     attributes = {"genre": ["Drama", "Comedy"], "price": 3, "brand": None}
     record = UserRecord("42", [TimedBehaviour("new", 1, attributes), TimedBehaviour("old", 2, {})], {})

@@ -11,7 +11,7 @@ from tests.chaos.__main__ import ALL_FAULTS, provoke
 from tests.chaos.traffic import Asked, History, Users, fault_in, requests
 from tests.fixtures.bundle import expected_ctr
 
-SHORT_S = 1.5
+SHORT_S = 1.0
 
 
 def test_faults_cost_what_is_promised_and_no_more() -> None:

@@ -10,7 +10,7 @@ from model.bundle.reader import Bundle, open_bundle
 from model.bundle.request import encode_request
 from service import loading
 from service.loading import LoadedBundle, identity_of, load_bundle
-from tests.fixtures.bundle import make_shifted_bundle
+from tests.fixtures.bundle import make_bundle
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def link(bundle_path: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    return make_shifted_bundle(tmp_path / "other", 0.7)
+    return make_bundle(tmp_path / "other", shift=0.7)
 
 
 def switch(link: Path, target: Path) -> None:
