@@ -2,8 +2,8 @@
 
     python -m tests.chaos.crowd PORT
 
-A process of its own, as it would otherwise take the core from the load that is judged. It goes on until its standard input
-ends, and then says what it saw: JSON, how often each outcome came, and the shortest Retry-After.
+A process of its own, as it would otherwise take the core from the load that is judged. It goes on until its standard
+input ends, and then says what it saw: JSON, how often each outcome came, and the shortest Retry-After.
 """
 
 import asyncio
