@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
-import onnx
 
 from model.bundle.manifest import MANIFEST_FILE
 from tests.chaos.fault import Fault
 from tests.chaos.ground import HOST, Ground, wait_until
 from tests.fixtures.bundle import golden_answers, make_bundle, write_graph
+from tests.fixtures.failing_bundle import bundle_that_fails_for_item_3
 
 _SWITCHES = 6
 _NO_POLLING = {"DINRANK_BUNDLE_POLL_MS": "0"}
@@ -144,14 +143,10 @@ _SPOILT: dict[str, Callable[[Ground, Path], None]] = {
 
 @contextmanager
 def _nan_for_some(ground: Ground) -> Iterator[None]:
-    """A graph that passes its golden answers and gives NaN for ads that it does not know."""
-    bad = ground.directory / "nan-for-some"
-    if not bad.exists():
-        graph = bad.with_name("nan-for-some.onnx")
-        write_graph(graph)
-        _spoil_unknown_item(graph)
-        known = [golden_answers()[0]]
-        make_bundle(bad, graph=_renamed(graph), golden=known)
+    """A graph that passes its golden answers and gives NaN where item 3 comes in."""
+    home = ground.directory / "nan-for-some"
+    home.mkdir()
+    bad = bundle_that_fails_for_item_3(home)
     version = ground.version_of(bad)
     ground.driver.shifts[version] = 0.0
     before = ground.service.metric('dinrank_requests_total{outcome="prediction-failed"}')
@@ -162,17 +157,6 @@ def _nan_for_some(ground: Ground) -> Iterator[None]:
     ground.expect(after > before, "requests that the graph cannot answer are counted")
     ground.switch_to(ground.bundle_a)
     _wait_until_all_serve(ground, ground.version_of(ground.bundle_a))
-    del ground.driver.shifts[version]
-
-
-def _spoil_unknown_item(graph: Path) -> None:
-    """NaN in the place of the unknown item, in the table of the items' own numbers."""
-    model = onnx.load(str(graph))
-    table = next(tensor for tensor in model.graph.initializer if onnx.numpy_helper.to_array(tensor).shape == (7,))
-    numbers = onnx.numpy_helper.to_array(table).copy()
-    numbers[1] = np.nan
-    table.CopyFrom(onnx.numpy_helper.from_array(numbers, table.name))
-    onnx.save(model, str(graph))
 
 
 def _renamed(graph: Path) -> Path:
