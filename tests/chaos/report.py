@@ -9,7 +9,6 @@ from rich.table import Table
 
 from tests.chaos.run import Verdict
 
-
 _HEADINGS = ("fault", "Redis", "requests", "degraded", "other failures", "p99 ms", "recovered after", "unpromised")
 
 
