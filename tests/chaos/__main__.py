@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tests.chaos import report
 from tests.chaos.bundle_faults import BUNDLE_FAULTS
+from tests.chaos.driver import LATE_AFTER_S
 from tests.chaos.fault import Fault
 from tests.chaos.ground import Topology, prepared
 from tests.chaos.load_faults import LOAD_FAULTS
@@ -56,13 +57,15 @@ def main(
     raise typer.Exit(1 if made["unpromised_failures"] else 0)
 
 
-def provoke(faults: Sequence[Fault], console: Console) -> Iterator[Verdict]:
+def provoke(faults: Sequence[Fault], console: Console, *, late_after_s: float = LATE_AFTER_S) -> Iterator[Verdict]:
     """One after the other; neighbours with the same Redis and settings share a service."""
     number = itertools.count(1)
     with tempfile.TemporaryDirectory(prefix="dinrank-chaos-") as folder:
         for (topology, settings), together in itertools.groupby(faults, key=lambda f: (f.topology, f.settings)):
             with ExitStack() as stack:
-                ground = stack.enter_context(prepared(Path(folder) / str(next(number)), topology, **settings))
+                ground = stack.enter_context(
+                    prepared(Path(folder) / str(next(number)), topology, late_after_s=late_after_s, **settings)
+                )
                 for fault in together:
                     with console.status(f"{fault.name}"):
                         verdict = run_fault(fault, ground)

@@ -21,7 +21,7 @@ from model.bundle.reader import open_bundle
 from service.store.connection import connect
 from service.store.embedded import find_redis_server
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
-from tests.chaos.driver import Driver
+from tests.chaos.driver import LATE_AFTER_S, Driver
 from tests.chaos.traffic import Users
 from tests.fixtures.bundle import SCHEMA, make_bundle
 
@@ -226,7 +226,9 @@ class Ground:
 
 
 @contextmanager
-def prepared(directory: Path, topology: Topology, **settings: str) -> Iterator[Ground]:
+def prepared(
+    directory: Path, topology: Topology, *, late_after_s: float = LATE_AFTER_S, **settings: str
+) -> Iterator[Ground]:
     """Start everything, publish the users, and end what was started with the block."""
     directory.mkdir(parents=True)
     bundle_a, bundle_b = make_bundle(directory / "a"), make_bundle(directory / "b", shift=SHIFT_B)
@@ -244,7 +246,7 @@ def prepared(directory: Path, topology: Topology, **settings: str) -> Iterator[G
             open_bundle(bundle_a).manifest.model_version: 0.0,
             open_bundle(bundle_b).manifest.model_version: SHIFT_B,
         }
-        driver = Driver(service.port, users, shifts)
+        driver = Driver(service.port, users, shifts, late_after_s=late_after_s)
         yield Ground(directory, bundle_a, bundle_b, link, servers, url, service, users, driver)
 
 

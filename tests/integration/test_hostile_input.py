@@ -17,7 +17,7 @@ from tests.fuzz.slow import slow_callers
 from tests.fuzz.stored import store_hostile_features
 
 KEY, PASSWORD = "k" * 32, "p" * 32
-NUM_REQUESTS = 400
+NUM_REQUESTS = 250
 
 
 @pytest.fixture(scope="module")
