@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from tests.chaos.beside import beside
 from tests.chaos.traffic import Asked, Users, fault_in, requests
 
 OK, DEGRADED = "ok", "degraded"
@@ -61,14 +62,8 @@ class Driver:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Send while the block runs; at its end everything sent has its outcome."""
-        over = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(self._send_until(over)))
-        thread.start()
-        try:
+        with beside(lambda over: asyncio.run(self._send_until(over))):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def outcomes(self, *, since_s: float = 0.0) -> Counter[str]:
         return Counter(each.outcome for each in self.sent if each.at_s >= since_s)

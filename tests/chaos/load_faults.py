@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 import httpx
 
+from tests.chaos.beside import beside
 from tests.chaos.driver import problem_name
 from tests.chaos.fault import Fault
 from tests.chaos.ground import HOST, ROOT, Ground
@@ -130,35 +131,28 @@ def _background(
     ground: Ground, call: Callable[[httpx.AsyncClient], Awaitable[None]], *, callers: int
 ) -> Iterator[None]:
     """So many callers that call again and again from a thread of their own while the block runs."""
-    over = threading.Event()
 
-    async def call_again(client: httpx.AsyncClient) -> None:
+    async def call_again(client: httpx.AsyncClient, over: threading.Event) -> None:
         while not over.is_set():
             # What the service may not do to these callers is looked at where they get answers.
             with suppress(httpx.TransportError, OSError):
                 await call(client)
 
-    async def all_callers() -> None:
+    async def all_callers(over: threading.Event) -> None:
         limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
         base_url = f"http://{HOST}:{ground.service.port}"
         async with httpx.AsyncClient(base_url=base_url, limits=limits, timeout=30.0) as client:
-            await asyncio.gather(*(call_again(client) for _ in range(callers)))
+            await asyncio.gather(*(call_again(client, over) for _ in range(callers)))
 
-    thread = threading.Thread(target=lambda: asyncio.run(all_callers()))
-    thread.start()
-    try:
+    with beside(lambda over: asyncio.run(all_callers(over))):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager
 def _healthy(ground: Ground) -> Iterator[None]:
     """Health checks are answered while the block runs."""
-    over = threading.Event()
 
-    def look() -> None:
+    def look(over: threading.Event) -> None:
         while not over.wait(0.2):
             for path in ("/livez", "/readyz"):
                 try:
@@ -168,13 +162,8 @@ def _healthy(ground: Ground) -> Iterator[None]:
                 else:
                     ground.expect(response.is_success, f"{path} says 200, and not {response.status_code}")
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with beside(look):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 LOAD_FAULTS = (

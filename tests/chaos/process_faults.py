@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.chaos.beside import beside
 from tests.chaos.driver import CUT_OFF, REFUSED
 from tests.chaos.fault import Fault
 from tests.chaos.ground import ROOT, WORKERS, Ground, wait_until
@@ -39,9 +40,8 @@ def _publisher_killed(ground: Ground) -> Iterator[None]:
     """It writes one and another history of every user in turn, and is killed amid it, again and again."""
     for user_id, history in ground.users.histories.items():
         ground.users.others[user_id].add(tuple(reversed(history)))
-    over = threading.Event()
 
-    def publish_and_kill() -> None:
+    def publish_and_kill(over: threading.Event) -> None:
         while not over.is_set():
             command = [sys.executable, "-m", "tests.chaos.publisher", ground.redis_url]
             publisher = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
@@ -52,13 +52,8 @@ def _publisher_killed(ground: Ground) -> Iterator[None]:
             publisher.wait()
             publisher.stdout.close()
 
-    thread = threading.Thread(target=publish_and_kill)
-    thread.start()
-    try:
+    with beside(publish_and_kill):
         yield
-    finally:
-        over.set()
-        thread.join()
     ground.publish()
 
 

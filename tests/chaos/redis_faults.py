@@ -9,6 +9,7 @@ import redis
 from redis.crc import key_slot
 
 from service.store.layout import behaviours_key
+from tests.chaos.beside import beside
 from tests.chaos.driver import DEGRADED
 from tests.chaos.fault import Fault
 from tests.chaos.ground import LOWER_SLOTS, Ground, Topology, wait_until
@@ -178,20 +179,14 @@ def _half_gone(ground: Ground) -> Iterator[None]:
 @contextmanager
 def _repeated(act: Callable[[], object], *, every_s: float) -> Iterator[None]:
     """Do it again and again in a thread while the block runs."""
-    over = threading.Event()
 
-    def again() -> None:
+    def again(over: threading.Event) -> None:
         while not over.wait(every_s):
             with suppress(redis.RedisError):
                 act()
 
-    thread = threading.Thread(target=again)
-    thread.start()
-    try:
+    with beside(again):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 REDIS_FAULTS = (
