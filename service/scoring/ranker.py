@@ -33,7 +33,6 @@ from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeature
 from service.telemetry import Stage, Telemetry, WeightSource, declare, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
-_OF_ADS = frozenset({Part.ADS})
 _STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays
 
 
@@ -123,20 +122,23 @@ class Ranker:
         try:
             with self._telemetry.timed(Stage.STORE):
                 stored = await self._fetch_in_time(task, new_ads, caller)
-            failure = stored.ads_failure
-            missing = [part for part in self._stored_parts(new_ads) if part in _OF_ADS]
         except FeatureStoreUnavailable as exc:
-            stored, failure = _NOTHING_STORED, exc
-            missing = self._stored_parts(new_ads)
-        if failure is None:
+            return _NOTHING_STORED, self._do_without(self._stored_parts(new_ads), task, exc)
+        if stored.ads_failure is None:
             return stored, ()
+        return stored, self._do_without(self._ads_part(new_ads), task, stored.ads_failure)
+
+    def _do_without(
+        self, missing: Sequence[Part], task: RankingTask, failure: FeatureStoreUnavailable
+    ) -> Sequence[Part]:
+        """The parts that the answer will lack, counted and told. Raises: FeatureStoreUnavailable, where that is set."""
         self._telemetry.store_failures.labels(failure.kind).inc()
         if failure.kind is not StoreFailure.BREAKER:  # which writes a line of its own, not one per request
             event = "refused" if self._refuses_without_store else "degraded"
             log_event(logging.WARNING, event, request_id=task.request_id, parts=",".join(missing), error=failure)
         if self._refuses_without_store:
             raise failure
-        return stored, missing
+        return missing
 
     async def _fetch_in_time(self, task: RankingTask, new_ads: Sequence[str], caller: Caller) -> StoredFeatures:
         """The store's own limit holds, and where the caller's deadline comes first, what that leaves.
@@ -160,12 +162,12 @@ class Ranker:
 
     def _stored_parts(self, new_ads: Sequence[str]) -> list[Part]:
         """What this model would have used from the store."""
-        parts = [Part.BEHAVIOURS]
-        if self._encoder.schema.group(Group.USER):
-            parts.append(Part.PROFILE)
-        if new_ads and any(feature.name != ITEM_ID for feature in self._encoder.schema.group(Group.ITEM)):
-            parts.append(Part.ADS)
-        return parts
+        profile = [Part.PROFILE] if self._encoder.schema.group(Group.USER) else []
+        return [Part.BEHAVIOURS, *profile, *self._ads_part(new_ads)]
+
+    def _ads_part(self, new_ads: Sequence[str]) -> list[Part]:
+        has_attributes = any(feature.name != ITEM_ID for feature in self._encoder.schema.group(Group.ITEM))
+        return [Part.ADS] if new_ads and has_attributes else []
 
     def _encode(self, task: RankingTask, stored: StoredFeatures, rows_C: Indices) -> EncodedRequest:
         """Stays in the event loop's thread: what is at hand in one core's caches costs twice as much in another's."""

@@ -9,6 +9,7 @@ from typing import TypeVar
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.circuit import Circuit, Outcome
 from service.store.protocol import FeatureStore, StoredAds, StoredBehaviours, StoredFeatures
+from service.store.unobserved import look_at_outcome
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class BreakerStore:
         if not elsewhere:
             return await self._guarded(own, user)
         ads = asyncio.gather(*(self._ads_or_why_not(part, of_part) for part, of_part in elsewhere.items()))
-        ads.add_done_callback(_look_at_outcome)
+        ads.add_done_callback(look_at_outcome)
         try:
             stored = await self._guarded(own, user)
         except BaseException:
@@ -99,7 +100,7 @@ class BreakerStore:
         started_s = self._clock()
         call = circuit.begin(started_s)
         if call is None:
-            raise FeatureStoreUnavailable("the feature store failed too often and is not asked", StoreFailure.BREAKER)
+            raise _left_alone()
         outcome, reason = Outcome.CUT_SHORT, "no answer within the time that callers allow"
         try:
             stored = await fetch()
@@ -129,7 +130,7 @@ class BreakerStore:
         """
         now_s = self._clock()
         if any(self._circuits[part].leaves_alone(now_s) for part in self._open_parts):
-            raise FeatureStoreUnavailable("the feature store failed too often and is not asked", StoreFailure.BREAKER)
+            raise _left_alone()
         await self._store.ping()
 
     async def aclose(self) -> None:
@@ -161,10 +162,8 @@ class BreakerStore:
             self._announce(part, False, "it is not asked for any more")
 
 
-def _look_at_outcome(ads: "asyncio.Future[list[StoredAds | FeatureStoreUnavailable]]") -> None:
-    """When nobody waits for them any more, asyncio shall not complain that nobody looked."""
-    if not ads.cancelled():
-        ads.exception()
+def _left_alone() -> FeatureStoreUnavailable:
+    return FeatureStoreUnavailable("the feature store failed too often and is not asked", StoreFailure.BREAKER)
 
 
 def _together(stored: StoredFeatures, of_ads: Iterable[StoredAds | FeatureStoreUnavailable]) -> StoredFeatures:

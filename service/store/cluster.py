@@ -9,6 +9,8 @@ from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 from redis.exceptions import RedisClusterException, RedisError
 
+from service.store.unobserved import look_at_outcome
+
 
 class ClusterMap:
     """Keeps a cluster client's map of slots to nodes.
@@ -31,7 +33,7 @@ class ClusterMap:
         """
         if self._learning is None or self._learning.done():
             self._learning = asyncio.create_task(self._learn())
-            self._learning.add_done_callback(_look_at_outcome)
+            self._learning.add_done_callback(look_at_outcome)
         await asyncio.shield(self._learning)
 
     def doubt(self) -> None:
@@ -88,9 +90,3 @@ class _CommandTable(AsyncCommandsParser):
                 return
         if failure is not None:
             raise failure
-
-
-def _look_at_outcome(task: asyncio.Task[None]) -> None:
-    """Whoever waits gets the error; when all have given up, asyncio shall not complain that nobody looked at it."""
-    if not task.cancelled():
-        task.exception()
