@@ -34,6 +34,8 @@ class _SentRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     context: _Features = {}
     top_k: Annotated[int, Meta(ge=1)] | None = None
     explain: bool = False
+    reserve_price: Annotated[float, Meta(ge=0)] = 0.0
+    second_prices: bool = False
 
 
 _decoder = msgspec.json.Decoder(_SentRequest)
@@ -60,4 +62,6 @@ def read_task(body: bytes, request_id: str) -> RankingTask | None:
         context=sent.context,
         top_k=sent.top_k,
         explain=sent.explain,
+        reserve_price=sent.reserve_price,
+        second_prices=sent.second_prices,
     )

@@ -156,6 +156,13 @@ class RankRequest(_Sent):
         default=False,
         description="Return how strongly each behaviour was activated, for models that have such weights.",
     )
+    reserve_price: Bid = Field(
+        default=0.0, description="Least price of a click: ads that bid less are left out of the answer."
+    )
+    second_prices: bool = Field(
+        default=False,
+        description="Return what a click costs each ad in a generalised second-price auction, instead of its bid.",
+    )
 
     def to_task(self, request_id: str) -> RankingTask:
         return RankingTask(
@@ -169,6 +176,8 @@ class RankRequest(_Sent):
             context=self.context,
             top_k=self.top_k,
             explain=self.explain,
+            reserve_price=self.reserve_price,
+            second_prices=self.second_prices,
         )
 
 
@@ -186,6 +195,14 @@ class WeightBody(BaseModel):
     weight: float = Field(description="Raw: not normalised, and possibly negative.")
 
 
+class StrongBehaviourBody(BaseModel):
+    """A behaviour that mattered most to one ad."""
+
+    item_id: str
+    weight: float = Field(description="Raw: not normalised, and possibly negative.")
+    behaviour: int = Field(description="Its place in `activation_weights`; 0 is the oldest.")
+
+
 class RankedAdBody(BaseModel):
     """One ad of the answer."""
 
@@ -194,8 +211,16 @@ class RankedAdBody(BaseModel):
     bid: float = Field(description="As sent.")
     ctr: float = Field(description="Calibrated click-through rate, from 0 to 1.")
     ecpm: float = Field(description="bid x ctr: expected revenue of one impression, in the bid's currency.")
+    price: float | None = Field(
+        default=None,
+        description="With `second_prices`: what a click costs, the lowest bid that would have kept the place.",
+    )
     activation_weights: list[WeightBody] | None = Field(
         default=None, description="With `explain`: one per behaviour used, oldest first."
+    )
+    strongest: list[StrongBehaviourBody] | None = Field(
+        default=None,
+        description="With `explain`: the three behaviours with the largest weights of either sign, largest first.",
     )
 
 
@@ -208,6 +233,9 @@ class RankResponse(BaseModel):
     model: ModelName
     behaviours: int = Field(description="How many of the user's behaviours the CTRs rest on.")
     degraded: list[Part] = Field(description="What the answer was computed without; empty for a full answer.")
+    below_reserve: int | None = Field(
+        default=None, description="With `reserve_price`: how many candidates bid less and were left out."
+    )
     ads: list[RankedAdBody] = Field(description="Ordered by eCPM, highest first; ties in request order.")
 
 

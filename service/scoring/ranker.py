@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
+from model.auction import hold_auction
 from model.bundle.catalogue import UNKNOWN_ROW
 from model.bundle.encoding import Indices, UnknownFeatureError
 from model.bundle.reader import Bundle
@@ -23,11 +24,11 @@ from service.errors import (
     TooManyCandidates,
 )
 from service.scoring.assembly import assemble, unknown_feature
-from service.scoring.auction import ecpm, order_by_ecpm
 from service.scoring.caller import Caller
 from service.scoring.estimate import Estimate
+from service.scoring.explanation import explain
 from service.scoring.predictor import Prediction, Predictor
-from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
+from service.scoring.ranking import Part, Ranking, RankingTask
 from service.scoring.rows import RowCache
 from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
 from service.telemetry import Stage, Telemetry, WeightSource, declare, log_event
@@ -220,17 +221,24 @@ def _ranking(
     task: RankingTask, behaviours: StoredBehaviours, prediction: Prediction, degraded: Sequence[Part]
 ) -> Ranking:
     bid_C = np.array(task.candidates.bids, dtype=np.float64)
-    ecpm_C = ecpm(bid_C, prediction.ctr_C)
-    order_K = order_by_ecpm(ecpm_C, top_k=task.top_k)
-    ad_ids = task.candidates.ad_ids
+    auction = hold_auction(
+        bid_C,
+        prediction.ctr_C,
+        reserve_price=task.reserve_price,
+        top_k=task.top_k,
+        second_prices=task.second_prices,
+    )
+    ad_ids, winner_K = task.candidates.ad_ids, auction.winner_K
     return Ranking(
-        ad_ids=[ad_ids[position] for position in order_K.tolist()],
-        bids=bid_C[order_K].tolist(),
-        ctrs=prediction.ctr_C[order_K].tolist(),
-        ecpms=ecpm_C[order_K].tolist(),
+        ad_ids=[ad_ids[position] for position in winner_K.tolist()],
+        bids=bid_C[winner_K].tolist(),
+        ctrs=prediction.ctr_C[winner_K].tolist(),
+        ecpms=auction.ecpm_K.tolist(),
         num_behaviours=len(behaviours),
+        prices=None if auction.price_K is None else auction.price_K.tolist(),
+        num_below_reserve=auction.num_below_reserve,
         degraded=degraded,
         explanation=None
         if prediction.weights_CT is None
-        else Explanation(behaviours.item_ids, prediction.weights_CT[order_K].tolist()),
+        else explain(behaviours.item_ids, prediction.weights_CT[winner_K]),
     )
