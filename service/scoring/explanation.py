@@ -31,4 +31,5 @@ def strongest(weights_KT: NDArray[np.float64]) -> NDArray[np.intp]:
     """
     newest_first_KT = -np.abs(weights_KT[:, ::-1])
     order_KS = np.argsort(newest_first_KT, axis=1, kind="stable")[:, :NUM_STRONGEST]
-    return weights_KT.shape[1] - 1 - order_KS
+    places_KS: NDArray[np.intp] = weights_KT.shape[1] - 1 - order_KS
+    return places_KS
