@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from service.api import admin, errors, health, routes
+from service.api import admin, behaviours, errors, health, routes, users
 from service.api.admission import AdmissionControl
 from service.api.documents import document_keys
 from service.api.key_check import KeyCheck
+from service.api.live import Live, open_live
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.api.served import Served
@@ -38,6 +39,7 @@ class Shared:
 
     settings: Settings
     connection: RedisConnection
+    live: Live
     executor: ScoringThreads
     telemetry: Telemetry
 
@@ -58,6 +60,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Telemetry]]:
         async with AsyncExitStack() as stack:
             shared = await stack.enter_async_context(_shared(settings, telemetry))
+            app.state.live = shared.live
             # Not named here: a name in this frame would keep the first bundle as long as the application runs.
             app.state.reloader = reloader = _start(app, first_bundle(settings.bundle), shared)
             if is_own_process:
@@ -73,6 +76,8 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(admin.router)
+    app.include_router(behaviours.router)
+    app.include_router(users.router)
     errors.install(app)
     document_keys(app, settings)
     app.add_middleware(OnePass)  # what is added later is further out
@@ -114,13 +119,14 @@ def redis_url(settings: Settings) -> Iterator[str]:
 
 @asynccontextmanager
 async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Shared]:
-    """What stays when the bundle changes: the connection to Redis and the threads."""
+    """What stays when the bundle changes: the connections to Redis and the threads."""
     async with AsyncExitStack() as stack:
         url = stack.enter_context(redis_url(settings))
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
         stack.push_async_callback(connection.aclose)
+        live = await stack.enter_async_context(open_live(url, settings))
         executor = stack.enter_context(ScoringThreads(settings.scoring_threads))
-        yield Shared(settings, connection, executor, telemetry)
+        yield Shared(settings, connection, live, executor, telemetry)
 
 
 def _start(app: FastAPI, loaded: LoadedBundle, shared: Shared) -> Reloader:

@@ -10,7 +10,7 @@ from service.api.schemas import ModelName
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.settings import Settings
-from service.store.protocol import FeatureStore
+from service.store.breaker import BreakerStore
 from service.telemetry import Telemetry
 
 
@@ -21,7 +21,7 @@ class Served:
     settings: Settings
     bundle: Bundle
     predictor: Predictor
-    store: FeatureStore
+    store: BreakerStore
     ranker: Ranker
     telemetry: Telemetry
 

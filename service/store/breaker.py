@@ -123,6 +123,18 @@ class BreakerStore:
     def part_of_ad(self, ad_id: str) -> str:
         return self._store.part_of_ad(ad_id)
 
+    def refuse_while_left_alone(self, user_id: str) -> None:
+        """For what asks the same Redis by other means: it should not wait for a part that is known to fail.
+
+        What comes of that does not count here: Redis may refuse to write and answer whoever reads.
+
+        Raises:
+            FeatureStoreUnavailable: the user's part is left alone.
+        """
+        part = self._store.part_of(user_id)
+        if part in self._open_parts and self._circuits[part].leaves_alone(self._clock()):
+            raise _left_alone()
+
     async def ping(self) -> None:
         """See `FeatureStore.ping`. Fails at once while any part is left alone; its outcome does not count.
 
