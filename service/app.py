@@ -26,7 +26,7 @@ from service.settings import EMBEDDED, Settings
 from service.store.connection import RedisConnection, connect
 from service.store.embedded import embedded_redis
 from service.store.redis_store import RedisFeatureStore
-from service.telemetry import Telemetry
+from service.telemetry import EventOutcome, Telemetry, declare
 from service.tracing import open_tracing
 from service.worker import ending_with_supervisor, first_bundle, on_hangup, remember_good_bundle
 
@@ -120,6 +120,7 @@ def redis_url(settings: Settings) -> Iterator[str]:
 @asynccontextmanager
 async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Shared]:
     """What stays when the bundle changes: the connections to Redis and the threads."""
+    declare(telemetry.behaviour_events, EventOutcome)
     async with AsyncExitStack() as stack:
         url = stack.enter_context(redis_url(settings))
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
