@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
-from service.api import admin, behaviours, errors, health, routes, users
+from service.api import admin, behaviours, errors, health, playground, routes, users
 from service.api.admission import AdmissionControl
 from service.api.documents import document_keys
 from service.api.key_check import KeyCheck
@@ -63,6 +63,8 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     app.include_router(admin.router)
     app.include_router(behaviours.router)
     app.include_router(users.router)
+    if settings.playground:
+        playground.install(app)
     errors.install(app)
     document_keys(app, settings)
     app.add_middleware(OnePass)  # what is added later is further out

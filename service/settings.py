@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     split_salt: str = Field(
         default="", description="Another one deals the users out to challengers anew, independently of before."
     )
+    playground: bool = Field(
+        default=True, description="Whether `/` shows the playground, a page to try users, ads and bids on."
+    )
     bundle_poll_ms: int = Field(
         default=1000,
         ge=0,
