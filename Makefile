@@ -19,7 +19,7 @@ BENCH_OPTIONS ?=
 CHAOS_OPTIONS ?=
 FUZZ_OPTIONS ?=
 
-.PHONY: help install demo serve test check fuzz format load bench bench-training chaos clean
+.PHONY: help install demo serve test check fuzz format load bench bench-training chaos wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ bench-training: $(INSTALLED) $(BENCH_LIBRARIES) | $(BENCH_DATA) ## training thro
 
 chaos: $(INSTALLED) ## every fault of docs/reliability.md for real under load, about five minutes: make chaos CHAOS_OPTIONS="--only Redis"
 	$(BIN)/python -m tests.chaos $(CHAOS_OPTIONS)
+
+wheel: $(INSTALLED) ## dist/ with the wheel and the source distribution, see docs/releasing.md
+	rm -rf dist
+	$(BIN)/python -m hatchling build --directory dist
 
 .bench/%/.installed: bench/requirements-%.txt
 	$(PYTHON) -m venv .bench/$*
