@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.real_data",
     "tests.fixtures.redis_server",
     "tests.fixtures.service",
+    "tests.fixtures.promql",  # after those that it imports
     "tests.fixtures.tls",
 ]
 

@@ -1,5 +1,6 @@
 """What docker-compose.yml grants its containers: as little as it says."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,27 @@ def test_a_container_can_write_nowhere_but_its_volumes_and_can_do_next_to_nothin
 @pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_published_on_this_machine_alone(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_image_from_elsewhere_has_a_version(name: str) -> None:
+    image = SERVICES[name].get("image")
+    assert image is None or re.search(r":v?\d", image)
+    assert ("build" in SERVICES[name]) != (image is not None)
+
+
+@pytest.mark.parametrize("name", SERVICES.keys() - {"trainer"})
+def test_a_container_says_when_it_is_well(name: str) -> None:
+    """The trainer ends; of our own images the Dockerfile says it."""
+    build = SERVICES[name].get("build")
+    dockerfile = "" if build is None else (ROOT / build["dockerfile"]).read_text(encoding="utf-8")
+    assert "healthcheck" in SERVICES[name] or "HEALTHCHECK" in dockerfile or name == "load"
+
+
+def test_whoever_looks_at_grafana_can_change_nothing() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"  # else it is admin with password admin
 
 
 def copied(dockerfile: Path) -> set[Path]:
