@@ -88,7 +88,7 @@ def test_a_panel_says_what_it_shows() -> None:
 @pytest.mark.parametrize(
     ("panel", "fault"),
     [
-        ({"widht": 24}, "unknown widht"),
+        ({"size": 24}, "unknown size"),
         ({"width": 23}, "do not fill their lines"),
     ],
 )
