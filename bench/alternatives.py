@@ -32,7 +32,7 @@ NUM_REQUESTS = 4
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console()
+console = Console(highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: python -m bench.alternatives --bundle bundles/din --behaviours 100")
@@ -112,7 +112,7 @@ def report(
     for name, score in subjects.items():
         strays = max(float(np.abs(score(one) - wanted).max()) for one, wanted in zip(requests, expected, strict=True))
         line = f"{name:45s} {1000 * median(seconds[name]):8.2f} ms   CTRs up to {strays:.1e} apart"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ NUM_LOOKS = 10
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console()
+console = Console(highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: python -m bench.memory_growth --bundle bundles/din-ml-100k --requests 100000")
@@ -56,7 +56,7 @@ def main(
     out.write_text(json.dumps({"requests": requests, "resident_mb": megabytes}, indent=1) + "\n")
     console.print(
         f"resident after {len(megabytes)} tenths: {', '.join(f'{each:.1f}' for each in megabytes)} MB; "
-        f"the second half changed it by {megabytes[-1] - megabytes[len(megabytes) // 2]:+.1f} MB"
+        f"the second half changed it by {megabytes[-1] - megabytes[len(megabytes) // 2]:+.1f} MB",
     )
 
 
@@ -77,7 +77,7 @@ def drive(server: Server, bodies: list[bytes], num_requests: int) -> list[float]
             post_rank(connection, bodies[number * 7919 % len(bodies)])
             if number % (num_requests // NUM_LOOKS) == 0:
                 megabytes.append(process.memory_info().rss / 1e6)
-                console.print(f"{number:,} requests, {megabytes[-1]:.1f} MB", highlight=False)
+                console.print(f"{number:,} requests, {megabytes[-1]:.1f} MB")
                 advance(num_requests // NUM_LOOKS)
     return megabytes
 

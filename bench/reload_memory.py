@@ -49,7 +49,7 @@ class Caller:
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console()
+console = Console(highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: python -m bench.reload_memory --reloads 50")
@@ -88,7 +88,7 @@ def drive(server: Server, link: Path, paths: list[Path], num_reloads: int) -> di
             spans.append(reload(admin, link, paths[number % len(paths)]))
             time.sleep(SETTLED_S)
             megabytes.append(process.memory_info().rss / 1e6)
-            console.print(f"reload {number}: {megabytes[-1]:.1f} MB", highlight=False)
+            console.print(f"reload {number}: {megabytes[-1]:.1f} MB")
             advance(1)
     caller.stop.set()
     thread.join()
