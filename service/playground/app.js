@@ -109,6 +109,7 @@ async function rank() {
     return;
   }
   isAsking = true;
+  byId("ranking").setAttribute("aria-busy", "true");
   try {
     do {
       isStale = false;
@@ -120,6 +121,7 @@ async function rank() {
     fail(error);
   } finally {
     isAsking = false;
+    byId("ranking").setAttribute("aria-busy", "false");
   }
 }
 
