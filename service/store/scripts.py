@@ -40,10 +40,15 @@ if stored < live then
 end
 """
 
+# Events are merged with the elements before them, which all pass through Lua. Where that would be so many for each
+# event, every event is put in its place by itself instead, which an empty element marks: there is no other one.
+_MANY_TO_MOVE = 50
+
 # KEYS: the list and the events. ARGV: how many behaviours the list may hold; of each event id, timestamp and element.
 # Gives how many were accepted, were known already, and were too old.
 ADD_EVENTS = (
-    """
+    f"\nlocal many_to_move = {_MANY_TO_MOVE}"
+    + """
 local list, events = KEYS[1], KEYS[2]
 local bound = tonumber(ARGV[1])
 """
@@ -93,21 +98,37 @@ for id, element in pairs(new) do
   num_new = num_new + 1
 end
 local num_moved = deepest + 1 - num_new
-local moved = {}
-if num_moved > 0 then
-  moved = redis.call('LRANGE', list, 0, num_moved - 1)
-  redis.call('LTRIM', list, num_moved, -1)
-end
-local oldest_first, next_moved = {}, #moved
-for place = deepest, 0, -1 do
-  if at[place] then
-    oldest_first[#oldest_first + 1] = at[place]
-  else
-    oldest_first[#oldest_first + 1] = moved[next_moved]
-    next_moved = next_moved - 1
+if num_moved > many_to_move * num_new then
+  local places = {}
+  for place in pairs(at) do places[#places + 1] = place end
+  table.sort(places)
+  for _, place in ipairs(places) do
+    local pushed = redis.call('LINDEX', list, place)
+    if pushed then
+      redis.call('LSET', list, place, '')
+      redis.call('LINSERT', list, 'BEFORE', '', at[place])
+      redis.call('LSET', list, place + 1, pushed)
+    else
+      redis.call('RPUSH', list, at[place])
+    end
   end
+else
+  local moved = {}
+  if num_moved > 0 then
+    moved = redis.call('LRANGE', list, 0, num_moved - 1)
+    redis.call('LTRIM', list, num_moved, -1)
+  end
+  local oldest_first, next_moved = {}, #moved
+  for place = deepest, 0, -1 do
+    if at[place] then
+      oldest_first[#oldest_first + 1] = at[place]
+    else
+      oldest_first[#oldest_first + 1] = moved[next_moved]
+      next_moved = next_moved - 1
+    end
+  end
+  in_portions('LPUSH', list, oldest_first)
 end
-in_portions('LPUSH', list, oldest_first)
 if stored + num_new > bound then redis.call('LTRIM', list, 0, bound - 1) end
 return {num_new, num_known, num_too_old}
 """

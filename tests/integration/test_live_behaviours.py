@@ -1,7 +1,9 @@
 """Behaviours that come in live, into a real Redis: what its lists then hold, beside a second implementation."""
 
 import asyncio
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.errors import FeatureStoreUnavailable
+from service.store import behaviour_writer
 from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
 from service.store.connection import connect
 from service.store.layout import encode_behaviour
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from service.store.scripts import ADD_EVENTS
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import RedisServer
 
@@ -21,7 +26,7 @@ assert SCHEMA.max_behaviours < MAX_STORED
 
 # Redis outlives an example on purpose.
 property_settings = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -80,6 +85,15 @@ publishings = st.lists(st.sampled_from([-2, 0, 0.1, 1, 2]), max_size=SCHEMA.max_
 )
 
 
+@pytest.fixture(params=["moved through Lua", "each in its place"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script has two ways to bring late events in, for few of them in a long list and for many; lists are short."""
+    script = re.sub(r"many_to_move = \d+", f"many_to_move = {0 if 'each' in request.param else 1_000}", ADD_EVENTS)
+    monkeypatch.setattr(behaviour_writer, "ADD_EVENTS", script)
+    monkeypatch.setattr(behaviour_writer, "_ADD_EVENTS_SHA1", hashlib.sha1(script.encode()).hexdigest())
+
+
+@pytest.mark.usefixtures("either_way")
 @property_settings
 @given(event_sets, publishings, st.data())
 def test_a_list_depends_on_events_and_publishing_and_not_on_order_batches_or_repetition(
@@ -191,8 +205,6 @@ def test_a_list_that_was_removed_begins_anew(store: Store) -> None:
 
 
 def test_redis_without_memory_refuses_events_and_changes_nothing(store: Store, redis_server: RedisServer) -> None:
-    from service.errors import FeatureStoreUnavailable
-
     store.add(event("a", 5), event("c", 7))
     redis_server.client.config_set("maxmemory", 1)
     try:
@@ -215,6 +227,6 @@ def test_thousands_of_events_of_one_user_are_one_step(redis_url: str, redis_serv
         await connection.aclose()
 
     events = [event(f"{time:05}", time) for time in range(4_000)]
-    asyncio.run(add(events[::2], events[1::2]))
+    asyncio.run(add(events[::2], [], events[1:2_001:2], *([late] for late in events[2_001::400]), events[1::2]))
     stored = [json.loads(element)["timestamp"] for element in redis_server.client.lrange("{u:42}:behaviours", 0, -1)]
     assert stored == list(range(3_999, 999, -1))
