@@ -156,6 +156,14 @@ def test_a_full_list_refuses_what_is_older_than_all_that_it_keeps(store: Store) 
     assert store.client.zcard("{u:42}:events") == MAX_STORED
 
 
+def test_live_behaviours_may_fill_a_list_and_what_was_published_stays_refused(store: Store) -> None:
+    store.publish(("p", 10))
+    newer = [event(f"e{time}", time) for time in range(11, 11 + MAX_STORED)]
+    assert store.add(*newer) == EventCounts(accepted=MAX_STORED)
+    assert store.items() == [f"e{time}" for time in range(10 + MAX_STORED, 10, -1)]
+    assert store.add(event("again", 10), newer[0]) == EventCounts(duplicates=1, too_old=1)
+
+
 def test_simultaneous_events_stand_in_the_order_of_their_ids(store: Store) -> None:
     store.add(event("b", 5))
     store.add(event("c", 5), event("a", 5))
@@ -200,8 +208,8 @@ def test_a_key_of_another_type_is_replaced(store: Store, key: str) -> None:
 def test_a_list_that_was_removed_begins_anew(store: Store) -> None:
     store.add(event("a", 5), event("b", 6))
     store.client.delete("{u:42}:behaviours")
-    assert store.add(event("c", 4)) == EventCounts(accepted=1)
-    assert store.items() == ["c"]
+    assert store.add(event("c", 4), event("a", 5)) == EventCounts(accepted=2)
+    assert store.items() == ["a", "c"]
 
 
 def test_redis_without_memory_refuses_events_and_changes_nothing(store: Store, redis_server: RedisServer) -> None:
