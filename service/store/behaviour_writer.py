@@ -1,19 +1,16 @@
 """Write behaviours into Redis one by one, as they happen: in any order, as often as they come."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
 from service.store.exchange import Command
 from service.store.layout import behaviours_key, events_key
-from service.store.scripts import ADD_EVENTS
-
-_ADD_EVENTS_SHA1 = hashlib.sha1(ADD_EVENTS.encode(), usedforsecurity=False).hexdigest()  # how Redis names a script
+from service.store.scripts import ADD_EVENTS, run_script
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ class BehaviourWriter:
         self._max_stored = max_stored
 
     async def write(self, events: Sequence[BehaviourEvent], *, max_behaviours: int) -> EventCounts:
-        """Add some events in one round trip, the first time in two: a step of Redis's own for each user.
+        """Add some events in one round trip: a step of Redis's own for each user.
 
         Args:
             max_behaviours: that the model takes; a list may hold as many at least.
@@ -80,12 +77,7 @@ class BehaviourWriter:
             of_users.setdefault(event.user_id, []).append(event)
         bound = max(self._max_stored, max_behaviours)
         calls = [_arguments(*of_user, bound) for of_user in of_users.items()]
-        replies = await self._connection.execute([("EVALSHA", _ADD_EVENTS_SHA1, *call) for call in calls])
-        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:  # to a server that has begun since the last time
-            again = await self._connection.execute([("EVAL", ADD_EVENTS, *calls[place]) for place in unknown])
-            for place, reply in zip(unknown, again, strict=True):
-                replies[place] = reply
+        replies = await run_script(self._connection, ADD_EVENTS, calls)
         counts = EventCounts()
         for reply in replies:
             if isinstance(reply, ResponseError):

@@ -131,6 +131,8 @@ class BreakerStore:
         Raises:
             FeatureStoreUnavailable: the user's part is left alone.
         """
+        if not self._open_parts:
+            return
         part = self._store.part_of(user_id)
         if part in self._open_parts and self._circuits[part].leaves_alone(self._clock()):
             raise _left_alone()

@@ -17,6 +17,46 @@ What takes memory comes first, as Redis refuses a script that asks for more than
 of another type is replaced. Lua takes some thousand arguments at a time.
 """
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from service.store.connection import RedisConnection
+from service.store.exchange import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua program for Redis."""
+
+    text: str
+
+    def sha1(self) -> str:
+        """How Redis names it."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+async def run_script(connection: RedisConnection, script: Script, calls: Sequence[Command]) -> list[Any]:
+    """Run a script once for each call (the number of keys, the keys, the arguments), and give the replies as they come.
+
+    One round trip; another one for calls to a server that does not know the script yet, which gets it with them.
+
+    Raises:
+        FeatureStoreUnavailable: as `RedisConnection.execute`.
+    """
+    sha1 = script.sha1()
+    replies = await connection.execute([("EVALSHA", sha1, *call) for call in calls])
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        again = await connection.execute([("EVAL", script.text, *calls[place]) for place in unknown])
+        for place, reply in zip(unknown, again, strict=True):
+            replies[place] = reply
+    return replies
+
+
 # Gives `list`, `events`, `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements).
 _STATE = """
 local function in_portions(command, key, values)
@@ -46,7 +86,7 @@ _MANY_TO_MOVE = 50
 
 # KEYS: the list and the events. ARGV: how many behaviours the list may hold; of each event id, timestamp and element.
 # Gives how many were accepted, were known already, and were too old.
-ADD_EVENTS = (
+ADD_EVENTS = Script(
     f"\nlocal many_to_move = {_MANY_TO_MOVE}"
     + """
 local list, events = KEYS[1], KEYS[2]
@@ -138,7 +178,7 @@ return {num_new, num_known, num_too_old}
 # timestamp, empty without one; how many parts of fields to set follow, and they; how many names of fields to remove
 # follow, and they; the published elements, newest first. Live behaviours that are newer than all these stay, the others
 # go.
-REPLACE_USER = (
+REPLACE_USER = Script(
     """
 local list, events, profile = KEYS[1], KEYS[2], KEYS[3]
 local bound, newest = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -1,7 +1,6 @@
 """Behaviours that come in live, into a real Redis: what its lists then hold, beside a second implementation."""
 
 import asyncio
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, Even
 from service.store.connection import connect
 from service.store.layout import encode_behaviour
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
-from service.store.scripts import ADD_EVENTS
+from service.store.scripts import ADD_EVENTS, Script
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import RedisServer
 
@@ -88,9 +87,9 @@ publishings = st.lists(st.sampled_from([-2, 0, 0.1, 1, 2]), max_size=SCHEMA.max_
 @pytest.fixture(params=["moved through Lua", "each in its place"])
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script has two ways to bring late events in, for few of them in a long list and for many; lists are short."""
-    script = re.sub(r"many_to_move = \d+", f"many_to_move = {0 if 'each' in request.param else 1_000}", ADD_EVENTS)
+    number = 0 if "each" in request.param else 1_000
+    script = Script(re.sub(r"many_to_move = \d+", f"many_to_move = {number}", ADD_EVENTS.text))
     monkeypatch.setattr(behaviour_writer, "ADD_EVENTS", script)
-    monkeypatch.setattr(behaviour_writer, "_ADD_EVENTS_SHA1", hashlib.sha1(script.encode()).hexdigest())
 
 
 @pytest.mark.usefixtures("either_way")
