@@ -62,15 +62,17 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
 
 # Part of the tree -> the parts of our own packages that it may import.
 LAYERS: Mapping[str, Sequence[str]] = {
+    "model/auction.py": (),
     "model/bundle": ("model.bundle",),
     "model/layers": ("model.bundle", "model.layers"),
     "model/nets": ("model.bundle", "model.layers", "model.nets"),
     "model/serving": ("model.bundle", "model.layers", "model.nets", "model.serving"),
     "training": ("model", "training"),
-    "service": ("model.bundle", "service"),
+    "service": ("model.auction", "model.bundle", "service"),
     "service/store": ("model.bundle", "service.store", "service.errors"),
     "service/publish": ("model.bundle", "service.publish", "service.store", "service.errors"),
     "service/scoring": (
+        "model.auction",
         "model.bundle",
         "service.scoring",
         "service.store.protocol",

@@ -46,7 +46,7 @@ def _default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.is_required():
         return "none, required"
-    return "none" if field.default in (None, "") else f"`{field.default}`"
+    return "none" if field.default in (None, "", ()) else f"`{field.default}`"
 
 
 def blocks(language: str) -> list[str]:
@@ -82,13 +82,13 @@ def test_every_make_target_that_readme_names_exists() -> None:
 
 
 def test_every_file_in_the_tree_exists() -> None:
-    tree = next(block for block in blocks("text") if block.startswith("model/bundle/"))
+    tree = next(block for block in blocks("text") if block.startswith("model/"))
     folder = Path()
     for line in tree.splitlines():
         names = [name for name in re.split(r"\s{2,}", line.strip())[0].split() if re.fullmatch(r"[\w./]+", name)]
         if not line.startswith(" "):
             folder, names = Path(names[0]), names[:1]
-            assert (ROOT / folder).is_dir(), line
+            assert (ROOT / folder).exists(), line
             continue
         assert names, line
         assert all((ROOT / folder / name).exists() for name in names), line

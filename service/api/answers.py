@@ -1,16 +1,16 @@
 """The answer of POST /rank: a task to bytes. `RankResponse` documents its form, and a test holds the two together."""
 
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, repeat
 
 import msgspec
 from fastapi import Request, Response
 from msgspec import UNSET, UnsetType
 
 from service.api.admission import CALLER
+from service.api.line_up import LineUp
 from service.api.outcomes import DEGRADED, OK
 from service.api.schemas import ModelName
-from service.api.served import Served
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
 
 
@@ -21,6 +21,14 @@ class _Weight(msgspec.Struct, gc=False):
     weight: float
 
 
+class _StrongBehaviour(msgspec.Struct, gc=False):
+    """`StrongBehaviourBody`."""
+
+    item_id: str
+    weight: float
+    behaviour: int
+
+
 class _RankedAd(msgspec.Struct, gc=False):
     """`RankedAdBody`, at a quarter of a dictionary's time."""
 
@@ -29,7 +37,9 @@ class _RankedAd(msgspec.Struct, gc=False):
     bid: float
     ctr: float
     ecpm: float
-    activation_weights: list[_Weight] | UnsetType = UNSET
+    price: float | UnsetType
+    activation_weights: list[_Weight] | UnsetType
+    strongest: list[_StrongBehaviour] | UnsetType
 
 
 class _Model(msgspec.Struct):
@@ -46,31 +56,42 @@ class _Answer(msgspec.Struct):
     model: _Model
     behaviours: int
     degraded: Sequence[Part]
+    below_reserve: int | UnsetType
     ads: list[_RankedAd]
 
 
 _encoder = msgspec.json.Encoder()
 
 
-async def rank_answer(task: RankingTask, request: Request, served: Served) -> Response:
+async def rank_answer(task: RankingTask, request: Request, line_up: LineUp) -> Response:
     """Raises: ServiceError, CallerLeft."""
+    served = line_up.for_task(task)
     model = served.model_name()
     request.state.num_candidates, request.state.model_version = len(task.candidates), model.version
     ranking = await served.ranker.rank(task, request.scope["state"][CALLER])
     request.state.outcome = DEGRADED if ranking.degraded else OK
-    return Response(_to_json(ranking, task.request_id, model), media_type="application/json")
+    line_up.compare(task, ranking)
+    return Response(_to_json(ranking, task, model), media_type="application/json")
 
 
-def _to_json(ranking: Ranking, request_id: str, model: ModelName) -> bytes:
-    columns = [ranking.ad_ids, ranking.bids, ranking.ctrs, ranking.ecpms]
-    if ranking.explanation is not None:
-        columns.append(_activation_weights(ranking.explanation))
+def _to_json(ranking: Ranking, task: RankingTask, model: ModelName) -> bytes:
+    prices, explanation = ranking.prices, ranking.explanation
+    columns = [
+        ranking.ad_ids,
+        ranking.bids,
+        ranking.ctrs,
+        ranking.ecpms,
+        repeat(UNSET) if prices is None else prices,
+        repeat(UNSET) if explanation is None else _activation_weights(explanation),
+        repeat(UNSET) if explanation is None else _strongest(explanation),
+    ]
     return _encoder.encode(
         _Answer(
-            request_id=request_id,
+            request_id=task.request_id,
             model=_Model(model.name, model.version),
             behaviours=ranking.num_behaviours,
             degraded=ranking.degraded,
+            below_reserve=ranking.num_below_reserve if task.reserve_price else UNSET,
             ads=list(map(_RankedAd, count(1), *columns)),
         )
     )
@@ -79,3 +100,11 @@ def _to_json(ranking: Ranking, request_id: str, model: ModelName) -> bytes:
 def _activation_weights(explanation: Explanation) -> list[list[_Weight]]:
     """For each ad one entry per behaviour, oldest first."""
     return [list(map(_Weight, explanation.item_ids, weights)) for weights in explanation.weights]
+
+
+def _strongest(explanation: Explanation) -> list[list[_StrongBehaviour]]:
+    """For each ad the few behaviours that mattered most to it."""
+    return [
+        [_StrongBehaviour(explanation.item_ids[place], weights[place], place) for place in places]
+        for weights, places in zip(explanation.weights, explanation.strongest, strict=True)
+    ]

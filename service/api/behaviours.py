@@ -4,9 +4,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.api.events import BehavioursRequest
+from service.api.line_up import ChampionHere
 from service.api.live import LiveHere, saying_what_to_do
 from service.api.routes import problems
-from service.api.served import ServedHere
 from service.api.strict_json import StrictJsonRoute
 from service.errors import FeatureStoreUnavailable
 from service.store.behaviour_writer import EventCounts
@@ -26,7 +26,7 @@ class BehavioursResponse(BaseModel):
 
 
 @router.post("/behaviours", responses=problems(400, 413, 422, 503))
-async def write_behaviours(body: BehavioursRequest, served: ServedHere, live: LiveHere) -> BehavioursResponse:
+async def write_behaviours(body: BehavioursRequest, served: ChampionHere, live: LiveHere) -> BehavioursResponse:
     """Add behaviours to their users' histories, in any order and as often as they come.
 
     After 503 some of them may have been added: send all of them again, by their ids none counts twice. After 4xx none

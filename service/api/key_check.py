@@ -24,6 +24,8 @@ from service.telemetry import Telemetry, declare
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
 ADMIN_PREFIX = "/admin/"
 USERS_PREFIX = "/users/"
+# The playground's page without anything of users and items, which it asks for with a key.
+PAGE_PATH, PAGE_PARTS_PREFIX = "/", "/playground/parts/"
 
 _BEARER = b"bearer"
 # A browser adds the first for whatever page it shows, proxies the others for whomever they serve.
@@ -66,7 +68,7 @@ class KeyCheck:
         path: str = scope["path"]
         if is_for_admins(path, scope["method"]):
             return self._admin_refusal(scope)
-        if self._keys is None or path in OPEN_PATHS or _has_key(self._keys, scope["headers"]):
+        if self._keys is None or _is_open(path) or _has_key(self._keys, scope["headers"]):
             return None
         return Unauthorised()
 
@@ -79,6 +81,10 @@ class KeyCheck:
             "without a file of admin keys this is for callers on the service's own machine, when it listens to no "
             "other; set DINRANK_ADMIN_KEYS_FILE"
         )
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path == PAGE_PATH or path.startswith(PAGE_PARTS_PREFIX)
 
 
 def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -19,9 +19,11 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from model.bundle.vocabulary import RawValue
+from service.role import Role
 from service.scoring.ranking import Candidates, Part, RankingTask
 
 MAX_ID_LENGTH = 256  # characters of a user or ad id
+MAX_VERSION_LENGTH = 64
 MAX_FEATURE_NAME_LENGTH = 64
 MAX_FEATURES = 256  # by name, of one candidate or of the context
 MAX_VALUES = 1_000  # in a feature's list; a bundle uses the first of them, some tens at most
@@ -78,6 +80,7 @@ FeatureValue = Annotated[
     ),
 ]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+Version = Annotated[str, Field(min_length=1, max_length=MAX_VERSION_LENGTH)]
 Bid = Annotated[float, Field(ge=0)]
 Features = Annotated[
     dict[Annotated[str, Field(max_length=MAX_FEATURE_NAME_LENGTH)], FeatureValue],
@@ -158,6 +161,18 @@ class RankRequest(Sent):
         default=False,
         description="Return how strongly each behaviour was activated, for models that have such weights.",
     )
+    reserve_price: Bid = Field(
+        default=0.0, description="Least price of a click: ads that bid less are left out of the answer."
+    )
+    second_prices: bool = Field(
+        default=False,
+        description="Return what a click costs each ad in a generalised second-price auction, instead of its bid.",
+    )
+
+    model: Version | None = Field(
+        default=None,
+        description="Rank with this version, one of `GET /models`, whichever model the user's share falls to.",
+    )
 
     def to_task(self, request_id: str) -> RankingTask:
         return RankingTask(
@@ -171,6 +186,9 @@ class RankRequest(Sent):
             context=self.context,
             top_k=self.top_k,
             explain=self.explain,
+            reserve_price=self.reserve_price,
+            second_prices=self.second_prices,
+            model=self.model,
         )
 
 
@@ -188,6 +206,14 @@ class WeightBody(BaseModel):
     weight: float = Field(description="Raw: not normalised, and possibly negative.")
 
 
+class StrongBehaviourBody(BaseModel):
+    """A behaviour that mattered most to one ad."""
+
+    item_id: str
+    weight: float = Field(description="Raw: not normalised, and possibly negative.")
+    behaviour: int = Field(description="Its place in `activation_weights`; 0 is the oldest.")
+
+
 class RankedAdBody(BaseModel):
     """One ad of the answer."""
 
@@ -196,8 +222,16 @@ class RankedAdBody(BaseModel):
     bid: float = Field(description="As sent.")
     ctr: float = Field(description="Calibrated click-through rate, from 0 to 1.")
     ecpm: float = Field(description="bid x ctr: expected revenue of one impression, in the bid's currency.")
+    price: float | None = Field(
+        default=None,
+        description="With `second_prices`: what a click costs, the lowest bid that would have kept the place.",
+    )
     activation_weights: list[WeightBody] | None = Field(
         default=None, description="With `explain`: one per behaviour used, oldest first."
+    )
+    strongest: list[StrongBehaviourBody] | None = Field(
+        default=None,
+        description="With `explain`: the three behaviours with the largest weights of either sign, largest first.",
     )
 
 
@@ -210,6 +244,9 @@ class RankResponse(BaseModel):
     model: ModelName
     behaviours: int = Field(description="How many of the user's behaviours the CTRs rest on.")
     degraded: list[Part] = Field(description="What the answer was computed without; empty for a full answer.")
+    below_reserve: int | None = Field(
+        default=None, description="With `reserve_price`: how many candidates bid less and were left out."
+    )
     ads: list[RankedAdBody] = Field(description="Ordered by eCPM, highest first; ties in request order.")
 
 
@@ -225,6 +262,21 @@ class ModelResponse(BaseModel):
     training: Mapping[str, Any] = Field(description="Data set, commit, seed and configuration behind the bundle.")
     metrics: Mapping[str, Any] = Field(description="Offline metrics by split.")
     calibration: Mapping[str, Any] = Field(description="How logits became CTRs.")
+
+
+class PlacedModel(BaseModel):
+    """One of the models that are served side by side."""
+
+    model: ModelName
+    role: Role = Field(description="A shadow ranks for nobody and is only compared.")
+    share: float = Field(description="Of the users, from 0 to 1.")
+    explains: bool = Field(description="Whether `explain` is possible.")
+
+
+class ModelsResponse(BaseModel):
+    """Everything that is served side by side, the champion first."""
+
+    models: list[PlacedModel]
 
 
 class FieldError(BaseModel):

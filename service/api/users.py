@@ -11,10 +11,10 @@ from starlette.convertors import PathConvertor, register_url_convertor
 
 from model.bundle.schema import Group
 from service.api.key_check import USERS_PREFIX
+from service.api.line_up import ChampionHere
 from service.api.live import LiveHere, saying_what_to_do
 from service.api.routes import problems
 from service.api.schemas import MAX_ID_LENGTH
-from service.api.served import ServedHere
 from service.errors import UnknownUser
 
 router = APIRouter()
@@ -59,7 +59,7 @@ class RemovedResponse(BaseModel):
 @router.get(_PATH, response_model=UserResponse, responses=problems(404, 422, 503))
 async def user(
     user_id: UserId,
-    served: ServedHere,
+    served: ChampionHere,
     live: LiveHere,
     limit: Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")] = None,
 ) -> Response:
@@ -82,7 +82,7 @@ async def user(
 
 
 @router.delete(_PATH, responses=problems(403, 422, 503))
-async def remove_user(user_id: UserId, served: ServedHere, live: LiveHere) -> RemovedResponse:
+async def remove_user(user_id: UserId, served: ChampionHere, live: LiveHere) -> RemovedResponse:
     """Remove behaviours, profile and event ids of one user from Redis. Needs an admin key, as `/admin` does.
 
     The next ranking is that of an unknown user. What is sent or published of the user afterwards comes in again.

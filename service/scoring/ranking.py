@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.bundle.encoding import Attributes
 
@@ -39,6 +43,9 @@ class RankingTask:
     Attributes:
         top_k: how many ads to return; None for all.
         explain: whether to return the activation weights too.
+        reserve_price: least price of a click, in the bids' currency; ads that bid less are left out.
+        second_prices: whether to return what a click costs each winner.
+        model: the version of the model that shall rank; None for the one that the user's share decides.
     """
 
     request_id: str
@@ -47,6 +54,9 @@ class RankingTask:
     context: Attributes
     top_k: int | None = None
     explain: bool = False
+    reserve_price: float = 0.0
+    second_prices: bool = False
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +66,13 @@ class Explanation:
     Attributes:
         item_ids: the behaviours that were used, oldest first.
         weights: one list per ad of the ranking, one number per behaviour.
+        strongest: one list per ad: places of the few behaviours whose weights are largest, whatever their sign; the
+            largest first, the newer one of equals.
     """
 
     item_ids: Sequence[str]
     weights: Sequence[Sequence[float]]
+    strongest: Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +83,11 @@ class Ranking:
         bids: as sent.
         ctrs: calibrated click-through rates.
         ecpms: bid times ctr.
+        prices: what a click costs each; None when not asked for.
+        num_below_reserve: candidates that were left out because they bid less than the reserve price.
         num_behaviours: how many behaviours the CTRs rest on.
         degraded: what the answer was computed without; empty for a full answer.
+        ctr_C: the CTRs of all candidates, in request order, whoever won.
         explanation: None when not asked for.
     """
 
@@ -80,5 +96,8 @@ class Ranking:
     ctrs: Sequence[float]
     ecpms: Sequence[float]
     num_behaviours: int
+    prices: Sequence[float] | None = None
+    num_below_reserve: int = 0
     degraded: Sequence[Part] = ()
+    ctr_C: NDArray[np.float64] = field(default_factory=partial(np.empty, 0), compare=False)
     explanation: Explanation | None = None

@@ -1,6 +1,8 @@
 """All that Redis holds of one user: read for whoever may see it, and removed for good."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,17 @@ from model.bundle.schema import Feature
 from model.bundle.vocabulary import RawValue
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
-from service.store.layout import behaviours_key, decode_hash, events_key, profile_key
+from service.store.layout import (
+    BEHAVIOURS_PATTERN,
+    MalformedElement,
+    behaviours_key,
+    decode_hash,
+    events_key,
+    profile_key,
+    user_id_of,
+)
+
+_LONGEST_LOOK_S = 1.0  # for some users among keys of other kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,22 @@ class UserDataStore:
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
+
+    async def some_ids(self, count: int) -> list[str]:
+        """Ids of some users with behaviours, as the server happens to name them; fewer when it names no more in time.
+
+        Raises:
+            FeatureStoreUnavailable
+        """
+        found: dict[str, None] = {}  # a key may come twice
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_LOOK_S), aclosing(self._connection.scan(BEHAVIOURS_PATTERN)) as keys:
+                async for key in keys:
+                    with suppress(MalformedElement):
+                        found[user_id_of(key)] = None
+                    if len(found) == count:
+                        break
+        return list(found)
 
     async def read(self, user_id: str, features: Mapping[str, Feature], *, limit: int | None = None) -> UserData | None:
         """None for a user of whom nothing is stored.

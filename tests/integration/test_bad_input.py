@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.api.errors import PROBLEMS
+from service.api.schemas import RankRequest
 from service.errors import BodyTooLarge
 from service.settings import Settings
 from tests.fixtures.service import RunningService, running_service
@@ -85,12 +86,15 @@ def without(name: str, document: dict[str, Any]) -> dict[str, Any]:
         (GOOD | {"top_k": 1.5}, "top_k", "valid integer"),
         (GOOD | {"top_k": "3"}, "top_k", "valid integer"),
         (GOOD | {"explain": "yes"}, "explain", "valid boolean"),
+        (GOOD | {"reserve_price": -0.1}, "reserve_price", "greater than or equal to 0"),
+        (GOOD | {"reserve_price": float("nan")}, "reserve_price", "finite number"),
+        (GOOD | {"second_prices": 1}, "second_prices", "valid boolean"),
         (GOOD | {"usr_id": "42"}, "usr_id", "Extra inputs are not permitted"),
         # more than anybody means
         (with_ad(features={str(n): 1 for n in range(257)}), "candidates.1.features", "at most 256 features, not 257"),
         (GOOD | {"context": {str(n): 1 for n in range(257)}}, "context", "at most 256 features, not 257"),
         (with_ad(features={"genre": ["x"] * 1_001}), "candidates.1.features.genre", "at most 1000 values, not 1001"),
-        (GOOD | {str(n): 1 for n in range(31)}, "", "takes user_id, candidates, context, top_k, explain; 33 fields"),
+        (GOOD | {str(n): 1 for n in range(31)}, "", f"takes {', '.join(RankRequest.model_fields)}; 33 fields"),
         (with_ad(**{str(n): 1 for n in range(31)}), "candidates.1", "takes ad_id, bid, features; 33 fields were sent"),
         # not a request at all
         ([GOOD], "", "a JSON object"),

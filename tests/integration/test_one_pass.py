@@ -81,15 +81,18 @@ def test_a_flawless_body_is_read_once(service: RunningService, monkeypatch: pyte
     assert service.rank(GOOD).status_code == 200
 
 
-@pytest.mark.parametrize("explain", [True, False])
-def test_an_answer_is_of_the_documented_form(service: RunningService, redis_server: RedisServer, explain: bool) -> None:
+@pytest.mark.parametrize("more", [True, False])
+def test_an_answer_is_of_the_documented_form(service: RunningService, redis_server: RedisServer, more: bool) -> None:
     redis_server.client.rpush("{u:42}:behaviours", *['{"item_id": "3"}'] * MAX_BEHAVIOURS)
     candidates = [{"ad_id": ad_id, "bid": 1} for ad_id in ITEMS]
-    response = service.rank(GOOD | {"candidates": candidates, "explain": explain})
+    response = service.rank(
+        GOOD | {"candidates": candidates, "explain": more, "second_prices": more, "reserve_price": more / 2}
+    )
     answer = RankResponse.model_validate_json(response.content, strict=True, extra="forbid")
     assert response.json() == answer.model_dump(exclude_none=True)
     assert [ad.rank for ad in answer.ads] == list(range(1, len(ITEMS) + 1))
-    assert {len(ad.activation_weights or []) for ad in answer.ads} == {MAX_BEHAVIOURS if explain else 0}
+    assert {len(ad.activation_weights or []) for ad in answer.ads} == {MAX_BEHAVIOURS if more else 0}
+    assert {ad.price is not None for ad in answer.ads} == {more}
 
 
 def test_a_degraded_answer_is_of_the_documented_form(bundle_path: Path) -> None:

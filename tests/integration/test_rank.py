@@ -151,6 +151,38 @@ def test_an_explanation_comes_with_each_ad(service: RunningService, redis_server
         assert [weight["weight"] for weight in ad["activation_weights"]] == pytest.approx(expected, abs=1e-6)
 
 
+def test_an_explanation_names_the_few_behaviours_that_mattered_most(
+    service: RunningService, redis_server: RedisServer
+) -> None:
+    history = ["1", "3", "2", "4"]
+    store_user(redis_server, "42", history)  # a weight of the formula is the product of both numbers
+    [ad] = ads(service, body(candidate("2"), explain=True))
+    by_size = sorted(range(4), key=lambda place: (-abs(item_number(history[place])), -place))[:3]
+    assert [each["behaviour"] for each in ad["strongest"]] == by_size
+    assert [ad["activation_weights"][place] for place in by_size] == [
+        {"item_id": each["item_id"], "weight": each["weight"]} for each in ad["strongest"]
+    ]
+
+
+def test_a_reserve_price_leaves_low_bids_out_and_says_how_many(service: RunningService) -> None:
+    sent = body(candidate("1", 0.2), candidate("2", 0.5), candidate("3", 0.4), reserve_price=0.4)
+    answer = service.rank(sent).json()
+    assert sorted(ad["ad_id"] for ad in answer["ads"]) == ["2", "3"]
+    assert answer["below_reserve"] == 1
+    nobody = service.rank(sent | {"reserve_price": 9}).json()
+    assert (nobody["ads"], nobody["below_reserve"]) == ([], 3)
+
+
+def test_second_prices_are_what_the_next_would_have_paid(service: RunningService) -> None:
+    sent = body(candidate("1", 3.0), candidate("2", 1.0), candidate("3", 2.0), reserve_price=0.5)
+    whole = ads(service, sent)
+    assert all("price" not in ad for ad in whole)
+    nexts = [ad["ecpm"] for ad in whole[1:]] + [0.0]
+    expected = [max(0.5, after / ad["ctr"]) for ad, after in zip(whole, nexts, strict=True)]
+    priced = ads(service, sent | {"second_prices": True, "top_k": 2})
+    assert [ad["price"] for ad in priced] == pytest.approx(expected[:2])
+
+
 def test_a_bid_of_zero_is_allowed_and_comes_last(service: RunningService) -> None:
     ranked = ads(service, body(candidate("1", 0), candidate("2", 1e-9)))
     assert [(ad["ad_id"], ad["ecpm"] > 0) for ad in ranked] == [("2", True), ("1", False)]

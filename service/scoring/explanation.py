@@ -1,0 +1,35 @@
+"""What activated what: from raw weights to what a caller is shown.
+
+Legend: K = ads, T = behaviours, S = the strongest.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.scoring.ranking import Explanation
+
+NUM_STRONGEST = 3  # behaviours named per ad: what a person takes in at a glance
+
+
+def explain(item_ids: Sequence[str], weights_KT: NDArray[np.float64]) -> Explanation:
+    """Args:
+    item_ids: the behaviours, oldest first.
+    """
+    return Explanation(item_ids, weights_KT.tolist(), strongest(weights_KT).tolist())
+
+
+def strongest(weights_KT: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Places of the largest weights of each ad, whatever their sign; the largest first, the newer one of equals.
+
+    A weight is by how much its behaviour's vector enters the ad's interest, so its size is how much that one mattered.
+    It does not say in which direction the CTR moved.
+
+    >>> strongest(np.array([[0.1, -0.9, 0.5, 0.5]])).tolist()
+    [[1, 3, 2]]
+    """
+    newest_first_KT = -np.abs(weights_KT[:, ::-1])
+    order_KS = np.argsort(newest_first_KT, axis=1, kind="stable")[:, :NUM_STRONGEST]
+    places_KS: NDArray[np.intp] = weights_KT.shape[1] - 1 - order_KS
+    return places_KS
