@@ -109,7 +109,9 @@ def publish(
         settings = Settings.read(bundle=bundle, redis=redis)
         verified = open_bundle(settings.bundle)
         with redis_url(settings) as url:
-            report = publish_dataset(verified, data, url, console=Console(stderr=True))
+            report = publish_dataset(
+                verified, data, url, console=Console(stderr=True), max_stored=settings.max_stored_behaviours
+            )
         typer.echo(
             f"wrote {report.num_users:,} users with {report.num_behaviours:,} behaviours and {report.num_ads:,} ads "
             f"that the bundle lacks, in {report.duration_s:.1f} s"

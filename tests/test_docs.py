@@ -9,6 +9,7 @@ import pytest
 import typer
 from click.testing import CliRunner
 
+from service.api.events import BehavioursRequest, EventBody
 from service.api.schemas import RankRequest, RankResponse
 from service.cli import app as service_app
 from service.settings import ENV_PREFIX, Settings
@@ -130,3 +131,10 @@ def test_the_tests_that_the_reliability_table_names_are_there() -> None:
 def test_the_table_of_the_chaos_suite_has_every_fault() -> None:
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     assert {fault.name for fault in ALL_FAULTS if f"| {fault.name} |" not in text} == set()
+
+
+def test_the_shown_behaviours_are_of_the_documented_form() -> None:
+    [posted] = [block for block in blocks("bash") if "/behaviours" in block]
+    [added] = [block for block in blocks("bash") if "XADD" in block]
+    BehavioursRequest.model_validate_json(posted[posted.index("-d '") + 4 : posted.rindex("'")])
+    EventBody.model_validate_json(added[added.index("event '") + 7 : added.rindex("'")])
