@@ -247,6 +247,13 @@ function showModels(models) {
   });
 }
 
+/** Redis may not let the service look for users; ids can be typed all the same. */
+function sayWhyNoUsers(error) {
+  if (!(error instanceof api.Problem) || error.status !== 503) throw error;
+  byId("users-note").textContent = `No list of users: ${error.message}`;
+  return [];
+}
+
 function switchTheme(theme) {
   document.documentElement.dataset.theme = theme;
   localStorage.setItem(THEME, theme);
@@ -258,7 +265,7 @@ const open = asking(async () => {
   byId("model").textContent = `${state.model.name} ${state.model.version}`;
   showContext(state.model.features);
   showModels(await api.models());
-  const users = await api.someUsers();
+  const users = await api.someUsers().catch(sayWhyNoUsers);
   byId("some-users").replaceChildren(...users.map((userId) => make("option", { value: userId })));
   const before = remembered();
   if (before.itemIds.length) {

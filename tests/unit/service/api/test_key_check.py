@@ -14,8 +14,21 @@ from service.telemetry import Telemetry
 
 KEY, OTHER, ADMIN = "k" * 32, "o" * 32, "a" * 32
 HERE, ELSEWHERE = ("127.0.0.1", 5), ("192.0.2.1", 5)
-OPEN = ["/livez", "/readyz", "/docs", "/openapi.json"]
-CLOSED = ["/rank", "/metrics", "/model", "/", "/nothing", "/livez/", "//livez", "/LIVEZ", "/docs/oauth2-redirect"]
+OPEN = ["/livez", "/readyz", "/docs", "/openapi.json", "/", "/playground/parts/app.js"]
+CLOSED = [
+    "/rank",
+    "/metrics",
+    "/model",
+    "/models",
+    "/users/42",
+    "/playground/users",
+    "/playground/parts",
+    "/nothing",
+    "/livez/",
+    "//livez",
+    "/LIVEZ",
+    "/docs/oauth2-redirect",
+]
 
 
 async def inside(scope: Scope, receive: Receive, send: Send) -> None:
