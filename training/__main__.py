@@ -1,4 +1,4 @@
-"""The trainer's command line: python -m training {fetch,prepare,train,table,compare}."""
+"""The trainer's command line: python -m training {fetch,prepare,train,table,compare,replay}."""
 
 import dataclasses
 import errno
@@ -23,11 +23,16 @@ from training.compare.contenders import ALL, read_contenders
 from training.compare.planned import ComparisonError
 from training.config import ConfigError, TrainConfig
 from training.data.errors import DatasetError
+from training.data.split import TEST
 from training.loop import TrainingDiverged
 from training.parity import ParityError
 from training.prepare.amazon import prepare_amazon_reviews
 from training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
 from training.prepare.movielens import prepare_movielens_1m, prepare_movielens_100k
+from training.replay.command import ReplayOptions, write_json
+from training.replay.command import replay as run_replay
+from training.replay.errors import ReplayError
+from training.replay.outcomes import AuctionRules
 from training.run import RunOptions, run
 from training.table.command import TableOptions, add_table
 from training.table.plan import TableError
@@ -46,6 +51,11 @@ def _size(text: str) -> int:
         return parse_size(text)
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from exc
+
+
+class Price(StrEnum):
+    FIRST = "first"
+    SECOND = "second"
 
 
 class RawFormat(StrEnum):
@@ -154,6 +164,53 @@ def compare(
     )
 
 
+@app.command(
+    epilog="Example: `python -m training replay --data data/ml-100k --bundle bundles/new --against bundles/old "
+    "--window 20`"
+)
+def replay(
+    data: Annotated[Path, typer.Option(help="Dataset directory: the log.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle A, the new one for instance.")],
+    against: Annotated[Path, typer.Option(help="Bundle B, the old one; differences are A - B.")],
+    split: Annotated[str, typer.Option(help="Rows to replay; neither bundle may have seen them.")] = TEST,
+    slots: Annotated[int, typer.Option(min=1, help="Ads that are shown per slate.")] = 1,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="So many consecutive impressions of a user are a slate. Without: those with the same timestamp, or, "
+            "where there are none, all of a user.",
+        ),
+    ] = None,
+    price: Annotated[Price, typer.Option(help="What a click pays: the bid, or the second price.")] = Price.FIRST,
+    reserve: Annotated[float, typer.Option(min=0.0, help="Least price of a click; lower bids take no part.")] = 0.0,
+    bids: Annotated[
+        str | None, typer.Option(help="Column of impressions.parquet; without it `bid`, or 1 for all ads.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples for the intervals.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and of ties.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write figures and assumptions there too.")
+    ] = None,
+) -> None:
+    """Estimate clicks and revenue of one bundle's ranking against another's on logged impressions."""
+    options = ReplayOptions(
+        data=data,
+        bundle=bundle,
+        against=against,
+        rules=AuctionRules(slots=slots, reserve_price=reserve, second_prices=price is Price.SECOND),
+        split=split,
+        bids=bids,
+        window=window,
+        resamples=resamples,
+        seed=seed,
+    )
+    document = run_replay(options, console)
+    if json_file is not None:
+        write_json(json_file, document)
+        console.print(f"written to {json_file}", highlight=False)
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it tidies up as after Ctrl-C
     # The exporters warn about operators that we do not use or that stay as is, matplotlib about its cache of fonts.
@@ -169,6 +226,7 @@ def main() -> None:
         DatasetError,
         FileExistsError,
         ParityError,
+        ReplayError,
         TableError,
         TrainingDiverged,
     ) as exc:
