@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 
 from fastapi import FastAPI
 
@@ -13,33 +12,18 @@ from service.api.documents import document_keys
 from service.api.key_check import KeyCheck
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
-from service.api.served import Served
-from service.loading import LoadedBundle
 from service.memory import loaded_objects_kept
-from service.outages import with_breaker
-from service.reloading import Reloader
+from service.models import Shared, open_line_up
 from service.scoring.admission import PLACES_BESIDE_SCORING, Admission
-from service.scoring.ranker import Ranker
 from service.scoring.threads import ScoringThreads
 from service.settings import EMBEDDED, Settings
-from service.store.connection import RedisConnection, connect
+from service.store.connection import connect
 from service.store.embedded import embedded_redis
-from service.store.redis_store import RedisFeatureStore
 from service.telemetry import Telemetry
 from service.tracing import open_tracing
-from service.worker import ending_with_supervisor, first_bundle, on_hangup, remember_good_bundle
+from service.worker import ending_with_supervisor, on_hangup
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What every bundle is served with."""
-
-    settings: Settings
-    connection: RedisConnection
-    executor: ScoringThreads
-    telemetry: Telemetry
 
 
 def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
@@ -58,12 +42,13 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Telemetry]]:
         async with AsyncExitStack() as stack:
             shared = await stack.enter_async_context(_shared(settings, telemetry))
-            # Not named here: a name in this frame would keep the first bundle as long as the application runs.
-            app.state.reloader = reloader = _start(app, first_bundle(settings.bundle), shared)
+            app.state.line_up = line_up = open_line_up(shared)
+            stack.push_async_callback(line_up.aclose)
             if is_own_process:
-                stack.enter_context(on_hangup(reloader.ask))
+                stack.enter_context(on_hangup(line_up.ask_for_reload))
                 stack.enter_context(ending_with_supervisor())
-            await stack.enter_async_context(reloader.watching(poll_ms=settings.bundle_poll_ms))
+            for place in line_up.places:
+                await stack.enter_async_context(place.reloader.watching(poll_ms=settings.bundle_poll_ms))
             stack.enter_context(_traced(app, settings, telemetry))
             stack.enter_context(loaded_objects_kept())
             yield {"telemetry": telemetry}  # the server hands it to its connections
@@ -121,35 +106,6 @@ async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Sha
         stack.push_async_callback(connection.aclose)
         executor = stack.enter_context(ScoringThreads(settings.scoring_threads))
         yield Shared(settings, connection, executor, telemetry)
-
-
-def _start(app: FastAPI, loaded: LoadedBundle, shared: Shared) -> Reloader:
-    """Serve a bundle, and let a reloader put others in its place. Nothing but `app.state.served` keeps a bundle."""
-
-    def swap(loaded: LoadedBundle) -> None:
-        app.state.served = served = _served(loaded, shared)
-        shared.telemetry.serves(served.model_name().name, served.model_name().version)
-
-    swap(loaded)
-    remember_good_bundle(loaded.identity.directory)
-    return Reloader(shared.settings.bundle, serves=loaded, swap=swap, telemetry=shared.telemetry)
-
-
-def _served(loaded: LoadedBundle, shared: Shared) -> Served:
-    bundle, predictor = loaded.bundle, loaded.predictor
-    settings = shared.settings
-    store = with_breaker(RedisFeatureStore(shared.connection, bundle.schema), settings, shared.telemetry)
-    ranker = Ranker(
-        bundle=bundle,
-        predictor=predictor,
-        store=store,
-        executor=shared.executor,
-        scoring_threads=settings.scoring_threads,
-        telemetry=shared.telemetry,
-        max_candidates=settings.max_candidates,
-        refuses_without_store=settings.redis_failure == "refuse",
-    )
-    return Served(settings, bundle, predictor, store, ranker, shared.telemetry)
 
 
 @contextmanager

@@ -17,20 +17,62 @@ class BulkHistogram:
     own, in `values.ValueClass`, so that those of several workers are added up as usual.
 
     Args:
+        label_names: `labels` gives the child for their values.
         buckets: upper bounds, rising and finite; what is larger than all of them is counted too.
     """
 
-    def __init__(self, name: str, documentation: str, *, buckets: Sequence[float], registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        label_names: Sequence[str] = (),
+        *,
+        buckets: Sequence[float],
+        registry: CollectorRegistry,
+    ) -> None:
         self._name = name
         self._documentation = documentation
+        self._label_names = tuple(label_names)
         self._bounds = np.array(buckets, dtype=np.float64)
-        self._labels = [floatToGoString(bound) for bound in (*buckets, math.inf)]  # type: ignore[no-untyped-call]  # untyped there
-        self._counts = [
-            values.ValueClass("histogram", name, f"{name}_bucket", ("le",), (label,), documentation)
-            for label in self._labels
-        ]
-        self._sum = values.ValueClass("histogram", name, f"{name}_sum", (), (), documentation)
+        self._children: dict[tuple[str, ...], BulkHistogramChild] = {}
         registry.register(self)
+
+    def labels(self, *label_values: str) -> "BulkHistogramChild":
+        """The histogram of these values of the labels, in their order."""
+        if label_values not in self._children:
+            self._children[label_values] = BulkHistogramChild(
+                self._name, self._documentation, self._label_names, label_values, self._bounds
+            )
+        return self._children[label_values]
+
+    def collect(self) -> Iterator[Metric]:
+        """What `prometheus_client` asks a collector for; of one process."""
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)
+        for label_values, child in self._children.items():
+            family.add_metric(label_values, child.cumulated(), child.total())
+        yield family
+
+
+class BulkHistogramChild:
+    """One histogram; see `BulkHistogram.labels`."""
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        label_names: tuple[str, ...],
+        label_values: tuple[str, ...],
+        bounds: NDArray[np.float64],
+    ) -> None:
+        self._bounds = bounds
+        self._upper = [floatToGoString(bound) for bound in (*bounds.tolist(), math.inf)]  # type: ignore[no-untyped-call]  # untyped there
+        self._counts = [
+            values.ValueClass(
+                "histogram", name, f"{name}_bucket", (*label_names, "le"), (*label_values, upper), documentation
+            )
+            for upper in self._upper
+        ]
+        self._sum = values.ValueClass("histogram", name, f"{name}_sum", label_names, label_values, documentation)
 
     def observe_all(self, observed: NDArray[np.floating]) -> None:
         """Count every value of a vector; none may be NaN."""
@@ -40,12 +82,11 @@ class BulkHistogram:
                 bucket.inc(count)
         self._sum.inc(float(observed.sum(dtype=np.float64)))
 
-    def collect(self) -> Iterator[Metric]:
-        """What `prometheus_client` asks a collector for; of one process."""
-        up_to = np.cumsum([bucket.get() for bucket in self._counts]).tolist()
-        yield HistogramMetricFamily(
-            self._name,
-            self._documentation,
-            buckets=list(zip(self._labels, up_to, strict=True)),
-            sum_value=self._sum.get(),
-        )
+    def cumulated(self) -> list[tuple[str, float]]:
+        """How many values each bucket and those below it have, by upper bound."""
+        up_to: list[float] = np.cumsum([bucket.get() for bucket in self._counts]).tolist()
+        return list(zip(self._upper, up_to, strict=True))
+
+    def total(self) -> float:
+        """The sum of all values."""
+        return float(self._sum.get())

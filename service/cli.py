@@ -49,10 +49,15 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on, by default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port, by default 8000; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes, by default one per usable core.")] = None,
+    challengers: Annotated[
+        str | None, typer.Option(help="Bundles that serve beside it, PATH:SHARE or PATH:shadow, with commas between.")
+    ] = None,
 ) -> None:
     """Verify a bundle and answer POST /rank with it, until SIGTERM or Ctrl-C."""
     with _failures_in_one_line(), exit_on_signals():
-        settings = Settings.read(bundle=bundle, redis=redis, host=host, port=port, workers=workers)
+        settings = Settings.read(
+            bundle=bundle, redis=redis, host=host, port=port, workers=workers, challengers=challengers
+        )
         configure_logging(settings.log_level, settings.log_format)
         with _failures_in_one_line(TracingUnavailable, log_format=settings.log_format):
             _serve(settings)
@@ -62,12 +67,18 @@ def _serve(settings: Settings) -> None:
     check_exposure(settings)
     if settings.trace_endpoint:
         require_tracing()
-    verified = open_bundle(settings.bundle)
-    Predictor.load(verified)  # here too, so that a bad bundle ends the command and not one worker after the other
+    # Here too, so that a bad bundle ends the command and not one worker after the other.
+    verified, *_ = [_verified(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))]
     with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
         parse_redis_url(url)
         _announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified)
         run_server(settings.model_copy(update={"redis": url}), bound)
+
+
+def _verified(path: Path) -> Bundle:
+    bundle = open_bundle(path)
+    Predictor.load(bundle)
+    return bundle
 
 
 def _announce(settings: Settings, address: str, bundle: Bundle) -> None:

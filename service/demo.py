@@ -42,12 +42,10 @@ class Scene:
 
     Attributes:
         request: body of POST /rank.
-        titles: item id to title; empty where the dataset has none.
         last_clicked: ids of the user's newest behaviours, newest first.
     """
 
     request: Mapping[str, Any]
-    titles: Mapping[str, str]
     last_clicked: Sequence[str]
 
 
@@ -62,7 +60,7 @@ def run_demo(bundle: Bundle, data: Path, console: Console) -> None:
         console.print(f"published to an embedded Redis: {publish(bundle, data, url, console=console)}", highlight=False)
         with _service(bundle.path, url, Path(directory) / "service.log") as address:
             answer = _rank(address, scene.request)
-            _show(console, scene, answer)
+            _show(console, bundle, scene, answer)
     console.print("Redis and the service have stopped. `make serve` keeps them up.", highlight=False)
 
 
@@ -86,20 +84,12 @@ def choose_scene(bundle: Bundle, data: Path) -> Scene:
             "candidates": [{"ad_id": str(ad), "bid": bid} for ad, bid in zip(candidates, bids, strict=True)],
             "context": {name: value for name, value in context.items() if value is not None},
         },
-        titles=_titles(data / "items.parquet"),
         last_clicked=[str(item) for item in reversed(of_user.filter("clicked")["item_id"].tail(NUM_SHOWN_BEHAVIOURS))],
     )
 
 
 def _most_frequent(table: pl.DataFrame, column: str, count: int) -> list[Any]:
     return table.group_by(column).len().sort("len", column, descending=[True, False])[column].head(count).to_list()
-
-
-def _titles(file: Path) -> dict[str, str]:
-    if not file.exists() or "title" not in pl.read_parquet_schema(file):
-        return {}
-    items = pl.read_parquet(file, columns=["item_id", "title"])
-    return {str(item_id): title for item_id, title in items.iter_rows()}
 
 
 @contextmanager
@@ -143,9 +133,9 @@ def _rank(address: str, request: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _show(console: Console, scene: Scene, answer: Mapping[str, Any]) -> None:
+def _show(console: Console, bundle: Bundle, scene: Scene, answer: Mapping[str, Any]) -> None:
     def title(item_id: str) -> str:
-        return scene.titles.get(item_id, item_id)
+        return bundle.title_of(item_id) or item_id
 
     ads = answer["ads"]
     console.print(

@@ -9,7 +9,8 @@ ServiceError
 │   ├── MalformedRequest
 │   ├── RequestTimedOut
 │   ├── UnknownFeature
-│   └── ExplanationUnavailable
+│   ├── ExplanationUnavailable
+│   └── ModelNotServed
 ├── NotAdmitted                 the caller shows a key, or the operator makes one
 │   ├── Unauthorised
 │   └── Forbidden
@@ -25,6 +26,7 @@ CallerLeft stands apart: nobody is left to be told.
 """
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -92,6 +94,13 @@ class ExplanationUnavailable(InvalidRequest):
 
     def __init__(self, model_name: str) -> None:
         super().__init__(f"model {model_name!r} has no activation weights", field="explain")
+
+
+class ModelNotServed(InvalidRequest):
+    """The request names a model that is not served here, or not any more."""
+
+    def __init__(self, version: str, served: Sequence[str]) -> None:
+        super().__init__(f"model {version!r} is not served here; these are: {', '.join(served)}", field="model")
 
 
 class NotAdmitted(ServiceError):

@@ -16,7 +16,7 @@ from model.bundle.errors import BundleError
 from service.loading import Identity, LoadedBundle, identity_of, load_bundle
 from service.memory import give_memory_back
 from service.telemetry import Telemetry, declare, log_event
-from service.worker import remember_good_bundle
+from service.worker import Slot, remember_good_bundle
 
 T = TypeVar("T")
 
@@ -59,21 +59,21 @@ class Refusal:
 
 
 class Reloader:
-    """Keeps what is served in step with the bundle's path. One per worker; loads one bundle at a time.
+    """Keeps what is served in step with a bundle's path. One per worker and slot; loads one bundle at a time.
 
     Attributes:
         refusal: of the bundle that lies at the path; None while that one serves.
     """
 
     def __init__(
-        self, path: Path, *, serves: LoadedBundle, swap: Callable[[LoadedBundle], None], telemetry: Telemetry
+        self, slot: Slot, *, serves: LoadedBundle, swap: Callable[[LoadedBundle], None], telemetry: Telemetry
     ) -> None:
         """Args:
         serves: what is served now; not kept.
         swap: called in the event loop with a bundle that is ready; from then on requests must get it.
         """
         self.refusal: Refusal | None = None
-        self._path = path
+        self._slot = slot
         self._swap = swap
         self._telemetry = telemetry
         declare(telemetry.reloads, ReloadOutcome)
@@ -114,14 +114,14 @@ class Reloader:
 
     async def _look(self, *, is_asked: bool) -> ReloadOutcome:
         async with self._one_at_a_time:
-            at_path = await self._in_thread(partial(identity_of, self._path))
+            at_path = await self._in_thread(partial(identity_of, self._slot.path))
             if at_path == self._serves:
                 self._refused = self.refusal = None  # a refused one was taken back
                 return self._counted(ReloadOutcome.UNCHANGED) if is_asked else ReloadOutcome.UNCHANGED
             if at_path == self._refused and not is_asked:
                 return ReloadOutcome.REFUSED  # said and counted when it was seen first
             try:
-                outcome = self._accept(await self._in_thread(partial(load_bundle, self._path)))
+                outcome = self._accept(await self._in_thread(partial(load_bundle, self._slot.path)))
             except Exception as exc:  # whatever it is, even a bug: the old bundle serves, and this is where one sees it
                 outcome = self._refuse(at_path, exc)
             asyncio.get_running_loop().call_later(_SETTLED_S, give_memory_back)
@@ -134,7 +134,7 @@ class Reloader:
             self._swap(loaded)
         self._serves = loaded.identity
         self._refused = self.refusal = None
-        remember_good_bundle(loaded.identity.directory)
+        remember_good_bundle(self._slot, loaded.identity.directory)
         if not is_another:
             return ReloadOutcome.UNCHANGED
         log_event(

@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.challengers import Challenger, parse_challengers, spell_challengers
 from service.cores import usable_cores
 from service.logs import LogFormat
 from service.store.embedded import default_data_dir
@@ -46,6 +47,14 @@ class Settings(BaseSettings):
     )
     max_candidates: int = Field(default=2000, gt=0, description="Candidates that one request may carry.")
     max_body_bytes: int = Field(default=2_097_152, gt=0, description="Largest request body, in bytes.")
+    challengers: Annotated[tuple[Challenger, ...], NoDecode] = Field(
+        default=(),
+        description="Bundles that serve beside `bundle`: `PATH:SHARE` ranks for that share of the users, "
+        "`PATH:shadow` for nobody and is compared; several with commas between them.",
+    )
+    split_salt: str = Field(
+        default="", description="Another one deals the users out to challengers anew, independently of before."
+    )
     bundle_poll_ms: int = Field(
         default=1000,
         ge=0,
@@ -119,6 +128,11 @@ class Settings(BaseSettings):
         default="info", description="Least severe log lines that are written."
     )
 
+    @field_validator("challengers", mode="before")
+    @classmethod
+    def _are_challengers(cls, value: object) -> object:
+        return parse_challengers(value) if isinstance(value, str) else value
+
     @field_validator("trace_endpoint")
     @classmethod
     def _is_url_or_empty(cls, endpoint: str) -> str:
@@ -138,4 +152,5 @@ class Settings(BaseSettings):
     def to_environment(self) -> dict[str, str]:
         """The variables from which another process reads equal settings."""
         given = {name: value for name, value in self.model_dump().items() if value is not None}
+        given["challengers"] = spell_challengers(self.challengers)
         return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in given.items()}

@@ -117,9 +117,33 @@ class Telemetry:
             ["source"],
             registry=registry,
         )
+        self.rankings = Counter(
+            "dinrank_rankings", "Requests that were ranked, by the model that did it.", ["version"], registry=registry
+        )
         self.predicted_ctr = BulkHistogram(
             "dinrank_predicted_ctr",
-            "Predicted click-through rates of all candidates that were scored; their mean is sum / count.",
+            "Predicted click-through rates of all candidates that were scored, by model; their mean is sum / count.",
+            ["version"],
+            buckets=_CTRS,
+            registry=registry,
+        )
+        self.shadow_rankings = Counter(
+            "dinrank_shadow_rankings",
+            "Rankings that a shadow was offered, by what became of them: compared, skipped (busy, or an answer was "
+            "degraded), failed.",
+            ["version", "outcome"],
+            registry=registry,
+        )
+        self.shadow_same_winner = Counter(
+            "dinrank_shadow_same_winner",
+            "Compared rankings in which the shadow puts the same ad first.",
+            ["version"],
+            registry=registry,
+        )
+        self.shadow_ctr_difference = BulkHistogram(
+            "dinrank_shadow_ctr_difference",
+            "How far a shadow's CTR of a candidate is from that of the model that ranked, whichever is higher.",
+            ["version"],
             buckets=_CTRS,
             registry=registry,
         )
@@ -156,12 +180,12 @@ class Telemetry:
         )
         self.model_info = Gauge(
             "dinrank_model_info",
-            "Workers that serve the model; 0 for one that was served before.",
-            ["name", "version"],
+            "Workers that serve the model, as champion, challenger or shadow; 0 for one that was served before.",
+            ["name", "version", "role"],
             registry=registry,
             multiprocess_mode="livesum",  # of the workers that `forget_worker` was not called for
         )
-        self._serves: tuple[str, str] | None = None
+        self._serves: dict[int, tuple[str, str, str]] = {}
         self.reloads = Counter(
             "dinrank_reloads",
             "Looks at the bundle's path that found another bundle, or were asked for, by what became of them.",
@@ -180,12 +204,13 @@ class Telemetry:
         self._of_processes = CollectorRegistry()
         ProcessMetrics(directory=self._directory, registry=self._of_processes)
 
-    def serves(self, name: str, version: str) -> None:
-        """This process answers with another model from now on."""
-        self.model_info.labels(name, version).set(1)
-        if self._serves not in (None, (name, version)):
-            self.model_info.labels(*self._serves).set(0)
-        self._serves = name, version
+    def serves(self, slot: int, name: str, version: str, role: str) -> None:
+        """This process has another model in a slot from now on."""
+        before = self._serves.get(slot)
+        self._serves[slot] = name, version, role
+        self.model_info.labels(name, version, role).set(1)
+        if before is not None and before not in self._serves.values():
+            self.model_info.labels(*before).set(0)
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
         """Observe how long the block takes, whether it ends well or not, and its CPU time where no other shares it."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from model.bundle.errors import BundleError
 from service.loading import LoadedBundle, load_bundle
@@ -20,6 +21,18 @@ RUN_DIRECTORY_VARIABLE = "DINRANK_RUN_DIRECTORY"
 DRAINING = "draining"  # in the lifespan's state, and so in every request's, once the service is about to stop
 
 _GOOD_BUNDLE_FILE = "good-bundle"
+
+
+class Slot(NamedTuple):
+    """Where a served bundle comes from.
+
+    Attributes:
+        path: a directory or a link to one.
+        number: 0 for the champion; challengers are numbered as they are set.
+    """
+
+    path: Path
+    number: int
 
 
 @contextmanager
@@ -65,9 +78,9 @@ def have_others_reload() -> None:
         os.kill(int(supervisor), signal.SIGHUP)
 
 
-def remember_good_bundle(directory: Path) -> None:
+def remember_good_bundle(slot: Slot, directory: Path) -> None:
     """Leave word for workers that start later. Whoever dies amid this, or has no room, leaves the word of before."""
-    if (file := _good_bundle_file()) is None:
+    if (file := _good_bundle_file(slot)) is None:
         return
     written = file.with_name(f"{file.name}.{os.getpid()}")
     try:
@@ -77,24 +90,24 @@ def remember_good_bundle(directory: Path) -> None:
         log_event(logging.ERROR, "good_bundle_not_noted", bundle=directory, error=exc)
 
 
-def first_bundle(path: Path) -> LoadedBundle:
-    """The bundle that a worker starts with: the one at `path`, or, when that is refused, the last that any worker of
-    this service found good. So a worker that dies is replaced even while a bad bundle lies at the path.
+def first_bundle(slot: Slot) -> LoadedBundle:
+    """The bundle that a worker starts with: the one at the slot's path, or, when that is refused, the last one that any
+    worker of this service found good there. So a worker that dies is replaced even while a bad bundle lies at the path.
 
     Raises:
-        BundleError: why the bundle at `path` is refused, when there is no other.
+        BundleError: why the bundle at the path is refused, when there is no other.
     """
     try:
-        return load_bundle(path)
+        return load_bundle(slot.path)
     except BundleError as exc:
-        file = _good_bundle_file()
+        file = _good_bundle_file(slot)
         if file is None or not file.exists():
             raise
         good = Path(os.fsdecode(file.read_bytes()))
-        log_event(logging.ERROR, "bundle_refused_at_start", bundle=path, instead=good, error=exc)
+        log_event(logging.ERROR, "bundle_refused_at_start", bundle=slot.path, instead=good, error=exc)
         return load_bundle(good)
 
 
-def _good_bundle_file() -> Path | None:
+def _good_bundle_file(slot: Slot) -> Path | None:
     directory = os.environ.get(RUN_DIRECTORY_VARIABLE)
-    return None if directory is None else Path(directory) / _GOOD_BUNDLE_FILE
+    return None if directory is None else Path(directory) / f"{_GOOD_BUNDLE_FILE}-{slot.number}"

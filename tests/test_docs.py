@@ -46,7 +46,7 @@ def _default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.is_required():
         return "none, required"
-    return "none" if field.default in (None, "") else f"`{field.default}`"
+    return "none" if field.default in (None, "", ()) else f"`{field.default}`"
 
 
 def blocks(language: str) -> list[str]:

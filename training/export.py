@@ -20,6 +20,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest, encode_request
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.bundle.stages import StagedGraph
+from model.bundle.titles import Titles
 from model.bundle.writer import write_bundle
 from model.nets.calibrated import CalibratedNetwork, describe_calibration
 from model.nets.inputs import NetworkInputs
@@ -94,11 +95,13 @@ def export_bundle(
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
     make_table: MakeTable | None = None,
+    titles: Titles | None = None,
 ) -> Manifest:
     """Export the network folded, check its graphs against it, record golden answers and write the bundle.
 
     Args:
         make_table: writes an activation table's files under a folder; only for networks that are cut into stages.
+        titles: of the catalogue's items, for people.
 
     Raises:
         TableError: a table for a network that has no use for it.
@@ -136,6 +139,7 @@ def export_bundle(
             metrics=metrics,
             calibration=describe_calibration(network),
             more_files=more_files,
+            titles=titles,
         )
 
 

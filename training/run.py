@@ -9,9 +9,11 @@ import torch
 from rich.console import Console
 
 from model.bundle.activations import ActivationTable
+from model.bundle.catalogue import Catalogue
 from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest
 from model.bundle.stages import StagedGraph
+from model.bundle.titles import Titles
 from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import NetworkName, build_network
 from training.checkpoint import Checkpoint, CheckpointError, checkpoint_path, fingerprint
@@ -118,6 +120,7 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         training=origin,
         metrics=measurement.after,
         make_table=_make_table(options.table, dataset, data, console),
+        titles=_titles(dataset, data.encoder.catalogue),
     )
     with console.status("diagnosing the network and drawing the report"):
         diagnostics = diagnose(network, dataset, data, measurement)
@@ -143,6 +146,11 @@ def _make_table(
         return compute_table(directory, options, dataset, stages, data.encoder.catalogue, console)
 
     return make
+
+
+def _titles(dataset: Dataset, catalogue: Catalogue) -> Titles | None:
+    """In the catalogue's order; None when the data set has no titles."""
+    return Titles.of([dataset.titles.get(item_id) for item_id in catalogue.item_ids]) if dataset.titles else None
 
 
 def golden_requests(dataset: Dataset, data: EncodedDataset) -> list[ScoringRequest]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle.activations import COLUMNS_FILE, LINES_FILE, TABLE_FILES, WEIGHTS_FILE, ActivationTable
-from model.bundle.catalogue import Catalogue
+from model.bundle.catalogue import FIRST_ROW, UNKNOWN_ROW, Catalogue
 from model.bundle.encoding import Encoder
 from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
 from model.bundle.files import (
@@ -29,6 +29,7 @@ from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest
 from model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from model.bundle.stages import STAGES, stage_file
+from model.bundle.titles import TEXT_FILE, TITLE_FILES, Titles
 from model.bundle.token_index import BrokenIndex, TokenIndex
 from model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
 
@@ -42,6 +43,7 @@ class Bundle:
     Attributes:
         has_stages: whether the graph comes cut into stages too, see `model.bundle.stages`.
         table: looked up instead of computed; only with stages.
+        titles: what the catalogue's items are called; None when the data set did not say.
     """
 
     path: Path
@@ -50,10 +52,16 @@ class Bundle:
     golden: tuple[GoldenAnswer, ...]
     has_stages: bool = False
     table: ActivationTable | None = None
+    titles: Titles | None = None
 
     @property
     def schema(self) -> FeatureSchema:
         return self.encoder.schema
+
+    def title_of(self, item_id: str) -> str:
+        """What an item is called; empty for one that has no title or that the catalogue lacks."""
+        row = UNKNOWN_ROW if self.titles is None else self.encoder.catalogue.row(item_id)
+        return "" if self.titles is None or row == UNKNOWN_ROW else self.titles[row - FIRST_ROW]
 
     @property
     def graph_path(self) -> Path:
@@ -87,7 +95,8 @@ def _open(path: Path) -> Bundle:
     table = _read_table(files, encoder.catalogue) if _has_all(manifest, TABLE_FILES) else None
     if table is not None and not has_stages:
         raise MissingFile(MANIFEST_FILE, expected="stages, as there is an activation table", found="none")
-    return Bundle(path, manifest, encoder, golden, has_stages, table)
+    titles = _read_titles(files, encoder.catalogue) if _has_all(manifest, TITLE_FILES) else None
+    return Bundle(path, manifest, encoder, golden, has_stages, table, titles)
 
 
 def _has_all(manifest: Manifest, files: Sequence[str]) -> bool:
@@ -109,6 +118,16 @@ def _read_table(files: Mapping[str, Path], catalogue: Catalogue) -> ActivationTa
         return ActivationTable(weights_AB, line_R, column_R)
     except ValueError as exc:
         raise SchemaMismatch(WEIGHTS_FILE, expected="weights with a line and a column each", found=str(exc)) from exc
+
+
+def _read_titles(files: Mapping[str, Path], catalogue: Catalogue) -> Titles:
+    try:
+        titles = Titles.from_arrays([_read_array(files, name) for name in TITLE_FILES])
+    except ValueError as exc:
+        raise SchemaMismatch(TEXT_FILE, expected="a line per title", found=str(exc)) from exc
+    if len(titles) != len(catalogue.item_ids):
+        raise SchemaMismatch(TEXT_FILE, expected=f"{len(catalogue.item_ids)} titles", found=str(len(titles)))
+    return titles
 
 
 def _verified_files(path: Path, manifest: Manifest) -> dict[str, Path]:

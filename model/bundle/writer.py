@@ -26,6 +26,7 @@ from model.bundle.files import (
 from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
 from model.bundle.reader import Bundle
+from model.bundle.titles import Titles
 from model.bundle.token_index import TokenIndex
 from model.bundle.vocabulary import Buckets
 
@@ -41,12 +42,14 @@ def write_bundle(
     metrics: Mapping[str, Any],
     calibration: Mapping[str, Any],
     more_files: Mapping[str, Path] | None = None,
+    titles: Titles | None = None,
 ) -> Manifest:
     """Write a bundle to `out`, which appears in one rename when everything is on disk.
 
     Args:
         graph_files: `model.onnx`, its external data and stages, copied under their own names.
         more_files: the activation table's, by their names in the bundle.
+        titles: of the catalogue's items, where the data set has any.
 
     Raises:
         FileExistsError: `out` exists; a bundle is written once.
@@ -65,6 +68,8 @@ def write_bundle(
             shutil.copyfile(source, directory / source.name)
         _write_json(directory / GOLDEN_FILE, [answer.to_json() for answer in golden])
         _copy(more_files or {}, directory)
+        for file, array in (titles.arrays() if titles else {}).items():
+            _write_array(directory / file, array)
         files = {str(path.relative_to(directory)): sha256(path) for path in _files(directory)}
         manifest = Manifest(
             model_name=model_name,

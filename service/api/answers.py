@@ -8,9 +8,9 @@ from fastapi import Request, Response
 from msgspec import UNSET, UnsetType
 
 from service.api.admission import CALLER
+from service.api.line_up import LineUp
 from service.api.outcomes import DEGRADED, OK
 from service.api.schemas import ModelName
-from service.api.served import Served
 from service.scoring.ranking import Explanation, Part, Ranking, RankingTask
 
 
@@ -63,12 +63,14 @@ class _Answer(msgspec.Struct):
 _encoder = msgspec.json.Encoder()
 
 
-async def rank_answer(task: RankingTask, request: Request, served: Served) -> Response:
+async def rank_answer(task: RankingTask, request: Request, line_up: LineUp) -> Response:
     """Raises: ServiceError, CallerLeft."""
+    served = line_up.for_task(task)
     model = served.model_name()
     request.state.num_candidates, request.state.model_version = len(task.candidates), model.version
     ranking = await served.ranker.rank(task, request.scope["state"][CALLER])
     request.state.outcome = DEGRADED if ranking.degraded else OK
+    line_up.compare(task, ranking)
     return Response(_to_json(ranking, task, model), media_type="application/json")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.api.schemas import MAX_FEATURE_NAME_LENGTH, MAX_FEATURES, MAX_ID_LENGTH, MAX_VALUES
+from service.api.schemas import MAX_FEATURE_NAME_LENGTH, MAX_FEATURES, MAX_ID_LENGTH, MAX_VALUES, MAX_VERSION_LENGTH
 from service.scoring.ranking import Candidates, RankingTask
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
@@ -36,6 +36,7 @@ class _SentRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     explain: bool = False
     reserve_price: Annotated[float, Meta(ge=0)] = 0.0
     second_prices: bool = False
+    model: Annotated[str, Meta(min_length=1, max_length=MAX_VERSION_LENGTH)] | None = None
 
 
 _decoder = msgspec.json.Decoder(_SentRequest)
@@ -64,4 +65,5 @@ def read_task(body: bytes, request_id: str) -> RankingTask | None:
         explain=sent.explain,
         reserve_price=sent.reserve_price,
         second_prices=sent.second_prices,
+        model=sent.model,
     )

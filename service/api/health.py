@@ -7,10 +7,9 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from service.api.line_up import LineUpHere, Place
 from service.api.schemas import ModelName
-from service.api.served import ServedHere
 from service.errors import FeatureStoreUnavailable
-from service.reloading import Reloader
 from service.store.protocol import FeatureStore
 from service.worker import DRAINING
 
@@ -32,17 +31,25 @@ class RefusedBundle(BaseModel):
     found: str
 
 
+class ChallengerReadiness(BaseModel):
+    """A model that is served beside the champion."""
+
+    model: ModelName
+    refused_bundle: RefusedBundle | None = Field(default=None, description="What should be served instead of it.")
+
+
 class Readiness(BaseModel):
     """The bundle is loaded; the status says whether Redis answers too."""
 
     status: Literal["ready", "degraded", "draining"] = Field(
         description="degraded: requests are answered without stored features. draining: the service is about to stop."
     )
-    model: ModelName
+    model: ModelName = Field(description="The champion, where several are served.")
     feature_store: Literal["available", "unavailable"]
     refused_bundle: RefusedBundle | None = Field(
         default=None, description="What should be served instead of `model`, and why it is not."
     )
+    challengers: list[ChallengerReadiness] = Field(description="Challengers and shadows, as they are set.")
 
 
 @router.get("/livez")
@@ -52,14 +59,15 @@ async def livez() -> Liveness:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "The service is about to stop."}})
-async def readyz(request: Request, response: Response, served: ServedHere) -> Readiness:
+async def readyz(request: Request, response: Response, line_up: LineUpHere) -> Readiness:
     """200 once the bundle is loaded and verified; before that, connections are refused.
 
     It stays 200 while Redis is away and says `degraded`: answers are still given, and taking every replica out of the
     balancer at once would turn worse answers into none. For the same reason it stays 200 while a refused bundle lies at
     the path. It is 503 between SIGTERM and the end, while requests are still answered.
     """
-    reloader: Reloader = request.app.state.reloader
+    champion, *challengers = line_up.places
+    served = champion.served
     has_store = await _answers(served.store)
     if is_draining := request.scope["state"].get(DRAINING, False):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
@@ -67,8 +75,17 @@ async def readyz(request: Request, response: Response, served: ServedHere) -> Re
         status="draining" if is_draining else "ready" if has_store else "degraded",
         model=served.model_name(),
         feature_store="available" if has_store else "unavailable",
-        refused_bundle=None if reloader.refusal is None else RefusedBundle(**asdict(reloader.refusal)),
+        refused_bundle=_refused_bundle(champion),
+        challengers=[
+            ChallengerReadiness(model=place.served.model_name(), refused_bundle=_refused_bundle(place))
+            for place in challengers
+        ],
     )
+
+
+def _refused_bundle(place: Place) -> RefusedBundle | None:
+    refusal = place.reloader.refusal
+    return None if refusal is None else RefusedBundle(**asdict(refusal))
 
 
 async def _answers(store: FeatureStore) -> bool:

@@ -35,7 +35,7 @@ class OnePass:
             await self._app(scope, replay(body, receive), send)
             return
         try:
-            response = await rank_answer(task, request, scope["app"].state.served)
+            response = await rank_answer(task, request, scope["app"].state.line_up)
         except ServiceError as exc:
             response = service_problem(request, exc)
         await response(scope, receive, send)

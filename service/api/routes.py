@@ -10,9 +10,16 @@ from pydantic_core import from_json
 
 from service.api.answers import rank_answer
 from service.api.deadline import DEADLINE_PARAMETER
+from service.api.line_up import LineUpHere
 from service.api.middleware import RANK_PATH
-from service.api.schemas import ModelResponse, Problem, RankRequest, RankResponse
-from service.api.served import ServedHere
+from service.api.schemas import (
+    ModelResponse,
+    ModelsResponse,
+    PlacedModel,
+    Problem,
+    RankRequest,
+    RankResponse,
+)
 from service.telemetry import EXPOSITION_TYPE
 
 
@@ -56,14 +63,15 @@ router = APIRouter(route_class=_StrictJsonRoute)
     responses=problems(400, 408, 413, 422, 500, 503),
     openapi_extra={"parameters": [DEADLINE_PARAMETER]},
 )
-async def rank(body: RankRequest, request: Request, served: ServedHere) -> Response:
+async def rank(body: RankRequest, request: Request, line_up: LineUpHere) -> Response:
     """Score all candidates for one user in one pass and return them by eCPM, highest first."""
-    return await rank_answer(body.to_task(request.state.request_id), request, served)
+    return await rank_answer(body.to_task(request.state.request_id), request, line_up)
 
 
 @router.get("/model")
-async def model(served: ServedHere) -> ModelResponse:
-    """What is served, where it comes from and how good it was offline."""
+async def model(line_up: LineUpHere) -> ModelResponse:
+    """What is served, where it comes from and how good it was offline; of several models, the champion."""
+    served = line_up.champion
     manifest = served.bundle.manifest
     return ModelResponse(
         name=manifest.model_name,
@@ -78,7 +86,23 @@ async def model(served: ServedHere) -> ModelResponse:
     )
 
 
+@router.get("/models")
+async def models(line_up: LineUpHere) -> ModelsResponse:
+    """The models that are served side by side, and which share of the users each ranks for."""
+    return ModelsResponse(
+        models=[
+            PlacedModel(
+                model=place.served.model_name(),
+                role=place.role,
+                share=place.share,
+                explains=place.served.predictor.has_weights,
+            )
+            for place in line_up.places
+        ]
+    )
+
+
 @router.get("/metrics", response_class=Response)
-def metrics(served: ServedHere) -> Response:  # not async: with several workers it reads files
+def metrics(line_up: LineUpHere) -> Response:  # not async: with several workers it reads files
     """All workers' metrics in the Prometheus text format."""
-    return Response(served.telemetry.exposition(), media_type=EXPOSITION_TYPE)
+    return Response(line_up.champion.telemetry.exposition(), media_type=EXPOSITION_TYPE)

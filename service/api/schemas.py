@@ -19,9 +19,11 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from model.bundle.vocabulary import RawValue
+from service.role import Role
 from service.scoring.ranking import Candidates, Part, RankingTask
 
 MAX_ID_LENGTH = 256  # characters of a user or ad id
+MAX_VERSION_LENGTH = 64
 MAX_FEATURE_NAME_LENGTH = 64
 MAX_FEATURES = 256  # by name, of one candidate or of the context
 MAX_VALUES = 1_000  # in a feature's list; a bundle uses the first of them, some tens at most
@@ -76,6 +78,7 @@ FeatureValue = Annotated[
     ),
 ]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+Version = Annotated[str, Field(min_length=1, max_length=MAX_VERSION_LENGTH)]
 Bid = Annotated[float, Field(ge=0)]
 Features = Annotated[
     dict[Annotated[str, Field(max_length=MAX_FEATURE_NAME_LENGTH)], FeatureValue],
@@ -164,6 +167,11 @@ class RankRequest(_Sent):
         description="Return what a click costs each ad in a generalised second-price auction, instead of its bid.",
     )
 
+    model: Version | None = Field(
+        default=None,
+        description="Rank with this version, one of `GET /models`, whichever model the user's share falls to.",
+    )
+
     def to_task(self, request_id: str) -> RankingTask:
         return RankingTask(
             request_id=request_id,
@@ -178,6 +186,7 @@ class RankRequest(_Sent):
             explain=self.explain,
             reserve_price=self.reserve_price,
             second_prices=self.second_prices,
+            model=self.model,
         )
 
 
@@ -251,6 +260,21 @@ class ModelResponse(BaseModel):
     training: Mapping[str, Any] = Field(description="Data set, commit, seed and configuration behind the bundle.")
     metrics: Mapping[str, Any] = Field(description="Offline metrics by split.")
     calibration: Mapping[str, Any] = Field(description="How logits became CTRs.")
+
+
+class PlacedModel(BaseModel):
+    """One of the models that are served side by side."""
+
+    model: ModelName
+    role: Role = Field(description="A shadow ranks for nobody and is only compared.")
+    share: float = Field(description="Of the users, from 0 to 1.")
+    explains: bool = Field(description="Whether `explain` is possible.")
+
+
+class ModelsResponse(BaseModel):
+    """Everything that is served side by side, the champion first."""
+
+    models: list[PlacedModel]
 
 
 class FieldError(BaseModel):

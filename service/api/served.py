@@ -1,14 +1,12 @@
 """What the routes work with, opened and closed by the application's lifespan."""
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from fastapi import Depends, Request
 
 from model.bundle.reader import Bundle
 from service.api.schemas import ModelName
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
+from service.scoring.shadow import Shadow
 from service.settings import Settings
 from service.store.protocol import FeatureStore
 from service.telemetry import Telemetry
@@ -16,7 +14,11 @@ from service.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One bundle being served."""
+    """One bundle being served.
+
+    Attributes:
+        shadow: compares this model with those that rank, where that is what it is here for.
+    """
 
     settings: Settings
     bundle: Bundle
@@ -24,14 +26,7 @@ class Served:
     store: FeatureStore
     ranker: Ranker
     telemetry: Telemetry
+    shadow: Shadow | None = None
 
     def model_name(self) -> ModelName:
         return ModelName(name=self.bundle.manifest.model_name, version=self.bundle.manifest.model_version)
-
-
-async def _served(request: Request) -> Served:  # async: FastAPI would give a plain function a thread
-    served: Served = request.app.state.served
-    return served
-
-
-ServedHere = Annotated[Served, Depends(_served)]

@@ -27,11 +27,12 @@ from service.scoring.assembly import assemble, unknown_feature
 from service.scoring.caller import Caller
 from service.scoring.estimate import Estimate
 from service.scoring.explanation import explain
+from service.scoring.measures import Measures
 from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import Part, Ranking, RankingTask
 from service.scoring.rows import RowCache
 from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
-from service.telemetry import Stage, Telemetry, WeightSource, declare, log_event
+from service.telemetry import Stage, log_event
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
 _STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays
@@ -48,7 +49,7 @@ class Ranker:
         store: FeatureStore,
         executor: Executor,
         scoring_threads: int,
-        telemetry: Telemetry,
+        measures: Measures,
         max_candidates: int,
         refuses_without_store: bool = False,
     ) -> None:
@@ -62,16 +63,12 @@ class Ranker:
         self._predictor = predictor
         self._store = store
         self._executor = executor
-        self._telemetry = telemetry
+        self._measures = measures
         self._max_candidates = max_candidates
         self._refuses_without_store = refuses_without_store
         # One more than threads: the next request is encoded while one is scored. Those further behind can still leave.
         self._scoring_places = asyncio.Semaphore(scoring_threads + 1)
         self._after_fetch = Estimate()
-        # Looked up once: it costs as much as counting, and the series exist from the start.
-        self._degraded = {part: telemetry.degraded_answers.labels(part) for part in Part}
-        declare(telemetry.store_failures, StoreFailure)
-        self._pairs = {source: telemetry.weighed_pairs.labels(source) for source in WeightSource}
 
     async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
         """Score every candidate for one user and order them by eCPM, highest first, ties in request order.
@@ -106,8 +103,7 @@ class Ranker:
             prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
         scored_s = time.monotonic()
         self._after_fetch.add(scored_s - fetched_s, scored_s)
-        self._count(task, new_ads, stored, degraded)
-        self._count_predicted(prediction)
+        self._measures.ranked(prediction, stored, degraded, num_new_ads=len(new_ads))
         return _ranking(task, stored.behaviours, prediction, degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:
@@ -121,7 +117,7 @@ class Ranker:
     ) -> tuple[StoredFeatures, Sequence[Part]]:
         """What the store knows; or nothing, and which parts are therefore missing."""
         try:
-            with self._telemetry.timed(Stage.STORE):
+            with self._measures.timed(Stage.STORE):
                 stored = await self._fetch_in_time(task, new_ads, caller)
         except FeatureStoreUnavailable as exc:
             return _NOTHING_STORED, self._do_without(self._stored_parts(new_ads), task, exc)
@@ -133,7 +129,7 @@ class Ranker:
         self, missing: Sequence[Part], task: RankingTask, failure: FeatureStoreUnavailable
     ) -> Sequence[Part]:
         """The parts that the answer will lack, counted and told. Raises: FeatureStoreUnavailable, where that is set."""
-        self._telemetry.store_failures.labels(failure.kind).inc()
+        self._measures.store_failed(failure.kind)
         if failure.kind is not StoreFailure.BREAKER:  # which writes a line of its own, not one per request
             event = "refused" if self._refuses_without_store else "degraded"
             log_event(logging.WARNING, event, request_id=task.request_id, parts=",".join(missing), error=failure)
@@ -172,7 +168,7 @@ class Ranker:
 
     def _encode(self, task: RankingTask, stored: StoredFeatures, rows_C: Indices) -> EncodedRequest:
         """Stays in the event loop's thread: what is at hand in one core's caches costs twice as much in another's."""
-        with self._telemetry.timed(Stage.ENCODE):
+        with self._measures.timed(Stage.ENCODE):
             request = assemble(task, stored, self._encoder)
             try:
                 rows = (rows_C, self._known.rows(stored.behaviours.item_ids))
@@ -182,26 +178,8 @@ class Ranker:
 
     def _score(self, task: RankingTask, encoded: EncodedRequest) -> Prediction:
         """Runs in the executor."""
-        with self._telemetry.timed(Stage.SCORE):
+        with self._measures.timed(Stage.SCORE):
             return self._predictor.predict(encoded, with_weights=task.explain)
-
-    def _count(
-        self, task: RankingTask, new_ads: Sequence[str], stored: StoredFeatures, degraded: Sequence[Part]
-    ) -> None:
-        telemetry = self._telemetry
-        telemetry.candidates.observe(len(task.candidates))
-        telemetry.behaviours.observe(len(stored.behaviours))
-        telemetry.unknown_ads.inc(len(new_ads))
-        telemetry.malformed_elements.inc(stored.num_malformed)
-        for part in degraded:
-            self._degraded[part].inc()
-        if not (degraded or len(stored.behaviours) or stored.profile):
-            telemetry.unknown_users.inc()
-
-    def _count_predicted(self, prediction: Prediction) -> None:
-        self._pairs[WeightSource.TABLE].inc(prediction.num_looked_up)
-        self._pairs[WeightSource.COMPUTED].inc(prediction.num_pairs - prediction.num_looked_up)
-        self._telemetry.predicted_ctr.observe_all(prediction.ctr_C)
 
 
 def _stop_if_nobody_waits(caller: Caller) -> None:
@@ -238,6 +216,7 @@ def _ranking(
         prices=None if auction.price_K is None else auction.price_K.tolist(),
         num_below_reserve=auction.num_below_reserve,
         degraded=degraded,
+        ctr_C=prediction.ctr_C,
         explanation=None
         if prediction.weights_CT is None
         else explain(behaviours.item_ids, prediction.weights_CT[winner_K]),

@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.bundle.encoding import Attributes
 
@@ -41,6 +45,7 @@ class RankingTask:
         explain: whether to return the activation weights too.
         reserve_price: least price of a click, in the bids' currency; ads that bid less are left out.
         second_prices: whether to return what a click costs each winner.
+        model: the version of the model that shall rank; None for the one that the user's share decides.
     """
 
     request_id: str
@@ -51,6 +56,7 @@ class RankingTask:
     explain: bool = False
     reserve_price: float = 0.0
     second_prices: bool = False
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class Ranking:
         num_below_reserve: candidates that were left out because they bid less than the reserve price.
         num_behaviours: how many behaviours the CTRs rest on.
         degraded: what the answer was computed without; empty for a full answer.
+        ctr_C: the CTRs of all candidates, in request order, whoever won.
         explanation: None when not asked for.
     """
 
@@ -92,4 +99,5 @@ class Ranking:
     prices: Sequence[float] | None = None
     num_below_reserve: int = 0
     degraded: Sequence[Part] = ()
+    ctr_C: NDArray[np.float64] = field(default_factory=partial(np.empty, 0), compare=False)
     explanation: Explanation | None = None

@@ -57,7 +57,7 @@ def _to_and_fro(ground: Ground, ask: Callable[[], None]) -> Iterator[None]:
 
 def _wait_until_all_serve(ground: Ground, version: str) -> None:
     def all_serve() -> bool:
-        served = f'dinrank_model_info{{name="formula",version="{version}"}}'
+        served = f'dinrank_model_info{{name="formula",role="champion",version="{version}"}}'
         return ground.service.metric(served) == len(ground.service.running_workers())
 
     wait_until(all_serve, f"all workers serve {version}", timeout_s=_FOLLOWS_WITHIN_S)

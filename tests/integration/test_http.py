@@ -28,6 +28,7 @@ def test_the_process_lives_and_is_ready(service: RunningService, bundle_path: Pa
         "model": {"name": "formula", "version": version},
         "feature_store": "available",
         "refused_bundle": None,
+        "challengers": [],
     }
 
 
@@ -51,7 +52,7 @@ def test_metrics_are_in_the_prometheus_format(service: RunningService) -> None:
     response = service.get("/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     assert 'dinrank_stage_seconds_count{stage="total"}' in response.text
-    assert 'dinrank_model_info{name="formula",version="' in response.text
+    assert 'dinrank_model_info{name="formula",role="champion",version="' in response.text
 
 
 def test_each_stage_of_a_request_is_timed(service: RunningService) -> None:

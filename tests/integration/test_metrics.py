@@ -18,6 +18,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 OPEN_LABELS = {
     "name",
     "version",
+    "role",
     "python",
     "onnxruntime",
     "pid",
@@ -83,7 +84,10 @@ def test_every_outcome_is_there_before_it_happens(service: RunningService) -> No
 
 def test_the_mean_predicted_ctr_is_that_of_all_candidates_not_of_the_answer_alone(service: RunningService) -> None:
     def sum_and_count() -> tuple[float, float]:
-        return service.metric("dinrank_predicted_ctr_sum"), service.metric("dinrank_predicted_ctr_count")
+        of_model = f'{{version="{service.get("/model").json()["version"]}"}}'
+        return service.metric(f"dinrank_predicted_ctr_sum{of_model}"), service.metric(
+            f"dinrank_predicted_ctr_count{of_model}"
+        )
 
     before = sum_and_count()
     candidates = [{"ad_id": ad_id, "bid": 1.0} for ad_id in ("1", "2", "rare")]

@@ -76,7 +76,7 @@ def callers(service: Served) -> Iterator[Callers]:
 def workers_of(service: Served, version: str) -> float:
     """How many workers say that they serve the model."""
     text = httpx.get(f"{service.address}/metrics", timeout=30).text
-    sample = f'dinrank_model_info{{name="formula",version="{version}"}} '
+    sample = f'dinrank_model_info{{name="formula",role="champion",version="{version}"}} '
     return sum(float(line.removeprefix(sample)) for line in text.splitlines() if line.startswith(sample))
 
 

@@ -76,8 +76,8 @@ def test_a_reload_serves_what_the_link_leads_to_and_switching_back_is_rolling_ba
         assert asked.get("/model").json()["version"] == model["version"]
         assert asked.get("/readyz").json()["model"] == model
         others = {version_of(bundle_path), version_of(shifted_path)} - {model["version"]}
-        assert asked.metric(f'dinrank_model_info{{name="formula",version="{model["version"]}"}}') == 1
-        assert asked.metric(f'dinrank_model_info{{name="formula",version="{others.pop()}"}}') == 0
+        assert asked.metric(f'dinrank_model_info{{name="formula",role="champion",version="{model["version"]}"}}') == 1
+        assert asked.metric(f'dinrank_model_info{{name="formula",role="champion",version="{others.pop()}"}}') == 0
     assert asked.metric('dinrank_reloads_total{outcome="swapped"}') == 2
 
 
@@ -234,7 +234,7 @@ def test_nothing_of_the_old_bundle_is_kept(
     try:
         for path in (shifted_path, bundle_path, shifted_path):
             ctrs(asked)
-            served = app.state.served
+            served = app.state.line_up.champion
             session = served.predictor._scorer._session
             gone += [weakref.ref(each) for each in (served.ranker, served.predictor, session, session._session)]
             del session

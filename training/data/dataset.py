@@ -1,7 +1,7 @@
 """A dataset directory as it lies on disk: logs of a team, in five files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +22,7 @@ class Dataset:
         behaviours: user_id, item_id, timestamp, in file order.
         items: item_id and item features, one row per item.
         users: user_id and user features, one row per user.
+        titles: what items are called, by id: the text column `title` of items.parquet; empty where there is none.
         split_rule: how rows came to their split, in words.
         negative_sampling_rate: the share of the not-clicked impressions that was kept, in every split.
     """
@@ -36,6 +37,7 @@ class Dataset:
     users: pl.DataFrame
     split_rule: str
     negative_sampling_rate: float = 1.0
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def group(self, group: Group) -> tuple[DeclaredFeature, ...]:
         return tuple(feature for feature in self.features if feature.group is group)
@@ -64,6 +66,7 @@ def read_dataset(path: Path) -> Dataset:
         users=_entities(path / "users.parquet", "user_id", of_group[Group.USER]),
         split_rule=split_rule,
         negative_sampling_rate=declaration.negative_sampling_rate,
+        titles=_titles(path / "items.parquet"),
     )
 
 
@@ -141,6 +144,14 @@ def _entities(file: Path, key: str, features: Sequence[DeclaredFeature]) -> pl.D
     if table[key].has_nulls() or table[key].is_duplicated().any():
         raise DatasetError(file, expected=f"each {key} once", found="nulls or duplicates")
     return table
+
+
+def _titles(file: Path) -> dict[str, str]:
+    """Of items whose title is text; checked ids come from `_entities`."""
+    if not file.exists() or pl.read_parquet_schema(file).get("title") != pl.String:
+        return {}
+    table = _with_tokens(pl.read_parquet(file, columns=["item_id", "title"]).drop_nulls(), "item_id")
+    return dict(table.iter_rows())
 
 
 def _with_shapes(file: Path, table: pl.DataFrame, features: Sequence[DeclaredFeature]) -> pl.DataFrame:

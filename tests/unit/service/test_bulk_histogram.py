@@ -14,19 +14,19 @@ VALUES = st.one_of(st.sampled_from(BOUNDS), st.floats(0.0, 1.0))  # on the bound
 
 def exposed(registry: CollectorRegistry) -> list[str]:
     """Without the sum, whose last digits depend on the order of addition."""
-    return [line for line in generate_latest(registry).decode().splitlines() if "_sum " not in line]
+    return [line for line in generate_latest(registry).decode().splitlines() if "_sum{" not in line]
 
 
 def total(registry: CollectorRegistry) -> float | None:
-    return registry.get_sample_value("ctr_sum")
+    return registry.get_sample_value("ctr_sum", {"model": "a"})
 
 
 @given(requests=st.lists(st.lists(VALUES, min_size=1, max_size=20), max_size=5))
 def test_it_shows_what_observing_one_by_one_shows(requests: list[list[float]]) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    bulk = BulkHistogram("ctr", "Predicted.", buckets=BOUNDS, registry=ours)
-    plain = Histogram("ctr", "Predicted.", buckets=BOUNDS, registry=theirs)
+    bulk = BulkHistogram("ctr", "Predicted.", ["model"], buckets=BOUNDS, registry=ours).labels("a")
+    plain = Histogram("ctr", "Predicted.", ["model"], buckets=BOUNDS, registry=theirs).labels("a")
     for values in requests:
         bulk.observe_all(np.array(values))
         for value in values:
@@ -37,7 +37,7 @@ def test_it_shows_what_observing_one_by_one_shows(requests: list[list[float]]) -
 
 def test_the_mean_of_what_was_observed_is_sum_by_count() -> None:
     registry = CollectorRegistry()
-    histogram = BulkHistogram("ctr", "Predicted.", buckets=BOUNDS, registry=registry)
+    histogram = BulkHistogram("ctr", "Predicted.", buckets=BOUNDS, registry=registry).labels()
     histogram.observe_all(np.array([0.25, 0.75], dtype=np.float32))
     histogram.observe_all(np.array([0.5], dtype=np.float32))
     assert registry.get_sample_value("ctr_sum") == 1.5

@@ -19,8 +19,8 @@ from service.telemetry import Stage, Telemetry
 telemetry = Telemetry()
 telemetry.requests.labels("ok").inc()
 telemetry.candidates.observe(200)
-telemetry.model_info.labels("din", "abc").set(1)
-telemetry.predicted_ctr.observe_all(numpy.array([0.25, 0.75]))
+telemetry.serves(0, "din", "abc", "champion")
+telemetry.predicted_ctr.labels("abc").observe_all(numpy.array([0.25, 0.75]))
 with telemetry.timed(Stage.SCORE):
     pass
 print(telemetry.exposition().decode() + "END", flush=True)
@@ -81,21 +81,32 @@ def test_workers_answer_for_each_other_and_what_a_killed_one_counted_stays(
     assert shown['dinrank_requests_total{outcome="ok"}'] == 3
     assert shown["dinrank_candidates_sum"] == 600
     assert shown['dinrank_stage_seconds_count{stage="score"}'] == 3
-    assert shown["dinrank_predicted_ctr_count"] == 6
-    assert shown["dinrank_predicted_ctr_sum"] == 3.0
-    assert shown['dinrank_predicted_ctr_bucket{le="0.5"}'] == 3
-    assert shown['dinrank_model_info{name="din",version="abc"}'] == 2  # of those that run
+    assert shown['dinrank_predicted_ctr_count{version="abc"}'] == 6
+    assert shown['dinrank_predicted_ctr_sum{version="abc"}'] == 3.0
+    assert shown['dinrank_predicted_ctr_bucket{le="0.5",version="abc"}'] == 3
+    assert shown['dinrank_model_info{name="din",role="champion",version="abc"}'] == 2  # of those that run
     resident = {sample for sample in shown if sample.startswith("process_resident_memory_bytes")}
     assert resident == {f'process_resident_memory_bytes{{pid="{process.pid}"}}' for process in (second, third)}
 
 
-def test_a_process_serves_one_model_at_a_time() -> None:
+def test_a_slot_has_one_model_at_a_time() -> None:
     telemetry = Telemetry()
     for version in ("abc", "abc", "def"):
-        telemetry.serves("din", version)
+        telemetry.serves(0, "din", version, "champion")
     shown = telemetry.exposition().decode()
-    assert 'dinrank_model_info{name="din",version="abc"} 0.0' in shown
-    assert 'dinrank_model_info{name="din",version="def"} 1.0' in shown
+    assert 'dinrank_model_info{name="din",role="champion",version="abc"} 0.0' in shown
+    assert 'dinrank_model_info{name="din",role="champion",version="def"} 1.0' in shown
+
+
+def test_a_model_in_two_slots_is_served_until_it_has_left_both() -> None:
+    telemetry = Telemetry()
+    for slot in (1, 2):
+        telemetry.serves(slot, "din", "abc", "challenger")
+    info = 'dinrank_model_info{name="din",role="challenger",version="abc"} '
+    telemetry.serves(1, "din", "def", "challenger")
+    assert info + "1.0" in telemetry.exposition().decode()
+    telemetry.serves(2, "din", "def", "challenger")
+    assert info + "0.0" in telemetry.exposition().decode()
 
 
 def test_a_log_event_is_one_line_whatever_its_fields_hold(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from model.bundle.graph import CTR_OUTPUT
 from model.bundle.reader import Bundle, open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from model.nets.registry import NetworkName
-from tests.fixtures.dataset import SCHEMA_TOML, write_dataset_directory
+from tests.fixtures.dataset import CATEGORIES, SCHEMA_TOML, write_dataset_directory
 from tests.fixtures.training import run_training, training_from
 from training import __main__ as command_line
 from training import measurement, predict, run
@@ -130,6 +130,15 @@ def test_the_bundle_knows_what_the_trainer_knew(bundle: Bundle, encoded_dataset:
     assert bundle.schema == encoded_dataset.encoder.schema
     assert bundle.encoder.vocabularies == encoded_dataset.encoder.vocabularies
     assert bundle.encoder.catalogue.item_ids == encoded_dataset.encoder.catalogue.item_ids
+
+
+def test_the_bundle_has_the_items_titles(bundle: Bundle) -> None:
+    assert bundle.titles is not None
+    item_ids = bundle.encoder.catalogue.item_ids
+    by_id = {item_ids[position]: bundle.titles[position] for position in range(len(item_ids))}
+    assert by_id["i4"] == f"The {CATEGORIES[1]} of 4"
+    assert by_id["latecomer"] == "Late"
+    assert (by_id["i7"], by_id["unlisted"]) == ("", "")  # without one, and not in items.parquet at all
 
 
 def test_onnx_runtime_reproduces_the_golden_answers(bundle: Bundle, session: ort.InferenceSession) -> None:

@@ -11,9 +11,10 @@ from model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, Sche
 from model.bundle.files import sha256
 from model.bundle.manifest import MANIFEST_FILE, Manifest
 from model.bundle.reader import open_bundle
+from model.bundle.titles import TITLE_FILES
 from model.bundle.vocabulary import Vocabulary
 from model.bundle.writer import write_bundle
-from tests.fixtures.bundle import SCHEMA, VOCABULARIES, golden_answers, make_bundle, make_encoder
+from tests.fixtures.bundle import SCHEMA, TITLES, VOCABULARIES, golden_answers, make_bundle, make_encoder
 
 INDEX = ["buckets", "fingerprints", "positions", "starts", "words"]
 FILES = [
@@ -24,6 +25,7 @@ FILES = [
     "items/price.npy",
     "model.onnx",
     "schema.json",
+    *sorted(TITLE_FILES),
     "vocabulary/age.json",
     *(f"vocabulary/{feature}/{array}.npy" for feature in ("gender", "genre", "hour", "interests") for array in INDEX),
     *(f"vocabulary/{feature}/{array}.npy" for feature in ("is_weekend", "item_id") for array in INDEX),
@@ -53,6 +55,17 @@ def test_what_was_written_is_read(bundle_path: Path) -> None:
     assert list(bundle.golden) == golden_answers()
     assert bundle.manifest.model_name == "formula"
     assert bundle.manifest.calibration == {"method": "none"}
+
+
+def test_titles_are_optional(bundle_path: Path, own_bundle: Path) -> None:
+    titles = open_bundle(bundle_path).titles
+    assert titles is not None
+    assert [titles[position] for position in range(len(titles))] == list(TITLES.values())
+    assert [open_bundle(bundle_path).title_of(item_id) for item_id in ("2", "5", "new")] == ["Swimming cap", "", ""]
+    shutil.rmtree(own_bundle / "titles")
+    rewrite_manifest(own_bundle, {name: sha for name, sha in _listed(own_bundle).items() if name not in TITLE_FILES})
+    untitled = open_bundle(own_bundle)
+    assert (untitled.titles, untitled.title_of("1")) == (None, "")
 
 
 def test_the_manifest_lists_every_file_but_itself(bundle_path: Path) -> None:
@@ -131,6 +144,7 @@ def test_a_path_that_leaves_the_bundle_is_refused(own_bundle: Path) -> None:
         "items/price.npy",
         "vocabulary/genre/starts.npy",
         "vocabulary/price.json",
+        "titles/text.npy",
     ],
 )
 def test_a_manifest_without_a_needed_file_is_refused(own_bundle: Path, name: str) -> None:
@@ -143,8 +157,12 @@ def test_a_manifest_without_a_needed_file_is_refused(own_bundle: Path, name: str
 
 def sign(bundle: Path, name: str) -> None:
     """Give the file the checksum of what it holds now."""
-    files = json.loads((bundle / MANIFEST_FILE).read_text())["files"]
-    rewrite_manifest(bundle, {**files, name: sha256(bundle / name)})
+    rewrite_manifest(bundle, {**_listed(bundle), name: sha256(bundle / name)})
+
+
+def _listed(bundle: Path) -> dict[str, str]:
+    files: dict[str, str] = json.loads((bundle / MANIFEST_FILE).read_text())["files"]
+    return files
 
 
 @pytest.mark.parametrize(
@@ -158,6 +176,8 @@ def sign(bundle: Path, name: str) -> None:
         ("items/price.npy", np.zeros(5, dtype=np.int32), "price has 5 rows, the catalogue 8"),
         ("items/price.npy", np.array(0, dtype=np.int32), "price has no rows, the catalogue 8"),
         ("items/price.npy", np.array([{}] * 8), "expected a .npy array, found .*Python objects"),
+        ("titles/text.npy", np.zeros(7, dtype=np.uint8), "expected a line per title, found starts must rise"),
+        ("titles/starts.npy", np.array([0, 3], dtype=np.int64), "expected a line per title, found starts must rise"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_even_if_somebody_signed_them(

@@ -53,7 +53,7 @@ def test_a_thing_said_twice_is_never_taken_otherwise(body: bytes) -> None:
         {},
         {"top_k": 3, "explain": True},
         {"reserve_price": 0.5, "second_prices": True},
-        {"reserve_price": 1},
+        {"reserve_price": 1, "model": "3f9c2a17b04d5e68"},
         {"top_k": None, "context": {"hour": 21, "tags": ["a", 1, True]}},
         {"candidates": [{"ad_id": "1", "bid": 0}, {"ad_id": "1", "bid": 2, "features": {"price": 10**25}}]},
         {"candidates": [{"ad_id": "1", "bid": 10**30, "features": {}}]},

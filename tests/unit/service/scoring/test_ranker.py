@@ -23,6 +23,7 @@ from service.errors import (
     UnknownFeature,
 )
 from service.scoring.caller import Caller
+from service.scoring.measures import Counted
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.scoring.ranking import Candidates, Part, Ranking, RankingTask
@@ -136,7 +137,7 @@ def make_stage(bundle_path: Path) -> Iterator[object]:
                 store=store,
                 executor=executor,
                 scoring_threads=1,
-                telemetry=telemetry,
+                measures=Counted(telemetry, version="v1"),
                 max_candidates=LIMIT,
                 refuses_without_store=refuses_without_store,
             )

@@ -45,7 +45,7 @@ def test_the_invented_dataset_is_read_as_it_was_written(dataset: Dataset) -> Non
         DeclaredFeature("tags", Group.ITEM, Kind.MULTI, 2),
     )
     assert [feature.name for feature in dataset.group(Group.CONTEXT)] == ["hour", "places", "position"]
-    assert dataset.items.equals(tables["items"])
+    assert dataset.items.equals(tables["items"].drop("title"))
     assert dataset.users.equals(tables["users"])
     assert dataset.impressions["clicked"].cast(pl.Int64).equals(tables["impressions"]["clicked"])
     assert dataset.split_rule == "by time, 80/10/10"

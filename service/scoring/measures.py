@@ -1,0 +1,78 @@
+"""What is measured about rankings: counted for those that callers get, and not for those that only compare models."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from service.errors import StoreFailure
+from service.scoring.predictor import Prediction
+from service.scoring.ranking import Part
+from service.store.protocol import StoredFeatures
+from service.telemetry import Stage, Telemetry, WeightSource, declare
+
+
+class Measures(Protocol):
+    """Told by a `Ranker` what it does."""
+
+    def timed(self, stage: Stage) -> AbstractContextManager[None]:
+        """Around a stage of a request."""
+        ...
+
+    def store_failed(self, kind: StoreFailure) -> None:
+        """A request got nothing, or not everything, from the feature store."""
+        ...
+
+    def ranked(
+        self, prediction: Prediction, stored: StoredFeatures, degraded: Sequence[Part], *, num_new_ads: int
+    ) -> None:
+        """A request was scored."""
+        ...
+
+
+class Counted:
+    """The metrics of `telemetry`, for one model."""
+
+    def __init__(self, telemetry: Telemetry, *, version: str) -> None:
+        self._telemetry = telemetry
+        # Looked up once: it costs as much as counting, and the series exist from the start.
+        self._degraded = {part: telemetry.degraded_answers.labels(part) for part in Part}
+        declare(telemetry.store_failures, StoreFailure)
+        self._pairs = {source: telemetry.weighed_pairs.labels(source) for source in WeightSource}
+        self._rankings = telemetry.rankings.labels(version)
+        self._predicted_ctr = telemetry.predicted_ctr.labels(version)
+
+    def timed(self, stage: Stage) -> AbstractContextManager[None]:
+        return self._telemetry.timed(stage)
+
+    def store_failed(self, kind: StoreFailure) -> None:
+        self._telemetry.store_failures.labels(kind).inc()
+
+    def ranked(
+        self, prediction: Prediction, stored: StoredFeatures, degraded: Sequence[Part], *, num_new_ads: int
+    ) -> None:
+        telemetry = self._telemetry
+        self._rankings.inc()
+        telemetry.candidates.observe(len(prediction.ctr_C))
+        telemetry.behaviours.observe(len(stored.behaviours))
+        telemetry.unknown_ads.inc(num_new_ads)
+        telemetry.malformed_elements.inc(stored.num_malformed)
+        for part in degraded:
+            self._degraded[part].inc()
+        if not (degraded or len(stored.behaviours) or stored.profile):
+            telemetry.unknown_users.inc()
+        self._pairs[WeightSource.TABLE].inc(prediction.num_looked_up)
+        self._pairs[WeightSource.COMPUTED].inc(prediction.num_pairs - prediction.num_looked_up)
+        self._predicted_ctr.observe_all(prediction.ctr_C)
+
+
+class Uncounted:
+    """Nothing: callers' rankings alone are counted."""
+
+    def timed(self, stage: Stage) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def store_failed(self, kind: StoreFailure) -> None: ...
+
+    def ranked(
+        self, prediction: Prediction, stored: StoredFeatures, degraded: Sequence[Part], *, num_new_ads: int
+    ) -> None: ...

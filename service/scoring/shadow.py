@@ -1,0 +1,70 @@
+"""A model that ranks for nobody: it scores what another has scored, and how far they differ is counted."""
+
+import asyncio
+import dataclasses
+import logging
+from enum import StrEnum
+
+import numpy as np
+
+from model.auction import ecpm
+from service.errors import ServiceError
+from service.scoring.ranker import Ranker
+from service.scoring.ranking import Ranking, RankingTask
+from service.telemetry import Telemetry, log_event
+
+
+class ShadowOutcome(StrEnum):
+    """What became of a ranking that a shadow was offered."""
+
+    COMPARED = "compared"
+    SKIPPED = "skipped"  # the shadow was busy, or one of the answers was degraded
+    FAILED = "failed"
+
+
+class Shadow:
+    """Compares a model with those that rank. One per worker and model.
+
+    It works on one ranking at a time and passes over those that come meanwhile, so that at worst every other ranking of
+    a thread waits for one of the shadow's. Each comparison costs as much as a ranking.
+    """
+
+    def __init__(self, ranker: Ranker, telemetry: Telemetry, *, version: str) -> None:
+        """Args:
+        ranker: of the shadow's model; one that is not counted among callers' rankings.
+        """
+        self._ranker = ranker
+        self._outcomes = {outcome: telemetry.shadow_rankings.labels(version, outcome) for outcome in ShadowOutcome}
+        self._same_winner = telemetry.shadow_same_winner.labels(version)
+        self._difference = telemetry.shadow_ctr_difference.labels(version)
+        self._work: asyncio.Task[None] | None = None
+
+    def look_at(self, task: RankingTask, ranking: Ranking) -> None:
+        """Compare in the background, or pass over it. To be called in the event loop, once the answer is known."""
+        if ranking.degraded or (self._work is not None and not self._work.done()):
+            self._outcomes[ShadowOutcome.SKIPPED].inc()
+            return
+        self._work = asyncio.create_task(self._compare(task, ranking))
+
+    async def aclose(self) -> None:
+        """End the comparison that is under way."""
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait([self._work])
+
+    async def _compare(self, task: RankingTask, ranking: Ranking) -> None:
+        plain = dataclasses.replace(task, explain=False)
+        try:
+            own = await self._ranker.rank(plain)
+        except ServiceError as exc:  # a feature that this model lacks, for instance
+            log_event(logging.WARNING, "shadow_failed", request_id=task.request_id, error=exc)
+            self._outcomes[ShadowOutcome.FAILED].inc()
+            return
+        if own.degraded:
+            self._outcomes[ShadowOutcome.SKIPPED].inc()
+            return
+        bid_C = np.array(task.candidates.bids, dtype=np.float64)
+        has_same_winner = ecpm(bid_C, own.ctr_C).argmax() == ecpm(bid_C, ranking.ctr_C).argmax()
+        self._difference.observe_all(np.abs(own.ctr_C - ranking.ctr_C))
+        self._same_winner.inc(int(has_same_winner))
+        self._outcomes[ShadowOutcome.COMPARED].inc()
