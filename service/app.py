@@ -6,20 +6,22 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
-from service.api import admin, errors, health, routes
+from service.api import admin, behaviours, errors, health, playground, routes, users
 from service.api.admission import AdmissionControl
 from service.api.documents import document_keys
 from service.api.key_check import KeyCheck
+from service.api.live import open_live
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
 from service.memory import loaded_objects_kept
 from service.models import Shared, open_line_up
+from service.outages import open_breaker
 from service.scoring.admission import PLACES_BESIDE_SCORING, Admission
 from service.scoring.threads import ScoringThreads
 from service.settings import EMBEDDED, Settings
 from service.store.connection import connect
 from service.store.embedded import embedded_redis
-from service.telemetry import Telemetry
+from service.telemetry import EventOutcome, Telemetry, declare
 from service.tracing import open_tracing
 from service.worker import ending_with_supervisor, on_hangup
 
@@ -42,6 +44,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Telemetry]]:
         async with AsyncExitStack() as stack:
             shared = await stack.enter_async_context(_shared(settings, telemetry))
+            app.state.live = shared.live
             app.state.line_up = line_up = open_line_up(shared)
             stack.push_async_callback(line_up.aclose)
             if is_own_process:
@@ -58,6 +61,10 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(admin.router)
+    app.include_router(behaviours.router)
+    app.include_router(users.router)
+    if settings.playground:
+        playground.install(app)
     errors.install(app)
     document_keys(app, settings)
     app.add_middleware(OnePass)  # what is added later is further out
@@ -99,13 +106,15 @@ def redis_url(settings: Settings) -> Iterator[str]:
 
 @asynccontextmanager
 async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Shared]:
-    """What stays when the bundle changes: the connection to Redis and the threads."""
+    """What stays when the bundle changes: the connections to Redis and the threads."""
+    declare(telemetry.behaviour_events, EventOutcome)
     async with AsyncExitStack() as stack:
         url = stack.enter_context(redis_url(settings))
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
         stack.push_async_callback(connection.aclose)
+        live = await stack.enter_async_context(open_live(url, settings))
         executor = stack.enter_context(ScoringThreads(settings.scoring_threads))
-        yield Shared(settings, connection, executor, telemetry)
+        yield Shared(settings, connection, open_breaker(settings, telemetry), live, executor, telemetry)
 
 
 @contextmanager

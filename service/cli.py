@@ -116,6 +116,31 @@ def publish(
         )
 
 
+@app.command(epilog="Example: python -m service consume --bundle bundles/din --redis redis://127.0.0.1:6379")
+def consume(
+    bundle: BundleOption = None,
+    redis: RedisOption = None,
+    stream: Annotated[str, typer.Option(help="Key of the stream.")] = "dinrank:behaviours",
+    group: Annotated[str, typer.Option(help="Consumer group; made when it is not there.")] = "dinrank",
+    consumer: Annotated[
+        str | None, typer.Option(help="This consumer's name in the group, by default made of host and process.")
+    ] = None,
+) -> None:
+    """Bring behaviours from a Redis Stream into users' histories, until SIGTERM or Ctrl-C.
+
+    An entry has one field, `event`, with the JSON of an event as POST /behaviours takes it. Several consumers may share
+    a group.
+    """
+    # Here, as `serve` has no use for what it imports.
+    from service.consume import consume as consume_stream
+
+    with _failures_in_one_line(), exit_on_signals():
+        settings = Settings.read(bundle=bundle, redis=redis)
+        configure_logging(settings.log_level, settings.log_format)
+        with _failures_in_one_line(log_format=settings.log_format), redis_url(settings) as url:
+            consume_stream(settings, url, stream=stream, group=group, consumer=consumer)
+
+
 @app.command(epilog="Example: python -m service demo --bundle bundles/din-ml-100k --data data/ml-100k")
 def demo(
     data: Annotated[Path, typer.Option(help="Dataset directory that the bundle was trained on.")],

@@ -19,6 +19,7 @@ ServiceError
 │   ├── Overloaded
 │   ├── DeadlineTooShort
 │   └── TooManyConnections
+├── UnknownUser                 the caller asks for another one, or nobody has to act
 ├── BundleRefused               the operator mends or takes back the bundle
 └── PredictionFailed            the operator looks at the bundle
 
@@ -163,6 +164,13 @@ class DeadlineTooShort(TemporarilyUnavailable):
             "the time that X-Deadline-Ms leaves is too short for an answer; allow more, or try again after Retry-After",
             wait_s=wait_s,
         )
+
+
+class UnknownUser(ServiceError):
+    """Nothing is stored of this user."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing is stored of this user; publish a dataset or send behaviours first")
 
 
 class BundleRefused(ServiceError):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from model.bundle.schema import FeatureSchema, Group
 from service.api.line_up import LineUp, Place
+from service.api.live import Live
 from service.api.served import Served
 from service.loading import LoadedBundle
-from service.outages import with_breaker
 from service.reloading import Reloader
 from service.role import Role
 from service.scoring.measures import Counted, Measures, Uncounted
@@ -15,6 +15,8 @@ from service.scoring.ranker import Ranker
 from service.scoring.shadow import Shadow
 from service.scoring.threads import ScoringThreads
 from service.settings import Settings
+from service.store.breaker import Breaker
+from service.store.breaker_store import BreakerStore
 from service.store.connection import RedisConnection
 from service.store.protocol import FeatureStore
 from service.store.redis_store import RedisFeatureStore
@@ -28,6 +30,8 @@ class Shared:
 
     settings: Settings
     connection: RedisConnection
+    breaker: Breaker
+    live: Live
     executor: ScoringThreads
     telemetry: Telemetry
 
@@ -70,7 +74,7 @@ def _tell_telemetry(slot: Slot, place: Place, telemetry: Telemetry) -> None:
 
 def _served(loaded: LoadedBundle, role: Role, shared: Shared) -> Served:
     version = loaded.bundle.manifest.model_version
-    store = with_breaker(RedisFeatureStore(shared.connection, loaded.bundle.schema), shared.settings, shared.telemetry)
+    store = BreakerStore(RedisFeatureStore(shared.connection, loaded.bundle.schema), shared.breaker)
     shadow = None
     if role is Role.SHADOW:
         shadow = Shadow(_ranker(loaded, store, Uncounted(), shared), shared.telemetry, version=version)

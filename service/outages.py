@@ -3,15 +3,14 @@
 import logging
 
 from service.settings import Settings
-from service.store.breaker import BreakerStore
-from service.store.protocol import FeatureStore
+from service.store.breaker import Breaker
 from service.telemetry import Telemetry, log_event
 
 _ONLY_PART = "redis"
 
 
-def with_breaker(store: FeatureStore, settings: Settings, telemetry: Telemetry) -> BreakerStore:
-    """The store behind a breaker that moves its gauge and writes a line whenever it opens or closes.
+def open_breaker(settings: Settings, telemetry: Telemetry) -> Breaker:
+    """A breaker that moves its gauge and writes a line whenever it opens or closes.
 
     Lines name the node of a cluster, where it is one.
     """
@@ -27,8 +26,7 @@ def with_breaker(store: FeatureStore, settings: Settings, telemetry: Telemetry) 
             log_event(logging.WARNING, "breaker_closed", store=part or _ONLY_PART, reason=reason)
         telemetry.breaker_open.set(bool(open_parts))
 
-    return BreakerStore(
-        store,
+    return Breaker(
         failures=settings.breaker_failures,
         open_s=settings.breaker_open_ms / 1_000,
         timeout_s=settings.redis_timeout_ms / 1_000,

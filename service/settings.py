@@ -11,6 +11,7 @@ from service.challengers import Challenger, parse_challengers, spell_challengers
 from service.cores import usable_cores
 from service.logs import LogFormat
 from service.store.embedded import default_data_dir
+from service.store.layout import MAX_STORED_BEHAVIOURS
 
 ENV_PREFIX = "DINRANK_"
 EMBEDDED = "embedded"  # as `redis`: the service runs a redis-server of its own
@@ -55,6 +56,9 @@ class Settings(BaseSettings):
     split_salt: str = Field(
         default="", description="Another one deals the users out to challengers anew, independently of before."
     )
+    playground: bool = Field(
+        default=True, description="Whether `/` shows the playground, a page to try users, ads and bids on."
+    )
     bundle_poll_ms: int = Field(
         default=1000,
         ge=0,
@@ -83,6 +87,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Longest wait of a request before work on it begins, in milliseconds; one that would wait longer "
         "is refused at once.",
+    )
+    max_stored_behaviours: int = Field(
+        default=MAX_STORED_BEHAVIOURS,
+        gt=0,
+        description="Behaviours that Redis keeps of one user, published and live ones together; never fewer than the "
+        "model takes.",
     )
     log_format: LogFormat = Field(
         default="text", description="Form of log lines: `text` for people, `json` for collectors of logs."

@@ -57,6 +57,15 @@ class WeightSource(StrEnum):
     COMPUTED = "computed"
 
 
+class EventOutcome(StrEnum):
+    """What became of a behaviour that was sent."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    TOO_OLD = "too_old"
+    UNAVAILABLE = "unavailable"  # the feature store did not say: the caller has to send it again
+
+
 # Without a wait in them, so that the CPU time of their thread is theirs alone.
 _UNINTERRUPTED = (Stage.ENCODE, Stage.SCORE)
 
@@ -158,6 +167,12 @@ class Telemetry:
             "Requests that got nothing from the feature store, by why: timeout, unreachable, refused, deadline (the "
             "caller's was shorter), breaker (not asked).",
             ["kind"],
+            registry=registry,
+        )
+        self.behaviour_events = Counter(
+            "dinrank_behaviour_events",
+            "Behaviours sent to POST /behaviours, by what became of them.",
+            ["outcome"],
             registry=registry,
         )
         self.breaker_open = Gauge(

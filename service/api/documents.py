@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.key_check import ADMIN_PREFIX, OPEN_PATHS
+from service.api.key_check import OPEN_PATHS, is_for_admins
 from service.api.routes import problems
 from service.settings import Settings
 
@@ -12,7 +12,7 @@ _SCHEMES = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "One of the service's keys; below `/admin`, of its admin keys.",
+        "description": "One of the service's keys; below `/admin`, and to remove users, of its admin keys.",
     },
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, another header."},
 }
@@ -29,8 +29,8 @@ def document_keys(app: FastAPI, settings: Settings) -> None:
         document = of_routes()
         document["components"]["securitySchemes"] = _SCHEMES
         for path, operations in document["paths"].items():
-            if path not in OPEN_PATHS and needed[path.startswith(ADMIN_PREFIX)]:
-                for operation in operations.values():
+            for method, operation in operations.items():
+                if path not in OPEN_PATHS and needed[is_for_admins(path, method.upper())]:
                     operation["security"] = [{name: []} for name in _SCHEMES]
                     operation["responses"] |= {"401": problems(401)[401]}
         return document

@@ -33,6 +33,7 @@ from service.errors import (
     TooManyConnections,
     Unauthorised,
     UnknownFeature,
+    UnknownUser,
 )
 from service.telemetry import log_event
 
@@ -66,6 +67,7 @@ PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     ExplanationUnavailable: ProblemKind(400, "explanation-unavailable", "The model cannot explain its answers"),
     ModelNotServed: ProblemKind(400, "model-not-served", "No such model is served"),
     FeatureStoreUnavailable: ProblemKind(503, "feature-store-unavailable", "The feature store does not answer"),
+    UnknownUser: ProblemKind(404, "unknown-user", "Nothing is stored of this user"),
     BundleRefused: ProblemKind(409, "bundle-refused", "The bundle is refused, and the one before serves on"),
     Overloaded: ProblemKind(503, "overloaded", "The service has more requests than it can answer"),
     DeadlineTooShort: ProblemKind(503, "deadline-too-short", "The caller does not wait long enough"),
@@ -73,6 +75,7 @@ PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
 }
 
 _MALFORMED_BODY = ProblemKind(422, MALFORMED, "The body is not what this endpoint takes")
+_MALFORMED_PARAMETER = ProblemKind(422, "malformed-parameter", "A parameter is not what this endpoint takes")
 # Instead of Pydantic's sentences where those speak of Python.
 _MESSAGES = {
     "string_type": "Input should be text: a JSON string, in quotes",
@@ -138,7 +141,8 @@ async def _on_malformed_body(request: Request, exc: Exception) -> Response:
     detail = f"{first.field}: {first.message}" if first.field else first.message
     num_found = len(exc.errors())
     more = f" ({len(errors)} of at least {num_found} faults are listed)" if num_found > len(errors) else ""
-    return _problem(request, _MALFORMED_BODY, detail=detail + more, errors=errors)
+    kind = _MALFORMED_BODY if exc.errors()[0]["loc"][0] == "body" else _MALFORMED_PARAMETER
+    return _problem(request, kind, detail=detail + more, errors=errors)
 
 
 def _field_errors(exc: RequestValidationError) -> list[FieldError]:

@@ -23,6 +23,9 @@ from service.telemetry import Telemetry, declare
 # Whoever asks these learns what the repository says anyway, and whether to send requests here.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
 ADMIN_PREFIX = "/admin/"
+USERS_PREFIX = "/users/"
+# The playground's page without anything of users and items, which it asks for with a key.
+PAGE_PATH, PAGE_PARTS_PREFIX = "/", "/playground/parts/"
 
 _BEARER = b"bearer"
 # A browser adds the first for whatever page it shows, proxies the others for whomever they serve.
@@ -33,10 +36,15 @@ _HEADERS_OF_OTHERS = frozenset({b"origin", b"forwarded", b"x-forwarded-for", b"x
 _TURNED_AWAY = (Unauthorised, Forbidden, HeadersTooLarge, MalformedRequest, RequestTimedOut, TooManyConnections)
 
 
+def is_for_admins(path: str, method: str) -> bool:
+    """Whether it takes an admin key: operators' paths, and removing what is stored of a user."""
+    return path.startswith(ADMIN_PREFIX) or (method == "DELETE" and path.startswith(USERS_PREFIX))
+
+
 class KeyCheck:
     """Refuses requests without a key where one is needed: on all paths but the open ones when there is a file of keys.
 
-    Admin paths have keys of their own. While there are none, they are for callers from this machine to a service that
+    What is for admins has keys of its own. While there are none, it is for callers from this machine to a service that
     listens to this machine alone.
     """
 
@@ -58,9 +66,9 @@ class KeyCheck:
 
     def _refusal(self, scope: Scope) -> NotAdmitted | None:
         path: str = scope["path"]
-        if path.startswith(ADMIN_PREFIX):
+        if is_for_admins(path, scope["method"]):
             return self._admin_refusal(scope)
-        if self._keys is None or path in OPEN_PATHS or _has_key(self._keys, scope["headers"]):
+        if self._keys is None or _is_open(path) or _has_key(self._keys, scope["headers"]):
             return None
         return Unauthorised()
 
@@ -73,6 +81,10 @@ class KeyCheck:
             "without a file of admin keys this is for callers on the service's own machine, when it listens to no "
             "other; set DINRANK_ADMIN_KEYS_FILE"
         )
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path == PAGE_PATH or path.startswith(PAGE_PARTS_PREFIX)
 
 
 def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:

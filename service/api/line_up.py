@@ -89,4 +89,10 @@ async def _line_up(request: Request) -> LineUp:  # async: FastAPI would give a p
     return line_up
 
 
+async def _champion(request: Request) -> Served:
+    line_up: LineUp = request.app.state.line_up
+    return line_up.champion
+
+
+ChampionHere = Annotated[Served, Depends(_champion)]
 LineUpHere = Annotated[LineUp, Depends(_line_up)]

@@ -1,12 +1,8 @@
 """HTTP in, one call, HTTP out."""
 
-import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
-from pydantic_core import from_json
 
 from service.api.answers import rank_answer
 from service.api.deadline import DEADLINE_PARAMETER
@@ -20,29 +16,8 @@ from service.api.schemas import (
     RankRequest,
     RankResponse,
 )
+from service.api.strict_json import StrictJsonRoute
 from service.telemetry import EXPOSITION_TYPE
-
-
-class _StrictJsonRequest(Request):
-    """Reads JSON as the standard has it: no lone surrogates, no bytes that are not UTF-8, no bottomless nesting."""
-
-    async def json(self) -> Any:
-        body = await self.body()
-        try:
-            # NaN and Infinity pass here, so that the schema can name the field they stand in.
-            return from_json(body, allow_inf_nan=True)
-        except ValueError as exc:
-            raise json.JSONDecodeError(str(exc), doc="", pos=0) from exc
-
-
-class _StrictJsonRoute(APIRoute):
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_strictly(request: Request) -> Response:
-            return await handle(_StrictJsonRequest(request.scope, request.receive))
-
-        return handle_strictly
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -53,7 +28,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "A problem, RFC 9457.", "content": content} for status in statuses}
 
 
-router = APIRouter(route_class=_StrictJsonRoute)
+router = APIRouter(route_class=StrictJsonRoute)
 
 
 # The header is documented here and read in `admission`, before there is a route.

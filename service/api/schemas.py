@@ -51,7 +51,7 @@ def _few_features(value: Any) -> Any:
     return value
 
 
-def _until_faults(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+def until_faults(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Validate a list only as far as the portion with the first faults."""
     if isinstance(value, list):
         for start in range(0, len(value), _FAULTY_PORTION):
@@ -117,7 +117,7 @@ _EXAMPLE_PROBLEM: JsonDict = {
 }
 
 
-class _Sent(BaseModel):
+class Sent(BaseModel):
     """What a caller sends."""
 
     model_config = ConfigDict(**SENT, frozen=True)
@@ -130,7 +130,7 @@ class _Sent(BaseModel):
         return value
 
 
-class CandidateBody(_Sent):
+class CandidateBody(Sent):
     """An ad to be scored."""
 
     ad_id: Id = Field(description="The ad's id as in the training data, as text. Repeated ids are scored as sent.")
@@ -142,13 +142,13 @@ class CandidateBody(_Sent):
     )
 
 
-class RankRequest(_Sent):
+class RankRequest(Sent):
     """A user and the ads to choose from."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_REQUEST]})
 
     user_id: Id = Field(description="The user's id as in the feature store, as text.")
-    candidates: Annotated[list[CandidateBody], WrapValidator(_until_faults)] = Field(
+    candidates: Annotated[list[CandidateBody], WrapValidator(until_faults)] = Field(
         min_length=1, description="The ads to score, all in one pass."
     )
     context: Features = Field(default_factory=dict, description="Raw context features of this moment.")

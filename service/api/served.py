@@ -8,7 +8,7 @@ from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.scoring.shadow import Shadow
 from service.settings import Settings
-from service.store.protocol import FeatureStore
+from service.store.breaker_store import BreakerStore
 from service.telemetry import Telemetry
 
 
@@ -23,7 +23,7 @@ class Served:
     settings: Settings
     bundle: Bundle
     predictor: Predictor
-    store: FeatureStore
+    store: BreakerStore
     ranker: Ranker
     telemetry: Telemetry
     shadow: Shadow | None = None

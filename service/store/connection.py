@@ -1,7 +1,7 @@
 """The one seam to redis-py: what stands behind a URL, sent to in pipelines, its errors translated."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -105,7 +105,7 @@ class RedisConnection:
         """The address of the cluster's node that has this key; empty where there are no nodes, or none is known yet."""
         return "" if self._cluster_map is None else self._cluster_map.node_of(key)
 
-    async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
+    async def scan(self, pattern: bytes) -> AsyncGenerator[bytes, None]:
         """Keys that match, on all nodes; one that changes meanwhile may come twice or not at all.
 
         Raises:

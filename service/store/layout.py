@@ -2,6 +2,8 @@
 
     {u:<user_id>}:behaviours   LIST, newest first; an element is {"item_id": "2858", "timestamp": 978300760}, and
                                item features beside them when the item is newer than the bundle
+    {u:<user_id>}:events       ZSET, event id -> timestamp, of the behaviours in the list that came in live; `scripts`
+                               says what it is for
     {u:<user_id>}:profile      HASH, feature name -> value
     ad:<ad_id>                 HASH, feature name -> value, of an ad that is newer than the bundle
 
@@ -25,6 +27,7 @@ from model.bundle.vocabulary import RawScalar, RawValue, token
 
 BEHAVIOURS_PATTERN = b"{u:*}:behaviours"  # for SCAN
 TIMESTAMP = "timestamp"
+MAX_STORED_BEHAVIOURS = 10_000  # by default: live behaviours make a list no longer than this
 _BEHAVIOURS_PREFIX, _BEHAVIOURS_SUFFIX = "{u:", "}:behaviours"
 
 
@@ -46,6 +49,10 @@ class Behaviour:
 
 def behaviours_key(user_id: str) -> bytes:
     return _key(f"{_BEHAVIOURS_PREFIX}{user_id}{_BEHAVIOURS_SUFFIX}")
+
+
+def events_key(user_id: str) -> bytes:
+    return _key(f"{{u:{user_id}}}:events")
 
 
 def profile_key(user_id: str) -> bytes:

@@ -11,42 +11,15 @@ from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
 from service.store.exchange import Command
 from service.store.layout import (
+    MAX_STORED_BEHAVIOURS,
     ad_key,
     behaviours_key,
     encode_behaviour,
     encode_hash,
+    events_key,
     profile_key,
 )
-
-# KEYS: the list and the hash. ARGV: how many parts of fields to set follow, and they; how many names of fields to
-# remove follow, and they; the elements of the list, newest first. Lua takes some thousand arguments at a time.
-#
-# What takes memory comes first, as Redis refuses a script that asks for more than it has only until it has written. So
-# the new elements go behind the old ones, which are cut off then. A key of another type is replaced.
-_REPLACE_USER = """
-local place = 1
-local function values()
-  local first, last = place + 1, place + tonumber(ARGV[place])
-  place = last + 1
-  return first, last
-end
-local set_first, set_last = values()
-local removed_first, removed_last = values()
-local num_elements = #ARGV - place + 1
-for start = place, #ARGV, 1000 do
-  local last = math.min(start + 999, #ARGV)
-  local reply = redis.pcall('RPUSH', KEYS[1], unpack(ARGV, start, last))
-  if type(reply) == 'table' and reply.err then
-    if string.sub(reply.err, 1, 9) ~= 'WRONGTYPE' then return reply end
-    redis.call('DEL', KEYS[1])
-    redis.call('RPUSH', KEYS[1], unpack(ARGV, start, last))
-  end
-end
-if num_elements > 0 then redis.call('LTRIM', KEYS[1], -num_elements, -1) end
-if set_first <= set_last then redis.call('HSET', KEYS[2], unpack(ARGV, set_first, set_last)) end
-if removed_first <= removed_last then redis.call('HDEL', KEYS[2], unpack(ARGV, removed_first, removed_last)) end
-if num_elements == 0 then redis.call('DEL', KEYS[1]) end
-"""
+from service.store.scripts import REPLACE_USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +55,18 @@ class RedisFeatureWriter:
 
     A user is one command, a script of Redis's own: whoever is killed amid a batch has sent some users whole and none in
     part, and no reader sees half of one. Of a hash only the schema's features are set or removed; other fields stay,
-    for they may serve another model. A list is replaced whole, and with it what others have pushed onto it meanwhile.
+    for they may serve another model. A list is replaced, but for the live behaviours that are newer than all that is
+    written; the others and what strangers have pushed onto it go.
     """
 
-    def __init__(self, connection: RedisConnection, schema: FeatureSchema) -> None:
+    def __init__(
+        self, connection: RedisConnection, schema: FeatureSchema, *, max_stored: int = MAX_STORED_BEHAVIOURS
+    ) -> None:
+        """Args:
+        max_stored: how many behaviours a list may hold together with live ones; never fewer than the schema takes.
+        """
         self._connection = connection
+        self._max_stored = max(max_stored, schema.max_behaviours)
         self._item_features = [feature for feature in schema.group(Group.ITEM) if feature.name != ITEM_ID]
         self._user_features = schema.group(Group.USER)
 
@@ -117,8 +97,10 @@ class RedisFeatureWriter:
             encode_behaviour(each.item_id, each.timestamp, self._item_features, each.attributes)
             for each in reversed(user.behaviours)
         ]
-        keys = (behaviours_key(user.user_id), profile_key(user.user_id))
-        return ("EVAL", _REPLACE_USER, len(keys), *keys, len(pairs), *pairs, len(absent), *absent, *newest_first)
+        newest = repr(float(max(each.timestamp for each in user.behaviours))) if user.behaviours else ""
+        keys = (behaviours_key(user.user_id), events_key(user.user_id), profile_key(user.user_id))
+        counted = (len(pairs), *pairs, len(absent), *absent)
+        return ("EVAL", REPLACE_USER, len(keys), *keys, self._max_stored, newest, *counted, *newest_first)
 
     async def _execute(self, commands: Sequence[Command]) -> None:
         for reply in await self._connection.execute(commands):

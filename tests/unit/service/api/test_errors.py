@@ -8,6 +8,7 @@ from service.errors import (
     PredictionFailed,
     ServiceError,
     TemporarilyUnavailable,
+    UnknownUser,
 )
 
 
@@ -29,7 +30,7 @@ def test_who_has_to_act_shows_in_the_status() -> None:
         elif issubclass(error, NotAdmitted):
             assert kind.status in (401, 403)
         else:
-            assert kind.status == {BundleRefused: 409, PredictionFailed: 500}[error]
+            assert kind.status == {BundleRefused: 409, PredictionFailed: 500, UnknownUser: 404}[error]
 
 
 def test_422_is_for_what_is_malformed() -> None:

@@ -23,7 +23,9 @@ async def inside(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def call(settings: Settings, path: str, *headers: tuple[str, str], client: Any = HERE) -> list[Message]:
+def call(
+    settings: Settings, path: str, *headers: tuple[str, str], client: Any = HERE, method: str = "POST"
+) -> list[Message]:
     """What comes back for a request whose body is never asked for."""
     sent: list[Message] = []
 
@@ -35,6 +37,7 @@ def call(settings: Settings, path: str, *headers: tuple[str, str], client: Any =
 
     scope = {
         "type": "http",
+        "method": method,
         "path": path,
         "client": client,
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
@@ -44,8 +47,8 @@ def call(settings: Settings, path: str, *headers: tuple[str, str], client: Any =
     return sent
 
 
-def status(settings: Settings, path: str, *headers: tuple[str, str], client: Any = HERE) -> int:
-    answered: int = call(settings, path, *headers, client=client)[0]["status"]
+def status(settings: Settings, path: str, *headers: tuple[str, str], client: Any = HERE, method: str = "POST") -> int:
+    answered: int = call(settings, path, *headers, client=client, method=method)[0]["status"]
     return answered
 
 
@@ -118,6 +121,17 @@ def test_admin_paths_take_admin_keys_alone(keyed: Settings) -> None:
     assert status(keyed, "/admin/reload") == 401
 
 
+def test_to_remove_a_user_takes_an_admin_key_and_to_see_one_does_not(keyed: Settings, keyless: Settings) -> None:
+    for path in ("/users/42", "/users/"):
+        assert status(keyed, path, bearer(ADMIN), client=ELSEWHERE, method="DELETE") == 200
+        assert status(keyed, path, bearer(KEY), method="DELETE") == 401
+        assert status(keyed, path, bearer(KEY), method="GET") == 200
+        assert status(keyed, path, bearer(ADMIN), method="GET") == 401
+        assert status(keyless, path, client=HERE, method="DELETE") == 200
+        assert status(keyless, path, client=ELSEWHERE, method="DELETE") == 403
+        assert status(keyless, path, ("Origin", "http://127.0.0.1"), method="DELETE") == 403
+
+
 def test_without_admin_keys_admin_is_for_this_machine(keyless: Settings) -> None:
     assert status(keyless, "/admin/reload", client=HERE) == 200
     assert status(keyless, "/admin/reload", client=("::1", 5)) == 200
@@ -153,7 +167,14 @@ def test_attempts_are_counted_by_problem(keyed: Settings) -> None:
     async def nothing() -> Message:
         raise AssertionError
 
-    scope = {"type": "http", "path": "/metrics", "headers": [], "client": HERE, "state": {"request_id": "r1"}}
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/metrics",
+        "headers": [],
+        "client": HERE,
+        "state": {"request_id": "r1"},
+    }
     for _ in range(3):
         asyncio.run(check(scope, nothing, ignore))
     assert 'dinrank_turned_away_total{problem="unauthorised"} 3.0' in telemetry.exposition().decode()

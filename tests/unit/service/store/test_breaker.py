@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.breaker import BreakerStore
+from service.store.breaker import Breaker
+from service.store.breaker_store import BreakerStore
 from service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
 
 pytestmark = pytest.mark.anyio
@@ -62,14 +63,14 @@ class Stage:
     announced: list[tuple[str, bool, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.breaker = BreakerStore(
-            self.store,
+        self.shared = Breaker(
             failures=FAILURES,
             open_s=OPEN_S,
             timeout_s=1.0,
             announce=lambda *change: self.announced.append(change),
             clock=lambda: self.now_s,
         )
+        self.breaker = BreakerStore(self.store, self.shared)
 
     async def fetch(self, user_id: str, *new_ads: str) -> StoredFeatures:
         return await self.breaker.fetch(user_id, max_behaviours=5, new_ads=new_ads)
@@ -89,6 +90,16 @@ async def test_a_store_that_failed_too_often_is_not_asked() -> None:
     stage = Stage()
     await stage.open("a1")
     assert await stage.fails("a2") is StoreFailure.BREAKER
+    assert stage.store.asked == ["a1"] * FAILURES
+
+
+async def test_what_one_models_store_learnt_spares_anothers() -> None:
+    stage = Stage()
+    await stage.open("a1")
+    another = BreakerStore(stage.store, stage.shared)
+    with pytest.raises(FeatureStoreUnavailable) as caught:
+        await another.fetch("a2", max_behaviours=5, new_ads=())
+    assert caught.value.kind is StoreFailure.BREAKER
     assert stage.store.asked == ["a1"] * FAILURES
 
 

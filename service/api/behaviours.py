@@ -1,0 +1,52 @@
+"""Behaviours as they happen: the next ranking of the user sees them."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from service.api.events import BehavioursRequest
+from service.api.line_up import ChampionHere
+from service.api.live import LiveHere, saying_what_to_do
+from service.api.routes import problems
+from service.api.strict_json import StrictJsonRoute
+from service.errors import FeatureStoreUnavailable
+from service.store.behaviour_writer import EventCounts
+from service.telemetry import EventOutcome, Telemetry
+
+router = APIRouter(route_class=StrictJsonRoute)
+
+
+class BehavioursResponse(BaseModel):
+    """What became of the events; each is counted once."""
+
+    accepted: int = Field(description="The user's history holds them.")
+    duplicates: int = Field(description="Their ids were known already.")
+    too_old: int = Field(
+        description="Not newer than what was published of their user, or older than all that a full history keeps."
+    )
+
+
+@router.post("/behaviours", responses=problems(400, 413, 422, 503))
+async def write_behaviours(body: BehavioursRequest, served: ChampionHere, live: LiveHere) -> BehavioursResponse:
+    """Add behaviours to their users' histories, in any order and as often as they come.
+
+    After 503 some of them may have been added: send all of them again, by their ids none counts twice. After 4xx none
+    was added.
+    """
+    encoder = served.bundle.encoder
+    events = body.to_stored(encoder)
+    try:
+        with saying_what_to_do("send all of these events again, none will count twice"):
+            for user_id in {event.user_id for event in events}:
+                served.store.refuse_while_left_alone(user_id)
+            counts = await live.behaviours.write(events, max_behaviours=encoder.schema.max_behaviours)
+    except FeatureStoreUnavailable:
+        served.telemetry.behaviour_events.labels(EventOutcome.UNAVAILABLE).inc(len(events))
+        raise
+    _count(served.telemetry, counts)
+    return BehavioursResponse(accepted=counts.accepted, duplicates=counts.duplicates, too_old=counts.too_old)
+
+
+def _count(telemetry: Telemetry, counts: EventCounts) -> None:
+    telemetry.behaviour_events.labels(EventOutcome.ACCEPTED).inc(counts.accepted)
+    telemetry.behaviour_events.labels(EventOutcome.DUPLICATE).inc(counts.duplicates)
+    telemetry.behaviour_events.labels(EventOutcome.TOO_OLD).inc(counts.too_old)

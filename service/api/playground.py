@@ -1,0 +1,121 @@
+"""The playground: a page that shows what the model sees, and what only that page asks for."""
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query
+from pydantic import BaseModel, Field
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from model.bundle.reader import Bundle
+from service.api.key_check import PAGE_PARTS_PREFIX, PAGE_PATH
+from service.api.line_up import ChampionHere
+from service.api.live import LiveHere
+from service.api.routes import problems
+from service.api.schemas import MAX_ID_LENGTH
+from service.api.strict_json import StrictJsonRoute
+
+_FILES = Path(__file__).parents[1] / "playground"
+_MOST_SHOWN = 100
+_MOST_NAMED = 10_000  # as many as behaviours that anybody looks at
+# The page loads nothing from elsewhere and runs nothing that is written into it: what is shown of users and items are
+# other people's words. Nobody may put it into a frame.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # after an upgrade the parts fit together
+}
+
+router = APIRouter(prefix="/playground", route_class=StrictJsonRoute, include_in_schema=False)
+_Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+_Count = Annotated[int, Query(ge=1, le=_MOST_SHOWN)]
+
+
+class Item(BaseModel):
+    """An item as the page shows it; without a title where the bundle has none."""
+
+    item_id: str
+    title: str
+
+
+class ItemsResponse(BaseModel):
+    """Some items."""
+
+    items: list[Item]
+
+
+class TitlesRequest(BaseModel):
+    """Items whose titles are wanted."""
+
+    item_ids: list[_Id] = Field(max_length=_MOST_NAMED)
+
+
+class UsersResponse(BaseModel):
+    """Some users with behaviours, no more than a sample."""
+
+    user_ids: list[str]
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer at `/` with the page, and with what the page asks for."""
+    app.include_router(router)
+    app.add_api_route(PAGE_PATH, _page, methods=["GET"], include_in_schema=False)
+    app.mount(PAGE_PARTS_PREFIX.rstrip("/"), _PageParts(directory=_FILES))
+
+
+async def _page() -> FileResponse:
+    return FileResponse(_FILES / "index.html", headers=_HEADERS)
+
+
+class _PageParts(StaticFiles):
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(_HEADERS)
+        return response
+
+
+@router.get("/items")
+def items(  # not async: looking through a million titles takes a while
+    champion: ChampionHere, search: Annotated[str, Query(max_length=MAX_ID_LENGTH)], count: _Count = 20
+) -> ItemsResponse:
+    """The item with this id, and then those whose title contains the text."""
+    bundle = champion.bundle
+    item_ids = bundle.encoder.catalogue.item_ids
+    found = [] if bundle.titles is None else [item_ids[place] for place in bundle.titles.search(search, limit=count)]
+    if search in bundle.encoder.catalogue:
+        found.insert(0, search)
+    return _named(bundle, list(dict.fromkeys(found))[:count])
+
+
+@router.get("/items/random")
+async def random_items(champion: ChampionHere, count: _Count = 20) -> ItemsResponse:
+    """Some items of the catalogue."""
+    item_ids = champion.bundle.encoder.catalogue.item_ids
+    places = random.sample(range(len(item_ids)), min(count, len(item_ids)))
+    return _named(champion.bundle, [item_ids[place] for place in places])
+
+
+@router.post("/titles")
+async def titles(body: TitlesRequest, champion: ChampionHere) -> ItemsResponse:
+    """What these items are called, in their order."""
+    return _named(champion.bundle, body.item_ids)
+
+
+@router.get("/users", responses=problems(503))
+async def users(live: LiveHere, count: _Count = 20) -> UsersResponse:
+    """Some users to look at."""
+    return UsersResponse(user_ids=sorted(await live.users.some_ids(count), key=_by_number))
+
+
+def _named(bundle: Bundle, item_ids: Iterable[str]) -> ItemsResponse:
+    return ItemsResponse(items=[Item(item_id=item_id, title=bundle.title_of(item_id)) for item_id in item_ids])
+
+
+def _by_number(user_id: str) -> tuple[Any, ...]:
+    return (0, int(user_id), user_id) if user_id.isdecimal() else (1, user_id)

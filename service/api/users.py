@@ -1,0 +1,86 @@
+"""What is stored of one user, to be shown and to be removed: privacy requests."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+from starlette.convertors import PathConvertor, register_url_convertor
+
+from model.bundle.schema import Group
+from service.api.key_check import USERS_PREFIX
+from service.api.line_up import ChampionHere
+from service.api.live import LiveHere, saying_what_to_do
+from service.api.routes import problems
+from service.api.schemas import MAX_ID_LENGTH
+from service.errors import UnknownUser
+
+router = APIRouter()
+
+
+class _AnyText(PathConvertor):
+    """The rest of a path, whatever it holds: ids may have slashes, and line ends, which `path` does not match."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("any_text", _AnyText())
+_PATH = f"{USERS_PREFIX}{{user_id:any_text}}"
+UserId = Annotated[
+    str, Path(min_length=1, max_length=MAX_ID_LENGTH, description="The user's id, percent-encoded.", examples=["42"])
+]
+
+
+class UserResponse(BaseModel):
+    """What is stored of one user."""
+
+    user_id: str
+    profile: Mapping[str, Any] = Field(description="Raw user features, and as text those that the model lacks.")
+    behaviours: list[Mapping[str, Any]] = Field(
+        description="As stored, oldest first: `item_id`, `timestamp`, and features of items that are newer than the "
+        "model. With `limit` the newest so many."
+    )
+    num_behaviours: int = Field(description="All that are stored; the model uses the newest `max_behaviours`.")
+    num_event_ids: int = Field(description="How many of them came in live, with ids that are stored too.")
+    num_malformed: int = Field(description="Stored values that cannot be read and are not shown.")
+
+
+class RemovedResponse(BaseModel):
+    """What was removed; all zeros when nothing was stored."""
+
+    user_id: str
+    num_behaviours: int
+    num_profile_fields: int
+    num_event_ids: int
+
+
+@router.get(_PATH, response_model=UserResponse, responses=problems(404, 422, 503))
+async def user(
+    user_id: UserId,
+    served: ChampionHere,
+    live: LiveHere,
+    limit: Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")] = None,
+) -> Response:
+    """All that is stored of one user; 404 when that is nothing."""
+    features = {feature.name: feature for feature in served.bundle.schema.group(Group.USER)}
+    with saying_what_to_do("ask again later"):
+        served.store.refuse_while_left_alone(user_id)
+        found = await live.users.read(user_id, features, limit=limit)
+    if found is None:
+        raise UnknownUser
+    document = {"user_id": user_id, **asdict(found)}
+    return Response(to_json(document), media_type="application/json")  # not by the model: it may be 10,000 behaviours
+
+
+@router.delete(_PATH, responses=problems(403, 422, 503))
+async def remove_user(user_id: UserId, served: ChampionHere, live: LiveHere) -> RemovedResponse:
+    """Remove behaviours, profile and event ids of one user from Redis. Needs an admin key, as `/admin` does.
+
+    The next ranking is that of an unknown user. What is sent or published of the user afterwards comes in again.
+    """
+    with saying_what_to_do("some of it may be removed; remove again later"):
+        served.store.refuse_while_left_alone(user_id)
+        removed = await live.users.remove(user_id)
+    return RemovedResponse(user_id=user_id, **asdict(removed))

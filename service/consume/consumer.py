@@ -1,0 +1,191 @@
+"""`python -m service consume`: behaviours from a Redis Stream into users' histories, each once whatever fails."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from model.bundle.encoding import Encoder
+from service.api.events import NoEvent, read_event
+from service.errors import FeatureStoreUnavailable
+from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
+from service.store.stream import BehaviourStream, Entry, RefusedEntry
+from service.telemetry import log_event
+
+MAX_EVENT_BYTES = 65_536
+_BATCH = 500  # entries
+_BLOCK_MS = 1_000  # longest wait for entries, and so for a look at whether to stop
+_ABANDONED_MS = 30_000  # an entry that was handed out so long ago was left by a consumer that died
+_CLAIM_EVERY_S = 10.0
+_TELL_EVERY_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+
+T = TypeVar("T")
+
+
+class _Stopped(Exception):
+    """Told to stop while Redis was away: what was not acknowledged is handed out again."""
+
+
+class Consumer:
+    """Reads batches, writes them, acknowledges them, in this order: a death anywhere repeats a batch and loses none,
+    and what is repeated changes nothing, as events have ids.
+
+    While Redis does not answer it waits, longer each time, and goes on with the same batch.
+    """
+
+    def __init__(
+        self,
+        stream: BehaviourStream,
+        writer: BehaviourWriter,
+        encoder: Callable[[], Encoder],
+        *,
+        abandoned_ms: int = _ABANDONED_MS,
+    ) -> None:
+        """Args:
+        encoder: asked before each batch.
+        abandoned_ms: after so long without an acknowledgement, entries of others are taken over.
+        """
+        self._stream = stream
+        self._writer = writer
+        self._encoder = encoder
+        self._abandoned_ms = abandoned_ms
+        self._stopping = asyncio.Event()
+        self._is_away = False
+        self._may_have_own = True  # from before a crash, or handed out in an answer that was lost
+        self._claim_at_s = time.monotonic()
+        self._progress = _Progress()
+
+    def stop(self) -> None:
+        """Finish the batch and return."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until `stop` is called."""
+        try:
+            await self._persist(self._stream.join)
+            while not self._stopping.is_set():
+                await self._take_over()
+                await self._handle(await self._persist(partial(self._stream.read_new, _BATCH, block_ms=_BLOCK_MS)))
+                self._progress.tell_now_and_then()
+        except _Stopped:
+            pass
+        self._progress.tell("consumer_stopped")
+
+    async def _take_over(self) -> None:
+        """What others have left, when it is time to look, and what this one was given and did not finish."""
+        if time.monotonic() >= self._claim_at_s:
+            self._claim_at_s = time.monotonic() + _CLAIM_EVERY_S
+            await self._persist(partial(self._stream.claim, idle_ms=self._abandoned_ms, count=_BATCH))
+            self._may_have_own = True
+        while self._may_have_own and not self._stopping.is_set():
+            self._may_have_own = False  # a failure from here on sets it again
+            entries = await self._persist(partial(self._stream.read_own, _BATCH))
+            await self._handle(entries)
+            self._may_have_own = self._may_have_own or bool(entries)
+
+    async def _handle(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        encoder = self._encoder()
+        events: list[BehaviourEvent] = []
+        refused: list[RefusedEntry] = []
+        for entry in entries:
+            try:
+                events.append(_event(entry, encoder))
+            except NoEvent as exc:
+                refused.append(RefusedEntry(entry, str(exc)))
+        if refused:
+            await self._persist(partial(self._stream.set_aside, refused))
+        counts = EventCounts()
+        if events:
+            max_behaviours = encoder.schema.max_behaviours
+            counts = await self._persist(partial(self._writer.write, events, max_behaviours=max_behaviours))
+        await self._persist(partial(self._stream.acknowledge, entries))
+        self._progress.add(counts, refused=len(refused), behind_s=entries[-1].age_s())
+
+    async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until it succeeds. Raises: _Stopped."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                result = await call()
+            except FeatureStoreUnavailable as exc:
+                self._say_away(exc)
+                if await self._is_stopped_within(pause_s):
+                    raise _Stopped from exc
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                self._say_back()
+                return result
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _say_away(self, failure: FeatureStoreUnavailable) -> None:
+        self._may_have_own = True
+        if not self._is_away:
+            self._is_away = True
+            log_event(logging.ERROR, "store_away", error=failure, until="it answers, this waits")
+
+    def _say_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            log_event(logging.WARNING, "store_back")
+
+
+def _event(entry: Entry, encoder: Encoder) -> BehaviourEvent:
+    """Raises: NoEvent."""
+    if entry.is_gone:
+        raise NoEvent("the entry was cut off the stream before it was read: let the stream keep more (MAXLEN)")
+    if entry.event is None:
+        raise NoEvent("the entry has no field `event`; put the JSON of one event there")
+    if len(entry.event) > MAX_EVENT_BYTES:
+        raise NoEvent(f"the event has {len(entry.event)} bytes, more than {MAX_EVENT_BYTES}")
+    return read_event(entry.event, encoder)
+
+
+class _Progress:
+    """What was done since the last line."""
+
+    def __init__(self) -> None:
+        self._since_s = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._counts = EventCounts()
+        self._refused = 0
+        self._behind_s = 0.0
+
+    def add(self, counts: EventCounts, *, refused: int, behind_s: float) -> None:
+        self._counts += counts
+        self._refused += refused
+        self._behind_s = behind_s
+
+    def tell_now_and_then(self) -> None:
+        """A line for some seconds in which anything came."""
+        if time.monotonic() - self._since_s >= _TELL_EVERY_S and (self._refused or self._counts != EventCounts()):
+            self.tell("consumed")
+
+    def tell(self, event: str) -> None:
+        counts, now_s = self._counts, time.monotonic()
+        num_entries = counts.accepted + counts.duplicates + counts.too_old + self._refused
+        log_event(
+            logging.INFO,
+            event,
+            accepted=counts.accepted,
+            duplicates=counts.duplicates,
+            too_old=counts.too_old,
+            refused=self._refused,
+            per_second=round(num_entries / max(now_s - self._since_s, 1e-3), 1),
+            behind_s=round(self._behind_s, 3),
+        )
+        self._since_s = now_s
+        self._begin()

@@ -1,0 +1,154 @@
+"""All that Redis holds of one user: read for whoever may see it, and removed for good."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from redis.exceptions import ResponseError
+
+from model.bundle.schema import Feature
+from model.bundle.vocabulary import RawValue
+from service.errors import FeatureStoreUnavailable, StoreFailure
+from service.store.connection import RedisConnection
+from service.store.layout import (
+    BEHAVIOURS_PATTERN,
+    MalformedElement,
+    behaviours_key,
+    decode_hash,
+    events_key,
+    profile_key,
+    user_id_of,
+)
+
+_LONGEST_LOOK_S = 1.0  # for some users among keys of other kinds
+
+
+@dataclass(frozen=True, slots=True)
+class UserData:
+    """What is stored of one user.
+
+    Attributes:
+        profile: every field: those of the model as it reads them, others as text.
+        behaviours: elements as they are stored, oldest first, the newest so many as were asked for.
+        num_behaviours: all that are stored.
+        num_event_ids: how many of them came in live.
+        num_malformed: values that cannot be read and are left out.
+    """
+
+    profile: Mapping[str, RawValue]
+    behaviours: Sequence[Mapping[str, Any]]
+    num_behaviours: int
+    num_event_ids: int
+    num_malformed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedData:
+    """What a removal found."""
+
+    num_behaviours: int
+    num_profile_fields: int
+    num_event_ids: int
+
+
+class UserDataStore:
+    """Reads and removes users. A key of another type than the layout's holds nothing readable, and is removed too."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+
+    async def some_ids(self, count: int) -> list[str]:
+        """Ids of some users with behaviours, as the server happens to name them; fewer when it names no more in time.
+
+        Raises:
+            FeatureStoreUnavailable
+        """
+        found: dict[str, None] = {}  # a key may come twice
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_LOOK_S), aclosing(self._connection.scan(BEHAVIOURS_PATTERN)) as keys:
+                async for key in keys:
+                    with suppress(MalformedElement):
+                        found[user_id_of(key)] = None
+                    if len(found) == count:
+                        break
+        return list(found)
+
+    async def read(self, user_id: str, features: Mapping[str, Feature], *, limit: int | None = None) -> UserData | None:
+        """None for a user of whom nothing is stored.
+
+        Args:
+            features: the user features of a model, by name.
+            limit: of the behaviours the newest so many; all when left out.
+
+        Raises:
+            FeatureStoreUnavailable
+        """
+        keys = behaviours_key(user_id), events_key(user_id), profile_key(user_id)
+        elements, num_behaviours, num_members, horizon, fields, num_keys = await self._answers(
+            ("LRANGE", keys[0], 0, -1 if limit is None else limit - 1),
+            ("LLEN", keys[0]),
+            ("ZCARD", keys[1]),
+            ("ZSCORE", keys[1], ""),
+            ("HGETALL", keys[2]),
+            ("EXISTS", *keys),
+        )
+        if not num_keys:
+            return None
+        documents = [_document(element) for element in reversed(elements or [])]
+        behaviours = [document for document in documents if document is not None]
+        profile, num_lost = _profile(fields or {}, features)
+        return UserData(
+            profile=profile,
+            behaviours=behaviours,
+            num_behaviours=num_behaviours or 0,
+            num_event_ids=_num_event_ids(num_members, horizon),
+            num_malformed=len(documents) - len(behaviours) + num_lost,
+        )
+
+    async def remove(self, user_id: str) -> RemovedData:
+        """Behaviours, profile and event ids. A user of whom nothing is stored loses nothing.
+
+        Raises:
+            FeatureStoreUnavailable: remove again, as some of it may be there still.
+        """
+        keys = behaviours_key(user_id), events_key(user_id), profile_key(user_id)
+        num_behaviours, num_members, horizon, num_profile_fields, _ = await self._answers(
+            ("LLEN", keys[0]), ("ZCARD", keys[1]), ("ZSCORE", keys[1], ""), ("HLEN", keys[2]), ("DEL", *keys)
+        )
+        return RemovedData(num_behaviours or 0, num_profile_fields or 0, _num_event_ids(num_members, horizon))
+
+    async def _answers(self, *commands: tuple[bytes | str | int, ...]) -> list[Any]:
+        """The replies in one round trip; None for a key of another type."""
+        replies = await self._connection.execute(commands)
+        for place, reply in enumerate(replies):
+            if isinstance(reply, ResponseError):
+                if not str(reply).startswith("WRONGTYPE"):
+                    raise FeatureStoreUnavailable(f"Redis refused a command: {reply}", StoreFailure.REFUSED) from reply
+                replies[place] = None
+        return replies
+
+
+def _num_event_ids(num_members: int | None, horizon: object) -> int:
+    """Of a user's events all but the horizon, which has the empty id; see `scripts`."""
+    return (num_members or 0) - (horizon is not None)
+
+
+def _document(element: bytes) -> Mapping[str, Any] | None:
+    try:
+        document = orjson.loads(element)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _profile(fields: Mapping[bytes, bytes], features: Mapping[str, Feature]) -> tuple[dict[str, RawValue], int]:
+    """The fields, and how many of them cannot be read."""
+    profile, num_malformed = decode_hash(fields, features)
+    of_others = {name: value for name, value in fields.items() if name.decode(errors="replace") not in features}
+    return {
+        **profile,
+        **{name.decode(errors="replace"): value.decode(errors="replace") for name, value in of_others.items()},
+    }, num_malformed

@@ -1,0 +1,220 @@
+"""Behaviours that come in live, into a real Redis: what its lists then hold, beside a second implementation."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
+from service.store.connection import connect
+from service.store.layout import encode_behaviour
+from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from tests.contract.test_feature_store import SCHEMA
+from tests.fixtures.redis_server import RedisServer
+
+MAX_STORED = 6
+assert SCHEMA.max_behaviours < MAX_STORED
+
+# Redis outlives an example on purpose.
+property_settings = settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def event(event_id: str, timestamp: float, *, user_id: str = "42") -> BehaviourEvent:
+    """Of an item that is called like the event."""
+    return BehaviourEvent(event_id, user_id, timestamp, encode_behaviour(event_id, timestamp))
+
+
+class Store:
+    """Both writers, called one after the other, and what is then in the lists."""
+
+    def __init__(self, url: str, server: RedisServer, runner: asyncio.Runner) -> None:
+        self.client = server.client
+        self._runner = runner
+        self._connection = connect(url, timeout_ms=10_000, max_connections=2)
+        self._live = BehaviourWriter(self._connection, max_stored=MAX_STORED)
+        self._publisher = RedisFeatureWriter(self._connection, SCHEMA, max_stored=MAX_STORED)
+
+    def add(self, *events: BehaviourEvent) -> EventCounts:
+        return self._runner.run(self._live.write(events, max_behaviours=SCHEMA.max_behaviours))
+
+    def publish(self, *behaviours: tuple[str, float], user_id: str = "42") -> None:
+        """Behaviours oldest first."""
+        timed = [TimedBehaviour(item_id, timestamp, {}) for item_id, timestamp in behaviours]
+        self._runner.run(self._publisher.write_users([UserRecord(user_id, timed, {"gender": "f"})]))
+
+    def items(self, user_id: str = "42") -> list[str]:
+        """Newest first."""
+        return [json.loads(element)["item_id"] for element in self.client.lrange(f"{{u:{user_id}}}:behaviours", 0, -1)]
+
+    def close(self) -> None:
+        self._runner.run(self._connection.aclose())
+
+
+@pytest.fixture(scope="module")
+def store(redis_url: str, redis_server: RedisServer) -> Iterator[Store]:
+    with asyncio.Runner() as runner:
+        store = Store(redis_url, redis_server, runner)
+        yield store
+        store.close()
+
+
+def expected_items(events: Mapping[str, float], published: Sequence[tuple[str, float]]) -> list[str]:
+    """The second implementation: newest first, by sorting."""
+    horizon = max((timestamp for _, timestamp in published), default=float("-inf"))
+    live = sorted(((timestamp, id_.encode()) for id_, timestamp in events.items() if timestamp > horizon), reverse=True)
+    newest_first = [id_.decode() for _, id_ in live] + [item_id for item_id, _ in reversed(published)]
+    return newest_first[:MAX_STORED]
+
+
+event_ids = st.text(st.sampled_from(["a", "b", "é", "}", "\x00", "😀"]), min_size=1, max_size=3)
+timestamps = st.sampled_from([-1.5, 0, 0.1, 0.30000000000000004, 1, 2, 3, 1e9, 2**53, 8.9e18])
+event_sets = st.dictionaries(event_ids, timestamps, max_size=14)
+publishings = st.lists(st.sampled_from([-2, 0, 0.1, 1, 2]), max_size=SCHEMA.max_behaviours).map(
+    lambda times: [(f"published {place}", timestamp) for place, timestamp in enumerate(sorted(times))]
+)
+
+
+@property_settings
+@given(event_sets, publishings, st.data())
+def test_a_list_depends_on_events_and_publishing_and_not_on_order_batches_or_repetition(
+    store: Store, events: dict[str, float], published: list[tuple[str, float]], data: st.DataObject
+) -> None:
+    store.client.flushall()
+    every = [event(id_, timestamp) for id_, timestamp in events.items()]
+    repeated = data.draw(st.lists(st.sampled_from(every), max_size=8)) if every else []
+    order = data.draw(st.permutations([*every, *repeated]))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(order)), max_size=4)) | {0, len(order)})
+    batches: list[list[BehaviourEvent] | None] = [order[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    for place in data.draw(st.lists(st.integers(0, len(batches)), max_size=2)):
+        batches.insert(place, None)
+    is_published = None in batches
+    for batch in batches:
+        if batch is None:
+            store.publish(*published)
+        else:
+            counts = store.add(*batch)
+            assert counts.accepted + counts.duplicates + counts.too_old == len(batch)
+    expected = expected_items(events, published if is_published else [])
+    assert store.items() == expected
+    again = store.add(*every)
+    assert (store.items(), again.accepted) == (expected, 0)
+
+
+@property_settings
+@given(st.lists(st.one_of(st.tuples(event_ids, timestamps), publishings), max_size=12))
+def test_any_story_of_events_and_publishings_ends_as_a_plain_program_has_it(store: Store, story: list[Any]) -> None:
+    """Here the datasets go back in time too, and what was refused under one stays refused under the next."""
+    store.client.flushall()
+    known: dict[str, float] = {}
+    published: list[tuple[str, float]] = []
+    for step in story:
+        if isinstance(step, tuple):
+            event_id, timestamp = step
+            store.add(event(event_id, timestamp))
+            if event_id not in known:
+                known[event_id] = timestamp
+        else:
+            store.publish(*step)
+            published = step
+        kept = expected_items(known, published)
+        known = {id_: timestamp for id_, timestamp in known.items() if id_ in kept}
+    assert store.items() == expected_items(known, published)
+
+
+def test_what_becomes_of_events_is_counted(store: Store) -> None:
+    store.publish(("a", 10), ("b", 20))
+    sent = [event("new", 21), event("same time", 20), event("earlier", 15), event("new", 21)]
+    assert store.add(*sent) == EventCounts(accepted=1, duplicates=1, too_old=2)
+    assert store.items() == ["new", "b", "a"]
+
+
+def test_a_full_list_refuses_what_is_older_than_all_that_it_keeps(store: Store) -> None:
+    assert store.add(*(event(f"e{time}", time) for time in range(10, 20))) == EventCounts(accepted=6, too_old=4)
+    assert store.add(event("e13", 13)) == EventCounts(too_old=1)
+    assert store.add(event("e15", 15)) == EventCounts(duplicates=1)
+    assert store.items() == ["e19", "e18", "e17", "e16", "e15", "e14"]
+    assert store.client.zcard("{u:42}:events") == MAX_STORED
+
+
+def test_simultaneous_events_stand_in_the_order_of_their_ids(store: Store) -> None:
+    store.add(event("b", 5))
+    store.add(event("c", 5), event("a", 5))
+    assert store.items() == ["c", "b", "a"]
+
+
+def test_an_element_is_spelled_as_the_publisher_spells_it(store: Store) -> None:
+    store.add(event("7", 978300760))
+    assert store.client.lrange("{u:42}:behaviours", 0, -1) == [b'{"item_id":"7","timestamp":978300760}']
+
+
+def test_newer_live_behaviours_survive_a_publishing_and_older_ones_go(store: Store) -> None:
+    store.add(event("old", 5), event("new", 15))
+    store.publish(("p", 10))
+    assert store.items() == ["new", "p"]
+    assert store.add(event("old", 5)) == EventCounts(too_old=1)
+
+
+def test_a_user_whose_published_behaviours_are_gone_keeps_the_live_ones(store: Store) -> None:
+    store.publish(("p", 10))
+    store.add(event("new", 15))
+    store.publish()
+    assert store.items() == ["new"]
+
+
+def test_a_user_without_live_behaviours_costs_no_second_key(store: Store) -> None:
+    store.add(event("old", 5))
+    store.publish(("p", 10))
+    assert {key for key in store.client.keys("*") if key.endswith(b"events")} == set()
+
+
+@pytest.mark.parametrize("key", ["{u:42}:behaviours", "{u:42}:events"])
+def test_a_key_of_another_type_is_replaced(store: Store, key: str) -> None:
+    store.client.set(key, "text")
+    assert store.add(event("a", 5)).accepted == 1
+    assert store.items() == ["a"]
+    store.client.set(key, "text")
+    store.publish(("p", 1))
+    assert store.items()[-1:] == ["p"]
+
+
+def test_a_list_that_was_removed_begins_anew(store: Store) -> None:
+    store.add(event("a", 5), event("b", 6))
+    store.client.delete("{u:42}:behaviours")
+    assert store.add(event("c", 4)) == EventCounts(accepted=1)
+    assert store.items() == ["c"]
+
+
+def test_redis_without_memory_refuses_events_and_changes_nothing(store: Store, redis_server: RedisServer) -> None:
+    from service.errors import FeatureStoreUnavailable
+
+    store.add(event("a", 5), event("c", 7))
+    redis_server.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(FeatureStoreUnavailable, match="OOM"):
+            store.add(event("b", 6))
+        with pytest.raises(FeatureStoreUnavailable, match="OOM"):
+            store.publish(("p", 6))
+    finally:
+        redis_server.client.config_set("maxmemory", 0)
+    assert store.items() == ["c", "a"]
+    assert store.add(event("a", 5)).duplicates == 1
+
+
+def test_thousands_of_events_of_one_user_are_one_step(redis_url: str, redis_server: RedisServer) -> None:
+    async def add(*batches: Sequence[BehaviourEvent]) -> None:
+        connection = connect(redis_url, timeout_ms=10_000, max_connections=1)
+        writer = BehaviourWriter(connection, max_stored=3_000)
+        for batch in batches:
+            await writer.write(batch, max_behaviours=5)
+        await connection.aclose()
+
+    events = [event(f"{time:05}", time) for time in range(4_000)]
+    asyncio.run(add(events[::2], events[1::2]))
+    stored = [json.loads(element)["timestamp"] for element in redis_server.client.lrange("{u:42}:behaviours", 0, -1)]
+    assert stored == list(range(3_999, 999, -1))
