@@ -15,11 +15,11 @@ from model.bundle.errors import BundleError
 from model.bundle.reader import Bundle, open_bundle
 from training.data.dataset import Dataset, read_dataset
 from training.progress import counted_progress
-from training.replay.assumptions import BidSource, state_assumptions
+from training.replay.assumptions import state_assumptions
 from training.replay.errors import ReplayError
 from training.replay.estimate import CONFIDENCE, Comparison, compare
 from training.replay.outcomes import AuctionRules, Outcomes, replay_auctions
-from training.replay.scoring import score_slates
+from training.replay.scoring import known_share, score_slates
 from training.replay.show import show
 from training.replay.slates import Slates, make_slates
 
@@ -58,7 +58,7 @@ def replay(options: ReplayOptions, console: Console) -> dict[str, Any]:
     """
     a, b = _open(options.bundle), _open(options.against)
     dataset = read_dataset(options.data)
-    bid, source = _bids(dataset, options.bids)
+    bid, bid_column = _bids(dataset, options.bids)
     slates = make_slates(
         dataset.impressions,
         options.split,
@@ -72,6 +72,7 @@ def replay(options: ReplayOptions, console: Console) -> dict[str, Any]:
             f"none of the {len(slates.rows_N):,} impressions in slates of the split {options.split} was clicked, so "
             "there is nothing to tell rankings apart: replay a longer log or another --split"
         )
+    known = _known_share(a, dataset, slates), _known_share(b, dataset, slates)
     with counted_progress(console, "replaying", unit="slates", total=2 * len(slates)) as advance:
         outcome_a, outcome_b = (
             _outcomes(bundle, dataset, slates, bid[slates.rows_N], clicked_N, options.rules, advance)
@@ -80,10 +81,16 @@ def replay(options: ReplayOptions, console: Console) -> dict[str, Any]:
     with console.status(f"drawing the users {options.resamples:,} times"):
         comparison = compare(outcome_a, outcome_b, slates.user_S, resamples=options.resamples, seed=options.seed)
     assumptions = state_assumptions(
-        dataset, slates, options.rules, source, split=options.split, resamples=options.resamples
+        dataset,
+        slates,
+        options.rules,
+        bid_column,
+        bundles=(a, b),
+        split=options.split,
+        resamples=options.resamples,
     )
-    show(console, (a, b), comparison, slates, assumptions)
-    return _document(options, (a, b), comparison, slates, source, assumptions)
+    show(console, (a, b), known, comparison, slates, assumptions)
+    return _document(options, (a, b), known, comparison, slates, bid_column, assumptions)
 
 
 def write_json(file: Path, document: dict[str, Any]) -> None:
@@ -100,6 +107,16 @@ def _open(path: Path) -> Bundle:
         raise ReplayError(f"{path} is no bundle that can be replayed: {exc}; train or copy it again") from exc
 
 
+def _known_share(bundle: Bundle, dataset: Dataset, slates: Slates) -> float:
+    share = known_share(bundle, dataset, slates)
+    if share == 0.0:
+        raise ReplayError(
+            f"{bundle.path} knows none of the items in the slates of {dataset.name}: replay a log of the items that it "
+            "was trained on; are ids spelled alike?"
+        )
+    return share
+
+
 def _outcomes(
     bundle: Bundle,
     dataset: Dataset,
@@ -113,8 +130,8 @@ def _outcomes(
     return replay_auctions(slates, ctr_N, bid_N=bid_N, clicked_N=clicked_N, rules=rules)
 
 
-def _bids(dataset: Dataset, column: str | None) -> tuple[NDArray[np.float64], BidSource]:
-    """The bid of every impression of the data set, and where it is from.
+def _bids(dataset: Dataset, column: str | None) -> tuple[NDArray[np.float64], str | None]:
+    """The bid of every impression of the data set, and its column; None when all bids are 1.
 
     Raises:
         ReplayError: the column is missing or holds what is no bid.
@@ -122,7 +139,7 @@ def _bids(dataset: Dataset, column: str | None) -> tuple[NDArray[np.float64], Bi
     name = column or BID_COLUMN
     if name not in dataset.impressions.columns:
         if column is None:
-            return np.ones(len(dataset.impressions)), BidSource(None)
+            return np.ones(len(dataset.impressions)), None
         raise ReplayError(
             f"impressions.parquet has no column {column} for --bids; it has {', '.join(dataset.impressions.columns)}"
         )
@@ -136,20 +153,26 @@ def _bids(dataset: Dataset, column: str | None) -> tuple[NDArray[np.float64], Bi
             f"impressions.parquet, row {wrong[0] + 1}: {bids[int(wrong[0])]} in column {name} is no bid; a bid is a "
             f"number of 0 or more. {len(wrong):,} rows are like this: mend them or name another column with --bids"
         )
-    return bid, BidSource(name)
+    return bid, name
 
 
 def _document(
     options: ReplayOptions,
     bundles: tuple[Bundle, Bundle],
+    known: tuple[float, float],
     comparison: Comparison,
     slates: Slates,
-    source: BidSource,
+    bid_column: str | None,
     assumptions: list[str],
 ) -> dict[str, Any]:
     described = [
-        {"path": str(bundle.path), "model": bundle.manifest.model_name, "version": bundle.manifest.model_version}
-        for bundle in bundles
+        {
+            "path": str(bundle.path),
+            "model": bundle.manifest.model_name,
+            "version": bundle.manifest.model_version,
+            "known_share": share,
+        }
+        for bundle, share in zip(bundles, known, strict=True)
     ]
     return {
         "data": str(options.data),
@@ -159,7 +182,7 @@ def _document(
         "slots": options.rules.slots,
         "price": "second" if options.rules.second_prices else "first",
         "reserve": options.rules.reserve_price,
-        "bids": source.column,
+        "bids": bid_column,
         "slates": {
             "rule": slates.rule.value,
             "window": slates.window,

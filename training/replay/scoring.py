@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from model.bundle.catalogue import UNKNOWN_ROW
 from model.bundle.encoding import Attributes, Encoder, Indices, UnknownFeatureError
 from model.bundle.graph import behaviour_input, candidate_input, request_input
 from model.bundle.reader import Bundle
@@ -51,6 +52,13 @@ def score_slates(
     if not np.all((ctr_N >= 0.0) & (ctr_N <= 1.0)):  # false of NaN too
         raise ReplayError(f"{bundle.path} gave a CTR that is not from 0 to 1: the bundle is no use, train it again")
     return ctr_N
+
+
+def known_share(bundle: Bundle, dataset: Dataset, slates: Slates) -> float:
+    """Which share of the slates' impressions show an item that the bundle's catalogue has."""
+    shown = dataset.impressions["item_id"][slates.rows_N].value_counts()
+    is_known = bundle.encoder.catalogue.rows(shown["item_id"].to_list()) != UNKNOWN_ROW
+    return float(np.average(is_known, weights=shown["count"].to_numpy()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,7 @@ def _new_items(encoder: Encoder, dataset: Dataset, distinct: pl.Series) -> dict[
         for feature in encoder.schema.group(Group.ITEM)
         if feature.name != ITEM_ID and feature.name in dataset.items.columns
     ]
-    is_new = encoder.catalogue.rows(distinct.to_list()) == encoder.catalogue.row(None)
+    is_new = encoder.catalogue.rows(distinct.to_list()) == UNKNOWN_ROW
     new = distinct.to_frame("item_id").with_row_index("position").filter(pl.Series(is_new))
     described = new.join(dataset.items.select("item_id", *names), on="item_id", how="inner")
     return {int(row.pop("position")): {name: row[name] for name in names} for row in described.iter_rows(named=True)}

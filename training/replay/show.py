@@ -18,10 +18,14 @@ _FORMS = ((".4f", 1.0, ""), (".4f", 1.0, ""), ("+.4f", 1.0, ""), ("+.2f", 100.0,
 def show(
     console: Console,
     bundles: tuple[Bundle, Bundle],
+    known: tuple[float, float],
     comparison: Comparison,
     slates: Slates,
     assumptions: Sequence[str],
 ) -> None:
+    """Args:
+    known: which share of the candidates each bundle's catalogue has.
+    """
     title = f"{len(slates):,} slates of {slates.num_users:,} users"
     table = Table(title=title, title_justify="left", title_style="")
     for heading in ("", "estimate", f"{100 * CONFIDENCE:.0f} % interval"):
@@ -42,8 +46,9 @@ def show(
     for name, figures in zip(names, (a, b), strict=True):
         table.add_row(f"  {escape(name)}", _plain(figures.expected_over_observed))
     console.print(table)
-    for letter, bundle in zip("AB", bundles, strict=True):
-        console.print(f"{letter} is {bundle.path}", highlight=False, markup=False)
+    for letter, bundle, share in zip("AB", bundles, known, strict=True):
+        told = f"{letter} is {bundle.path}, and knows the items of {share:.1%} of the candidates."
+        console.print(told, highlight=False, markup=False)
     console.print(
         f"A shows {a.shown:,} ads with {a.clicks:,} clicks, B {b.shown:,} with {b.clicks:,}. "
         f"Both show the same ads in {comparison.agreement:.1%} of the slates.",

@@ -302,7 +302,7 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
     return pl.DataFrame(table)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(table=tables())
 def test_csv_and_parquet_of_one_table_give_one_dataset(
     table: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory

@@ -79,6 +79,7 @@ def test_a_bundle_against_itself_brings_exactly_the_same(data: Path, bundle_path
     )
     assert figures["agreement"] == 1.0
     assert "does not tell their revenue apart" in printed
+    assert "A was trained on a data set called by hand, and this one is called log: equal ids must mean" in printed
 
 
 def test_two_bundles_swapped_give_the_opposite_difference(data: Path, bundle_path: Path, backwards: Path) -> None:
@@ -141,6 +142,19 @@ def test_what_cannot_be_replayed_is_refused_with_what_to_do(
     error = Exception if "train, validate" in said else ReplayError
     with pytest.raises(error, match=said):
         run(replace(options(log, bundle_path, bundle_path), bids=bids))
+
+
+def test_a_log_of_other_items_is_refused_and_a_partly_known_one_says_so(
+    data: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    other = impressions().with_columns(item_id="x" + pl.col("item_id"))
+    with pytest.raises(ReplayError, match="knows none of the items in the slates of log"):
+        run(options(rewritten(data, tmp_path / "other", other), bundle_path, bundle_path))
+    is_one = pl.int_range(pl.len()) % 4 == 0
+    mixed = impressions().with_columns(item_id=pl.when(is_one).then(pl.lit("new")).otherwise("item_id"))
+    document, printed = run(options(rewritten(data, tmp_path / "mixed", mixed), bundle_path, bundle_path))
+    assert document["bundle"]["known_share"] == pytest.approx(0.75)
+    assert "knows the items of 75.0% of the candidates" in printed
 
 
 def test_of_two_bundles_the_broken_one_is_named(data: Path, bundle_path: Path, tmp_path: Path) -> None:
