@@ -15,13 +15,14 @@ OWN_VALUE_SHARE = 0.5  # ... more values than this share of the rows, tells rows
 SEPARATORS = ("|", ";")
 _SEPARATED_SHARE = 0.1  # text is a list when at least so many rows have the separator
 
+_TITLE = "title"
 # Columns with a meaning of their own, which are kept and are no features.
 _KEPT = {
     Group.CONTEXT: {
         "bid": "the bid, for `training replay`",
         "split": "says which rows are trained, validated and tested on",
     },
-    Group.ITEM: {"title": "a title to show"},
+    Group.ITEM: {_TITLE: "a title to show"},
     Group.USER: {},
 }
 _NO_FEATURE = {
@@ -98,7 +99,9 @@ def _guess(group: Group, column: pl.Series, wish: Wish | None, *, is_taken: bool
     if (meaning := _KEPT[group].get(name)) is not None:
         if wish is not None and wish.kind is not None:
             raise LogsError(f"--feature {name}: the column is {meaning}; rename it with --map to learn from it")
-        return Guess(name, group, None, f"kept: {meaning}", values)
+        # A film may be called 1984, which is still no number.
+        is_title = group is Group.ITEM and name == _TITLE
+        return Guess(name, group, None, f"kept: {meaning}", column.cast(pl.String) if is_title else values)
     reason = _reason_to_drop(column, wish, is_taken=is_taken, has_values=values is not None)
     if reason is not None or values is None:
         return Guess(name, group, None, f"left out: {reason}", None)
@@ -125,9 +128,8 @@ def _as_wished(group: Group, column: pl.Series, values: pl.Series, wish: Wish) -
         if is_list or column.dtype != pl.String:
             raise LogsError(f"--multi {column.name}: the column holds {column.dtype} and no text to be cut")
         return Guess(column.name, group, Kind.MULTI, f"{said}, cut at {wish.separator!r}", _cut(column, wish.separator))
-    if wish.kind is Kind.NUMERIC and not values.dtype.is_numeric():
-        odd = next((value for value in values.drop_nulls() if not _is_number(value)), None)
-        raise LogsError(f"--feature {column.name}=numeric: {odd!r} is no number; single is for text")
+    if wish.kind is Kind.NUMERIC and not is_list:
+        return Guess(column.name, group, Kind.NUMERIC, said, _as_numbers(values))
     if is_list and wish.kind is not Kind.MULTI:
         raise LogsError(f"--feature {column.name}={wish.kind}: the column holds lists, which are multi")
     if wish.kind is Kind.MULTI and not is_list:
@@ -137,12 +139,17 @@ def _as_wished(group: Group, column: pl.Series, values: pl.Series, wish: Wish) -
     return Guess(column.name, group, wish.kind, said, values)
 
 
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return True
+def _as_numbers(values: pl.Series) -> pl.Series:
+    """Raises: LogsError, when a value is none."""
+    if values.dtype.is_numeric():
+        return values
+    numbers = values.cast(pl.String).cast(pl.Float64, strict=False)
+    is_odd = numbers.is_null() & values.is_not_null()
+    if is_odd.any():
+        raise LogsError(
+            f"--feature {values.name}=numeric: {values.filter(is_odd)[0]!r} is no number; single is for text"
+        )
+    return numbers
 
 
 def _by_values(name: str, values: pl.Series) -> tuple[Kind | None, str, pl.Series]:

@@ -27,12 +27,12 @@ from training.prepare.logs.errors import LogsError
 from training.prepare.logs.guesses import FEW_VALUES, MANY_VALUES, Guess, Wish, guess_columns
 from training.prepare.logs.table_file import as_values
 
-CLICKS = """uid,ad,label,when,hour,position,split
-u1,007,1,2026-03-01T10:00:00Z,10,1,train
-u1,8,0,2026-03-01T10:00:00Z,10,2,train
-u2,007,true,2026-03-01T11:30:00+01:00,11,1,train
-u2,9,FALSE,2026-03-02 09:00:00Z,9,2,valid
-u1,8,1,2026-03-03T09:15Z,9,1,test
+CLICKS = """uid,ad,label,when,hour,position,split,bid
+u1,007,1,2026-03-01T10:00:00Z,10,1,train,0.5
+u1,8,0,2026-03-01T10:00:00Z,10,2,train,1
+u2,007,true,2026-03-01T11:30:00+01:00,11,1,train,0.5
+u2,9,FALSE,2026-03-02 09:00:00Z,9,2,valid,2
+u1,8,1,2026-03-03T09:15Z,9,1,test,1.25
 """
 ITEMS = """item_id,title,genre,price
 007,"Goggles, blue",sport| swim,9.5
@@ -75,6 +75,7 @@ def test_csv_files_become_a_dataset_that_can_be_encoded(tmp_path: Path) -> None:
     ]
     rows = dataset.impressions
     assert rows["item_id"].to_list() == ["007", "8", "007", "9", "8"]
+    assert rows["bid"].to_list() == [0.5, 1.0, 0.5, 2.0, 1.25]  # no feature, but what a replay reads
     assert rows["clicked"].to_list() == [True, False, True, False, True]
     first, third, last = rows["timestamp"][0], rows["timestamp"][2], rows["timestamp"][4]
     assert (first, third, last) == (
@@ -178,6 +179,19 @@ def test_a_columns_kind_is_guessed_from_its_values(
     found = guess(values, name=name)
     assert found.kind is kind
     assert reason in found.reason
+
+
+def test_text_with_leading_zeros_is_numeric_when_the_user_says_so() -> None:
+    table = pl.DataFrame({"x": ["007", None, "10"]})
+    [found] = guess_columns(Group.ITEM, table, {"x": Wish(Kind.NUMERIC)}, taken=set())
+    assert found.values is not None
+    assert (found.kind, found.values.to_list()) == (Kind.NUMERIC, [7.0, None, 10.0])
+
+
+def test_titles_that_are_numbers_stay_text() -> None:
+    found = guess(["1984", "300"], name="title")
+    assert found.values is not None
+    assert found.values.to_list() == ["1984", "300"]
 
 
 GOOD = "user_id,item_id,clicked,timestamp\nu,i,1,1\nu,j,0,2\n"
