@@ -1,6 +1,7 @@
 """Whether Redis can be used, keeps what it is given, and holds what the bundle needs."""
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 
@@ -137,9 +138,10 @@ def _may_not(what: str, rights: str) -> Finding:
 
 
 def _version(name: str, server: Server) -> Finding:
-    version = str(server.info.get("redis_version", "0"))
+    version = str(server.info.get("redis_version", "of an unknown version"))
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     message = f"{name}Redis {version}"
-    if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
+    if numbers and numbers < OLDEST_VERSION:
         return wrong(CHECK, f"{message} is too old", f"use {'.'.join(map(str, OLDEST_VERSION))} or newer")
     return ok(CHECK, message)
 

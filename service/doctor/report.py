@@ -11,9 +11,9 @@ _CHECK_WIDTH, _LEVEL_WIDTH = 14, 7
 
 def as_text(finding: Finding) -> str:
     """One line, and below it what to do."""
-    line = f"{finding.level:{_LEVEL_WIDTH}}  {finding.check:{_CHECK_WIDTH}}  {finding.message}"
-    indent = " " * (_LEVEL_WIDTH + _CHECK_WIDTH + 4)
-    return f"{line}\n{indent}-> {finding.remedy}" if finding.remedy else line
+    indent = "\n" + " " * (_LEVEL_WIDTH + _CHECK_WIDTH + 4)
+    line = f"{finding.level:{_LEVEL_WIDTH}}  {finding.check:{_CHECK_WIDTH}}  {finding.message.replace(chr(10), indent)}"
+    return f"{line}{indent}-> {finding.remedy}" if finding.remedy else line
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,11 +107,12 @@ async def sample_users(connection: RedisConnection, schema: FeatureSchema | None
     keys: set[bytes] = set()
     is_complete = True
     deadline_s = time.monotonic() + _LONGEST_SCAN_S
-    async for key in connection.scan(BEHAVIOURS_PATTERN):
-        keys.add(key)
-        if len(keys) >= _MOST_KEYS or time.monotonic() > deadline_s:
-            is_complete = False
-            break
+    async with aclosing(connection.scan(BEHAVIOURS_PATTERN)) as found:
+        async for key in found:
+            keys.add(key)
+            if len(keys) >= _MOST_KEYS or time.monotonic() > deadline_s:
+                is_complete = False
+                break
     sampled = sorted(keys)[:: max(1, len(keys) // _SAMPLED_USERS)][:_SAMPLED_USERS]
     if not sampled:
         return StoredSample(0, is_complete)

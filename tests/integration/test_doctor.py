@@ -17,6 +17,7 @@ from service.cli import app
 from service.doctor.feature_store import check_feature_store, latency_finding, server_findings
 from service.doctor.findings import Finding, Level
 from service.settings import Settings
+from service.store import inspection
 from service.store.connection import connect
 from service.store.embedded import embedded_redis
 from service.store.inspection import Server
@@ -74,6 +75,21 @@ def test_users_and_their_behaviours_are_found_and_the_bundle_knows_their_items(
     num_servers = 2 if "cluster" in any_redis_url else 1
     assert sum("no user is evicted" in finding.message for finding in findings) == num_servers
     assert sum("clocks of Redis and of this machine agree" in finding.message for finding in findings) == num_servers
+
+
+def test_of_very_many_users_some_are_counted(
+    redis_server: RedisServer, redis_url: str, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "_MOST_KEYS", 3)
+    for number in range(5):
+        store(redis_server, f"u{number}", "1")
+    assert one(look(redis_url, bundle_path), "at least 3 users have behaviours").level is Level.OK
+
+
+def test_a_url_that_names_no_redis_is_wrong_and_says_what_is_accepted(bundle_path: Path) -> None:
+    [finding] = look("http://127.0.0.1", bundle_path)
+    assert finding.level is Level.WRONG
+    assert "redis+cluster://" in finding.message
 
 
 def test_a_closed_port_is_wrong(bundle_path: Path) -> None:
