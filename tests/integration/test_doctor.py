@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,6 +91,39 @@ def test_a_url_that_names_no_redis_is_wrong_and_says_what_is_accepted(bundle_pat
     [finding] = look("http://127.0.0.1", bundle_path)
     assert finding.level is Level.WRONG
     assert "redis+cluster://" in finding.message
+
+
+@contextmanager
+def login(server: RedisServer, rule: str) -> Iterator[str]:
+    """A URL with the login of an ACL line, for as long as the block."""
+    _, name, *rules = rule.split()
+    server.client.execute_command("ACL", "SETUSER", name, *rules)
+    password = next(part[1:] for part in rules if part.startswith(">"))
+    try:
+        yield f"redis://{name}:{password}@127.0.0.1:{server.port}"
+    finally:
+        server.client.execute_command("ACL", "DELUSER", name)
+
+
+def test_the_documented_login_may_look_at_everything(redis_server: RedisServer, bundle_path: Path) -> None:
+    security = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+    [rule] = re.findall(r"^user dinrank-doctor .*$", security, flags=re.MULTILINE)
+    store(redis_server, "u", "1")
+    with login(redis_server, rule) as url:
+        findings = look(url, bundle_path)
+    assert one(findings, "1 users have behaviours; 1 of them were read").level is Level.OK
+    assert one(findings, "nothing is kept on disk")  # which CONFIG GET says
+    assert not any("may not" in finding.message for finding in findings)
+
+
+def test_what_a_login_may_not_ask_is_said_with_the_rights_that_it_lacks(
+    redis_server: RedisServer, bundle_path: Path
+) -> None:
+    with login(redis_server, "user reader on >secret resetkeys -@all ~{u:*}:behaviours +lrange +hgetall +ping") as url:
+        refused = [finding for finding in look(url, bundle_path) if "this login may not" in finding.message]
+    assert [finding.level for finding in refused] == [Level.WARNING] * 2
+    assert "+info, +config|get and +time" in refused[0].remedy
+    assert "list users" in refused[1].message
 
 
 def test_a_closed_port_is_wrong(bundle_path: Path) -> None:

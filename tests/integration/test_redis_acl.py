@@ -9,11 +9,8 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from model.bundle.reader import open_bundle
-from service.doctor.feature_store import check_feature_store
-from service.doctor.findings import Finding, Level
 from service.errors import FeatureStoreUnavailable
 from service.publish.publisher import publish
-from service.settings import Settings
 from service.store.users import published_user_ids
 from tests.fixtures.redis_server import RedisServer, run_redis
 from tests.fixtures.service import RunningService, running_service
@@ -74,25 +71,6 @@ def test_the_publisher_may_publish_and_the_service_may_read_it(service: RunningS
 
 def test_the_load_generator_may_look_who_there_is(published: RedisServer) -> None:
     assert published_user_ids(url_of(published, "load")) == ["42"]
-
-
-def redis_findings(server: RedisServer, name: str, bundle_path: Path) -> list[Finding]:
-    return check_feature_store(Settings.read(bundle=bundle_path, redis=url_of(server, name)), open_bundle(bundle_path))
-
-
-def test_the_doctor_may_look_at_everything(published: RedisServer, bundle_path: Path) -> None:
-    messages = " ".join(finding.message for finding in redis_findings(published, "doctor", bundle_path))
-    assert "1 users have behaviours; 1 of them were read" in messages
-    assert "nothing is kept on disk" in messages  # which CONFIG GET says
-    assert "may not" not in messages
-
-
-def test_the_doctor_says_what_the_services_own_login_may_not_tell(published: RedisServer, bundle_path: Path) -> None:
-    findings = redis_findings(published, "service", bundle_path)
-    refused = [finding for finding in findings if "this login may not" in finding.message]
-    assert [finding.level for finding in refused] == [Level.WARNING] * 2
-    assert "+info, +config|get and +time" in refused[0].remedy
-    assert "list users" in refused[1].message
 
 
 @pytest.mark.parametrize(
