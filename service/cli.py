@@ -158,6 +158,36 @@ def demo(
         run_demo(open_bundle(settings.bundle), data, Console())
 
 
+@app.command(epilog="Example: python -m service doctor --bundle bundles/din --redis redis://127.0.0.1:6379")
+def doctor(
+    bundle: BundleOption = None,
+    redis: RedisOption = None,
+    host: Annotated[str | None, typer.Option(help="Address that the service is to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port that it is to have.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes that it is to have.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
+) -> None:
+    """Look at a deployment, with the settings that `serve` would have, and say what is wrong and what to do.
+
+    Bundle, Redis and what it holds, keys and TLS, port, cores, open files, libraries, clocks. Changes nothing. The exit
+    code is 1 when something is wrong; warnings leave it 0.
+    """
+    # Here, as `serve` has no use for what it imports.
+    from service.doctor.examination import examine
+    from service.doctor.report import as_document, as_text, is_any_wrong, summary
+
+    with _failures_in_one_line(), exit_on_signals():
+        settings = Settings.read(bundle=bundle, redis=redis, host=host, port=port, workers=workers)
+        findings = []
+        for finding in examine(settings):
+            findings.append(finding)
+            if not as_json:
+                typer.echo(as_text(finding))
+        typer.echo(json.dumps(as_document(findings), indent=2) if as_json else summary(findings))
+    if is_any_wrong(findings):
+        raise typer.Exit(1)
+
+
 def _curl_command(address: str, bundle: Bundle, *, needs_key: bool) -> str:
     """A request that this bundle can answer: the first candidates of a golden one. The key is the shell's variable."""
     ads = [str(ad_id) for ad_id in bundle.golden[0].request.candidates[:2]]

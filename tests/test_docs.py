@@ -1,5 +1,6 @@
 """What README says is so: settings, commands, flags, files, links, and the example it shows."""
 
+import itertools
 import json
 import re
 import shlex
@@ -65,8 +66,9 @@ def test_the_settings_table_is_the_code() -> None:
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_command_has_the_flags_that_readme_gives_it(command: list[str]) -> None:
-    _, _, package, name, *arguments = command
-    result = CliRunner().invoke(typer.main.get_command(APPS[package]), [name, "--help"], terminal_width=200)
+    _, _, package, *arguments = command
+    names = list(itertools.takewhile(lambda argument: not argument.startswith("--"), arguments))
+    result = CliRunner().invoke(typer.main.get_command(APPS[package]), [*names, "--help"], terminal_width=200)
     assert result.exit_code == 0
     for flag in (argument for argument in arguments if argument.startswith("--")):
         assert flag in result.output
