@@ -168,7 +168,10 @@ function show(candidates, answer, other) {
 
 function because(ad) {
   if (!ad.strongest?.length) return "";
-  return `most activated: ${ad.strongest.map((each) => state.names.get(each.item_id) || each.item_id).join(" · ")}`;
+  const times = new Map(); // the same item may have been there several times
+  for (const { item_id } of ad.strongest) times.set(item_id, (times.get(item_id) ?? 0) + 1);
+  const names = [...times].map(([itemId, count]) => (state.names.get(itemId) || itemId) + (count > 1 ? ` ×${count}` : ""));
+  return `most activated: ${names.join(" · ")}`;
 }
 
 function summary(answer) {

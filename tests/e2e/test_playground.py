@@ -2,15 +2,16 @@
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.conftest import Shop
 from tests.e2e.shop import HOBBIES, item_id
-from tests.fixtures.command import ROOT
+from tests.fixtures.command import ROOT, served
 
 SWIMMER = "u0"
 ADS = {"sw1": 0.5, "cl0": 0.6, "co1": 0.7, "cy0": 0.4, "ph0": 0.9, "ga0": 0.8}
@@ -186,7 +187,9 @@ def test_the_selected_ads_weights_colour_the_users_behaviours(page: Page, shop: 
     shown = page.locator("#behaviours li").evaluate_all("rows => rows.map(row => Number(row.dataset.weight))")
     assert shown == pytest.approx([each["weight"] for each in reversed(ad["activation_weights"])], abs=6e-4)
     because = page.locator("#ranking .ad.selected .because").text_content()
-    assert because == "most activated: " + " · ".join(TITLES[each["item_id"]] for each in ad["strongest"])
+    names = Counter(TITLES[each["item_id"]] for each in ad["strongest"])
+    shown_names = [name if count == 1 else f"{name} ×{count}" for name, count in names.items()]
+    assert because == f"most activated: {' · '.join(shown_names)}"
 
 
 def test_the_map_is_read_by_keyboard(page: Page, shop: Shop) -> None:
@@ -313,6 +316,18 @@ def test_light_and_dark_follow_the_system_and_can_be_switched(page: Page, shop: 
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert luminance() > 200
+
+
+def test_a_service_with_keys_asks_for_one(browser: Browser, shop_bundle: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-of-more-than-enough-characters-0123456789")
+    with served(tmp_path, shop_bundle, DINRANK_API_KEYS_FILE=str(keys)) as service, browser.new_page() as page:
+        page.goto(f"{service.address}/#user=nobody&ads=sw1:1")
+        expect(page.locator("#key-form")).to_be_visible()
+        page.get_by_label("This service wants a key").fill(keys.read_text())
+        page.keyboard.press("Enter")
+        expect(page.locator("#summary")).to_contain_text("1 ads ranked on 0 behaviours")
+        expect(page.locator("#key-form")).to_be_hidden()
 
 
 def test_pictures_for_the_documents(page: Page, shop: Shop, pictures: Path) -> None:
