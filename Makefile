@@ -19,7 +19,7 @@ BENCH_OPTIONS ?=
 CHAOS_OPTIONS ?=
 FUZZ_OPTIONS ?=
 
-.PHONY: help install demo serve test check fuzz format load bench bench-training chaos wheel clean
+.PHONY: help install demo serve test check long e2e pictures fuzz format load bench bench-training chaos wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,16 @@ fuzz: $(INSTALLED) ## 100,000 hostile requests over real sockets: make fuzz FUZZ
 
 test: check ## everything that must hold before a change lands
 	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
+
+long: $(INSTALLED) ## tests that `make test` leaves out for their time: online = offline for every further network; three minutes
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m long
+
+e2e: $(INSTALLED) ## the playground, clicked through in Chromium, which must be installed; three minutes
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,e2e]'
+	$(BIN)/python -m pytest tests/e2e
+
+pictures: ## the same, and the screenshots of the documents made anew
+	DINRANK_PICTURES=1 $(MAKE) e2e
 
 format: $(INSTALLED) ## lay the code out as `make check` wants it
 	$(BIN)/ruff check --fix .

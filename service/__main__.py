@@ -1,4 +1,4 @@
-"""python -m service {serve,publish,consume,demo}; where the package is installed, `dinrank-service` is the same."""
+"""python -m service {serve,publish,consume,doctor,demo}; where it is installed, `dinrank-service` is the same."""
 
 
 def main() -> None:

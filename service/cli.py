@@ -109,7 +109,9 @@ def publish(
         settings = Settings.read(bundle=bundle, redis=redis)
         verified = open_bundle(settings.bundle)
         with redis_url(settings) as url:
-            report = publish_dataset(verified, data, url, console=Console(stderr=True))
+            report = publish_dataset(
+                verified, data, url, console=Console(stderr=True), max_stored=settings.max_stored_behaviours
+            )
         typer.echo(
             f"wrote {report.num_users:,} users with {report.num_behaviours:,} behaviours and {report.num_ads:,} ads "
             f"that the bundle lacks, in {report.duration_s:.1f} s"
@@ -154,6 +156,36 @@ def demo(
     with _failures_in_one_line(DatasetUnreadable, DemoFailed), exit_on_signals():
         settings = Settings.read(bundle=bundle)
         run_demo(open_bundle(settings.bundle), data, Console())
+
+
+@app.command(epilog="Example: python -m service doctor --bundle bundles/din --redis redis://127.0.0.1:6379")
+def doctor(
+    bundle: BundleOption = None,
+    redis: RedisOption = None,
+    host: Annotated[str | None, typer.Option(help="Address that the service is to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port that it is to have.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes that it is to have.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
+) -> None:
+    """Look at a deployment, with the settings that `serve` would have, and say what is wrong and what to do.
+
+    Bundle, Redis and what it holds, keys and TLS, port, cores, open files, libraries, clocks. Changes nothing. The exit
+    code is 1 when something is wrong; warnings leave it 0.
+    """
+    # Here, as `serve` has no use for what it imports.
+    from service.doctor.examination import examine
+    from service.doctor.report import as_document, as_text, is_any_wrong, summary
+
+    with _failures_in_one_line(), exit_on_signals():
+        settings = Settings.read(bundle=bundle, redis=redis, host=host, port=port, workers=workers)
+        findings = []
+        for finding in examine(settings):
+            findings.append(finding)
+            if not as_json:
+                typer.echo(as_text(finding))
+        typer.echo(json.dumps(as_document(findings), indent=2) if as_json else summary(findings))
+    if is_any_wrong(findings):
+        raise typer.Exit(1)
 
 
 def _curl_command(address: str, bundle: Bundle, *, needs_key: bool) -> str:

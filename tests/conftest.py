@@ -1,12 +1,20 @@
 """Fixtures that more than one kind of test uses."""
 
 import os
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Time is no property of what is tested, and a busy machine takes its own.
+settings.register_profile("dinrank", deadline=None)
+settings.load_profile("dinrank")
 
 # One thread for torch, before anything imports it, in this process and in those that tests start. The tests' tensors
 # are tiny: threads that wait for each other, and for those of the other workers, cost more than they save.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+_E2E = Path(__file__).parent / "e2e"
 
 pytest_plugins = [
     "tests.fixtures.bundle",
@@ -24,3 +32,9 @@ pytest_plugins = [
 def anyio_backend() -> str:
     """What tests marked `anyio` run on: the event loop of the service."""
     return "asyncio"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The tests that need a browser are run when they are named: `make e2e`."""
+    is_named = any(Path(argument.partition("::")[0]).resolve().is_relative_to(_E2E) for argument in config.args)
+    return True if collection_path.is_relative_to(_E2E) and not is_named else None

@@ -40,6 +40,7 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     "redis": ("service/store", "service/publish"),
     "msgspec": ("service/api",),
     "orjson": ("service/store",),
+    "packaging": ("service/doctor",),
     "polars": ("service/publish", "service/demo.py", "training"),
     "pyarrow": ("service/publish", "training"),
     "prometheus_client": (

@@ -35,19 +35,19 @@ APPS = {
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """What people write after `python`, and the command."""
-    for module, written in APPS.items():
-        yield from _of(importlib.import_module(module).app, written)
-    yield from _of(runpy.run_path(str(ROOT / "examples" / "score_offline.py"))["app"], "examples/score_offline.py")
+    apps = {written: importlib.import_module(module).app for module, written in APPS.items()}
+    apps["examples/score_offline.py"] = runpy.run_path(str(ROOT / "examples" / "score_offline.py"))["app"]
+    for written, app in apps.items():
+        yield from _within(written, typer.main.get_command(app))
 
 
-def _of(app: typer.Typer, written: str) -> Iterator[tuple[str, click.Command]]:
-    command = typer.main.get_command(app)
+def _within(written: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
     of_group: Mapping[str, click.Command] | None = getattr(command, "commands", None)
     if of_group is None:
         yield written, command
         return
     for name, each in of_group.items():
-        yield f"{written} {name}", each
+        yield from _within(f"{written} {name}", each)
 
 
 COMMANDS = list(commands())

@@ -38,7 +38,7 @@ def test_an_image_from_elsewhere_has_a_version(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES.keys() - {"trainer"})
 def test_a_container_says_when_it_is_well(name: str) -> None:
-    """The trainer ends; of our own images the Dockerfile says it."""
+    """Or that there is no asking it. The trainer ends; of our own images the Dockerfile says it."""
     build = SERVICES[name].get("build")
     dockerfile = "" if build is None else (ROOT / build["dockerfile"]).read_text(encoding="utf-8")
     assert "healthcheck" in SERVICES[name] or "HEALTHCHECK" in dockerfile or name == "load"

@@ -1,5 +1,6 @@
 """What README says is so: settings, commands, flags, files, links, and the example it shows."""
 
+import itertools
 import json
 import re
 import shlex
@@ -9,6 +10,7 @@ import pytest
 import typer
 from click.testing import CliRunner
 
+from service.api.events import BehavioursRequest, EventBody
 from service.api.schemas import RankRequest, RankResponse
 from service.cli import app as service_app
 from service.settings import ENV_PREFIX, Settings
@@ -64,8 +66,9 @@ def test_the_settings_table_is_the_code() -> None:
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_command_has_the_flags_that_readme_gives_it(command: list[str]) -> None:
-    _, _, package, name, *arguments = command
-    result = CliRunner().invoke(typer.main.get_command(APPS[package]), [name, "--help"], terminal_width=200)
+    _, _, package, *arguments = command
+    names = list(itertools.takewhile(lambda argument: not argument.startswith("--"), arguments))
+    result = CliRunner().invoke(typer.main.get_command(APPS[package]), [*names, "--help"], terminal_width=200)
     assert result.exit_code == 0
     for flag in (argument for argument in arguments if argument.startswith("--")):
         assert flag in result.output
@@ -130,3 +133,10 @@ def test_the_tests_that_the_reliability_table_names_are_there() -> None:
 def test_the_table_of_the_chaos_suite_has_every_fault() -> None:
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     assert {fault.name for fault in ALL_FAULTS if f"| {fault.name} |" not in text} == set()
+
+
+def test_the_shown_behaviours_are_of_the_documented_form() -> None:
+    [posted] = [block for block in blocks("bash") if "/behaviours" in block]
+    [added] = [block for block in blocks("bash") if "XADD" in block]
+    BehavioursRequest.model_validate_json(posted[posted.index("-d '") + 4 : posted.rindex("'")])
+    EventBody.model_validate_json(added[added.index("event '") + 7 : added.rindex("'")])

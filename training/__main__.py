@@ -1,4 +1,4 @@
-"""The trainer's command line: python -m training {fetch,prepare,train,table,compare}."""
+"""The trainer's command line: python -m training {fetch,prepare,train,table,compare,replay}."""
 
 import dataclasses
 import errno
@@ -7,7 +7,6 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -23,11 +22,16 @@ from training.compare.contenders import ALL, read_contenders
 from training.compare.planned import ComparisonError
 from training.config import ConfigError, TrainConfig
 from training.data.errors import DatasetError
+from training.data.split import TEST
 from training.loop import TrainingDiverged
 from training.parity import ParityError
-from training.prepare.amazon import prepare_amazon_reviews
+from training.prepare.commands import app as prepare_app
 from training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
-from training.prepare.movielens import prepare_movielens_1m, prepare_movielens_100k
+from training.prepare.logs.errors import LogsError
+from training.replay.command import ReplayOptions, write_json
+from training.replay.command import replay as run_replay
+from training.replay.errors import ReplayError
+from training.replay.outcomes import AuctionRules
 from training.run import RunOptions, run
 from training.table.command import TableOptions, add_table
 from training.table.plan import TableError
@@ -48,17 +52,9 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(exc)) from exc
 
 
-class RawFormat(StrEnum):
-    MOVIELENS_100K = "movielens-100k"
-    MOVIELENS_1M = "movielens-1m"
-    AMAZON_REVIEWS = "amazon-reviews"
-
-
-_PREPARE: dict[RawFormat, Callable[[Path, Path], None]] = {
-    RawFormat.MOVIELENS_100K: prepare_movielens_100k,
-    RawFormat.MOVIELENS_1M: prepare_movielens_1m,
-    RawFormat.AMAZON_REVIEWS: prepare_amazon_reviews,
-}
+class Price(StrEnum):
+    FIRST = "first"
+    SECOND = "second"
 
 
 @app.command(epilog="Example: `python -m training fetch data/raw/ml-100k`")
@@ -70,15 +66,7 @@ def fetch(out: Annotated[Path, typer.Argument(help="Folder for the three raw fil
     console.print(f"raw files in {out}")
 
 
-@app.command(epilog="Example: `python -m training prepare movielens-100k data/raw/ml-100k data/ml-100k`")
-def prepare(
-    raw_format: Annotated[RawFormat, typer.Argument(metavar="FORMAT", help=", ".join(RawFormat))],
-    raw: Annotated[Path, typer.Argument(help="Folder with the files as they were published.")],
-    out: Annotated[Path, typer.Argument(help="Dataset directory to write.")],
-) -> None:
-    """Turn a public data set's raw files into a dataset directory."""
-    _PREPARE[raw_format](raw, out)
-    console.print(f"dataset in {out}")
+app.add_typer(prepare_app, name="prepare")
 
 
 @app.command(epilog="Example: `python -m training train --data data/ml-100k --model din --out bundles/din`")
@@ -155,6 +143,53 @@ def compare(
     )
 
 
+@app.command(
+    epilog="Example: `python -m training replay --data data/ml-100k --bundle bundles/new --against bundles/old "
+    "--window 20`"
+)
+def replay(
+    data: Annotated[Path, typer.Option(help="Dataset directory: the log.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle A, the new one for instance.")],
+    against: Annotated[Path, typer.Option(help="Bundle B, the old one; differences are A - B.")],
+    split: Annotated[str, typer.Option(help="Rows to replay; neither bundle may have seen them.")] = TEST,
+    slots: Annotated[int, typer.Option(min=1, help="Ads that are shown per slate.")] = 1,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="So many consecutive impressions of a user are a slate. Without: those with the same timestamp, or, "
+            "where there are none, all of a user.",
+        ),
+    ] = None,
+    price: Annotated[Price, typer.Option(help="What a click pays: the bid, or the second price.")] = Price.FIRST,
+    reserve: Annotated[float, typer.Option(min=0.0, help="Least price of a click; lower bids take no part.")] = 0.0,
+    bids: Annotated[
+        str | None, typer.Option(help="Column of impressions.parquet; without it `bid`, or 1 for all ads.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples for the intervals.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and of ties.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write figures and assumptions there too.")
+    ] = None,
+) -> None:
+    """Estimate clicks and revenue of one bundle's ranking against another's on logged impressions."""
+    options = ReplayOptions(
+        data=data,
+        bundle=bundle,
+        against=against,
+        rules=AuctionRules(slots=slots, reserve_price=reserve, second_prices=price is Price.SECOND),
+        split=split,
+        bids=bids,
+        window=window,
+        resamples=resamples,
+        seed=seed,
+    )
+    document = run_replay(options, console)
+    if json_file is not None:
+        write_json(json_file, document)
+        console.print(f"written to {json_file}", highlight=False)
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it tidies up as after Ctrl-C
     # The exporters warn about operators that we do not use or that stay as is, matplotlib about its cache of fonts.
@@ -169,7 +204,9 @@ def main() -> None:
         ConfigError,
         DatasetError,
         FileExistsError,
+        LogsError,
         ParityError,
+        ReplayError,
         TableError,
         TrainingDiverged,
     ) as exc:

@@ -63,9 +63,13 @@ class TrainingProgress:
         )
 
 
-class _PairsPerSecond(ProgressColumn):
+class _PerSecond(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0.0:,.0f} pairs/s")
+        return Text(f"{task.finished_speed or task.speed or 0.0:,.0f} {self._unit}/s")
 
 
 class RunsPerHour(ProgressColumn):
@@ -76,9 +80,9 @@ class RunsPerHour(ProgressColumn):
 
 
 @contextmanager
-def pairs_progress(console: Console, *, num_pairs: int) -> Iterator[Callable[[int], None]]:
-    """A bar over the pairs of an activation table; what it gives is called with the number of pairs done."""
-    columns = (TextColumn("activation table"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), _PairsPerSecond())
+def counted_progress(console: Console, description: str, *, unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over so many things; what it gives is called with the number of those done since the last call."""
+    columns = (TextColumn(description), BarColumn(), TextColumn("{task.percentage:3.0f}%"), _PerSecond(unit))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("pairs", total=num_pairs)
-        yield lambda pairs: progress.advance(task, pairs)
+        task = progress.add_task(unit, total=total)
+        yield lambda count: progress.advance(task, count)

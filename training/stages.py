@@ -1,4 +1,4 @@
-"""Exported stages: run with ONNX Runtime, and checked against the network."""
+"""Exported graphs: run with ONNX Runtime, and stages checked against the network."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,12 +19,13 @@ from training.parity import largest_difference
 
 def open_stages(directory: Path) -> dict[str, RunStage]:
     """The exported stages in a folder, for a `StagedGraph`, each run on one thread."""
+    return {name: open_graph(directory / stage_file(name)) for name in STAGES}
+
+
+def open_graph(path: Path) -> RunStage:
+    """A graph, run on one thread, from its inputs to the first of its outputs; of `model.onnx` these are the CTRs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return {name: _run(directory / stage_file(name), options) for name in STAGES}
-
-
-def _run(path: Path, options: ort.SessionOptions) -> RunStage:
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:

@@ -12,6 +12,11 @@ ITEM_ID = "item_id"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
+def is_feature_name(name: str) -> bool:
+    """Letters, digits and underscores, 64 at most, no digit first."""
+    return _NAME.fullmatch(name) is not None
+
+
 class Group(StrEnum):
     """Who a feature describes. Candidates and behaviours are both items and share the item features."""
 
@@ -44,7 +49,7 @@ class Feature:
     max_values: int = 1
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not is_feature_name(self.name):
             raise ValueError(f"feature name {self.name!r} must be letters, digits and underscores, 64 at most")
         if self.name == ITEM_ID and (self.group, self.kind) != (Group.ITEM, Kind.SINGLE):
             raise ValueError(f"{ITEM_ID} must be a single-valued item feature, not {self.group} {self.kind}")

@@ -1,6 +1,6 @@
 """Behaviours as they are sent, over HTTP or through a stream: what one holds, its limits, and how it is stored."""
 
-import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import (
@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 from pydantic_core import to_json
 
 from model.bundle.encoding import Encoder, UnknownFeatureError
-from model.bundle.schema import ITEM_ID, Group
+from model.bundle.schema import ITEM_ID, Feature, Group
 from service.api.schemas import Features, Id, Sent, until_faults
 from service.errors import UnknownFeature
 from service.store.behaviour_writer import BehaviourEvent
@@ -44,7 +44,7 @@ _EXAMPLE: JsonDict = {
 def _timestamp(value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number")
-    if not math.isfinite(value) or abs(value) > MAX_TIMESTAMP:
+    if not abs(value) <= MAX_TIMESTAMP:  # so put, it is true of NaN too
         raise ValueError(f"must be a number from -{MAX_TIMESTAMP:g} to {MAX_TIMESTAMP:g}")
     return value
 
@@ -83,16 +83,13 @@ class EventBody(Sent):
 
     def to_stored(self, encoder: Encoder, field: str) -> BehaviourEvent:
         """Raises: UnknownFeature, whose field begins with `field`, the place of this event's features."""
-        self._check_features(encoder, field)
-        schema = encoder.schema
-        is_new = bool(self.features) and self.item_id not in encoder.catalogue
-        described = [feature for feature in schema.group(Group.ITEM) if feature.name != ITEM_ID] if is_new else []
-        return BehaviourEvent(
-            event_id=self.event_id,
-            user_id=self.user_id,
-            timestamp=self.timestamp,
-            element=encode_behaviour(self.item_id, self.timestamp, described, self.features),
-        )
+        described: Sequence[Feature] = ()
+        if self.features:
+            self._check_features(encoder, field)
+            if self.item_id not in encoder.catalogue:
+                described = [each for each in encoder.schema.group(Group.ITEM) if each.name != ITEM_ID]
+        element = encode_behaviour(self.item_id, self.timestamp, described, self.features if described else None)
+        return BehaviourEvent(self.event_id, self.user_id, self.timestamp, element)
 
     def _check_features(self, encoder: Encoder, field: str) -> None:
         for name, value in self.features.items():

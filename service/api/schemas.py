@@ -53,14 +53,16 @@ def _few_features(value: Any) -> Any:
 
 def until_faults(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Validate a list only as far as the portion with the first faults."""
-    if isinstance(value, list):
-        for start in range(0, len(value), _FAULTY_PORTION):
-            end = start + _FAULTY_PORTION
-            try:
-                validate(value[start:end])
-            except ValidationError:
-                return validate(value[:end])  # from the beginning, for the positions that the faults name
-    return validate(value)
+    if not isinstance(value, list) or not value:
+        return validate(value)
+    validated: list[Any] = []
+    for start in range(0, len(value), _FAULTY_PORTION):
+        end = start + _FAULTY_PORTION
+        try:
+            validated += validate(value[start:end])
+        except ValidationError:
+            return validate(value[:end])  # from the beginning, for the positions that the faults name
+    return validated
 
 
 def _whole_number(value: Any) -> Any:

@@ -70,7 +70,14 @@ async def user(
         found = await live.users.read(user_id, features, limit=limit)
     if found is None:
         raise UnknownUser
-    document = {"user_id": user_id, **asdict(found)}
+    document = {
+        "user_id": user_id,
+        "profile": found.profile,
+        "behaviours": found.behaviours,
+        "num_behaviours": found.num_behaviours,
+        "num_event_ids": found.num_event_ids,
+        "num_malformed": found.num_malformed,
+    }
     return Response(to_json(document), media_type="application/json")  # not by the model: it may be 10,000 behaviours
 
 

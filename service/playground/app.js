@@ -109,6 +109,7 @@ async function rank() {
     return;
   }
   isAsking = true;
+  byId("ranking").setAttribute("aria-busy", "true");
   try {
     do {
       isStale = false;
@@ -120,6 +121,7 @@ async function rank() {
     fail(error);
   } finally {
     isAsking = false;
+    byId("ranking").setAttribute("aria-busy", "false");
   }
 }
 
@@ -166,7 +168,10 @@ function show(candidates, answer, other) {
 
 function because(ad) {
   if (!ad.strongest?.length) return "";
-  return `most activated: ${ad.strongest.map((each) => state.names.get(each.item_id) || each.item_id).join(" · ")}`;
+  const times = new Map(); // the same item may have been there several times
+  for (const { item_id } of ad.strongest) times.set(item_id, (times.get(item_id) ?? 0) + 1);
+  const names = [...times].map(([itemId, count]) => (state.names.get(itemId) || itemId) + (count > 1 ? ` ×${count}` : ""));
+  return `most activated: ${names.join(" · ")}`;
 }
 
 function summary(answer) {
@@ -245,6 +250,13 @@ function showModels(models) {
   });
 }
 
+/** Redis may not let the service look for users; ids can be typed all the same. */
+function sayWhyNoUsers(error) {
+  if (!(error instanceof api.Problem) || error.status !== 503) throw error;
+  byId("users-note").textContent = `No list of users: ${error.message}`;
+  return [];
+}
+
 function switchTheme(theme) {
   document.documentElement.dataset.theme = theme;
   localStorage.setItem(THEME, theme);
@@ -256,7 +268,7 @@ const open = asking(async () => {
   byId("model").textContent = `${state.model.name} ${state.model.version}`;
   showContext(state.model.features);
   showModels(await api.models());
-  const users = await api.someUsers();
+  const users = await api.someUsers().catch(sayWhyNoUsers);
   byId("some-users").replaceChildren(...users.map((userId) => make("option", { value: userId })));
   const before = remembered();
   if (before.itemIds.length) {

@@ -49,14 +49,16 @@ export class RankingList {
     return this.list.querySelector("input[type=range]:active") !== null;
   }
 
-  /** Bring the document's order, which keys and screen readers follow, in line with what is seen. */
+  /**
+   * Bring the document's order, which keys and screen readers follow, in line with what is seen. The row that has the
+   * focus stays and the others move around it: an input that is taken out loses focus and caret, and says `change`.
+   */
   settle() {
-    const focused = document.activeElement;
-    const rows = [...this.rows.values()].sort((one, other) => one.order - other.order);
-    const isSettled = rows.every((row, place) => this.list.children[place] === row.element);
-    if (isSettled) return;
-    this.list.append(...rows.map((row) => row.element));
-    if (this.list.contains(focused)) focused.focus({ preventScroll: true });
+    const elements = [...this.rows.values()].sort((one, other) => one.order - other.order).map((row) => row.element);
+    if (elements.every((element, place) => this.list.children[place] === element)) return;
+    const still = elements.findIndex((element) => element.contains(document.activeElement));
+    if (still >= 0) elements[still].before(...elements.slice(0, still));
+    this.list.append(...elements.slice(still + 1));
   }
 }
 

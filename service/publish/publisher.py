@@ -15,6 +15,7 @@ from rich.text import Text
 from model.bundle.reader import Bundle
 from service.publish.dataset import PublishableDataset, read_dataset
 from service.store.connection import connect
+from service.store.layout import MAX_STORED_BEHAVIOURS
 from service.store.redis_writer import RedisFeatureWriter
 
 _BEHAVIOURS_PER_BATCH = 10_000  # about half a megabyte, and a few milliseconds of Redis's time
@@ -46,33 +47,43 @@ class PublishReport:
 
 
 def publish(
-    bundle: Bundle, data: Path, url: str, *, console: Console | None = None, timeout_ms: int = 10_000
+    bundle: Bundle,
+    data: Path,
+    url: str,
+    *,
+    console: Console | None = None,
+    timeout_ms: int = 10_000,
+    max_stored: int = MAX_STORED_BEHAVIOURS,
 ) -> PublishReport:
     """Write behaviours and profile of every user of the dataset directory `data`, and its new ads, to Redis.
 
     Publishing twice leaves the same state as once. One that is killed leaves every user with the old behaviours or the
-    new ones; run it again. Users whom the dataset does not name stay as they are.
+    new ones; run it again. Users whom the dataset does not name stay as they are. Live behaviours stay that are newer
+    than the user's newest one in the dataset.
 
     Args:
         url: see `service.store.url.ACCEPTED_FORMS`.
         console: where progress is shown if it is a terminal; None shows nothing.
         timeout_ms: for each batch.
+        max_stored: how many behaviours a user may have together with live ones.
 
     Raises:
         DatasetUnreadable: before anything is written.
         BadRedisUrl
         FeatureStoreUnavailable: Redis refused (out of memory, for instance) or did not answer in time.
     """
-    return asyncio.run(_publish(bundle, data, url, console=console, timeout_ms=timeout_ms))
+    return asyncio.run(_publish(bundle, data, url, console=console, timeout_ms=timeout_ms, max_stored=max_stored))
 
 
-async def _publish(bundle: Bundle, data: Path, url: str, *, console: Console | None, timeout_ms: int) -> PublishReport:
+async def _publish(
+    bundle: Bundle, data: Path, url: str, *, console: Console | None, timeout_ms: int, max_stored: int
+) -> PublishReport:
     start_s = time.monotonic()
     connection = connect(url, timeout_ms=timeout_ms, max_connections=1)
     try:
         await connection.ping()  # a wrong URL should show before a large dataset has been read
         dataset = read_dataset(data, bundle.schema, bundle.encoder.catalogue)
-        writer = RedisFeatureWriter(connection, bundle.schema)
+        writer = RedisFeatureWriter(connection, bundle.schema, max_stored=max_stored)
         with _progress(console) as progress:
             await _write_ads(writer, dataset, progress)
             num_behaviours = await _write_users(writer, dataset, progress, bundle.schema.max_behaviours)

@@ -10,7 +10,7 @@ from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
 from service.store.exchange import Command
 from service.store.layout import behaviours_key, events_key
-from service.store.scripts import ADD_EVENTS
+from service.store.scripts import ADD_EVENTS, run_script
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class BehaviourWriter:
         for event in events:
             of_users.setdefault(event.user_id, []).append(event)
         bound = max(self._max_stored, max_behaviours)
-        replies = await self._connection.execute([_add(*of_user, bound) for of_user in of_users.items()])
+        calls = [_arguments(*of_user, bound) for of_user in of_users.items()]
+        replies = await run_script(self._connection, ADD_EVENTS, calls)
         counts = EventCounts()
         for reply in replies:
             if isinstance(reply, ResponseError):
@@ -85,7 +86,7 @@ class BehaviourWriter:
         return counts
 
 
-def _add(user_id: str, events: Sequence[BehaviourEvent], bound: int) -> Command:
+def _arguments(user_id: str, events: Sequence[BehaviourEvent], bound: int) -> Command:
     keys = (behaviours_key(user_id), events_key(user_id))
     parts = [part for each in events for part in (each.event_id, repr(float(each.timestamp)), each.element)]
-    return ("EVAL", ADD_EVENTS, len(keys), *keys, bound, *parts)
+    return (len(keys), *keys, bound, *parts)

@@ -84,6 +84,23 @@ class RedisConnection:
                 await self._cluster_map.known()
                 await self._client.ping()
 
+    async def ask_each_server(self, command: Command) -> dict[str, Any]:
+        """The reply of every server that holds data, by its address, which is empty where there is one server.
+
+        A reply is a `ResponseError` where that server refused the command.
+
+        Raises:
+            FeatureStoreUnavailable: no connection, or no complete answer in time.
+        """
+        with self._translated():
+            async with asyncio.timeout(self._step_timeout_s), self._free_connections:
+                if self._exchange is not None:
+                    [reply] = await self._exchange.send([command])
+                    return {"": reply}
+                assert self._cluster_map is not None and isinstance(self._client, RedisCluster)
+                await self._cluster_map.known()
+                return {node.name: await _reply_of(node, command) for node in self._client.get_primaries()}
+
     def node_of(self, key: bytes) -> str:
         """The address of the cluster's node that has this key; empty where there are no nodes, or none is known yet."""
         return "" if self._cluster_map is None else self._cluster_map.node_of(key)
@@ -135,6 +152,13 @@ class RedisConnection:
             raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.REFUSED) from exc
         except (RedisError, RedisClusterException, OSError) as exc:
             raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.UNREACHABLE) from exc
+
+
+async def _reply_of(node: ClusterNode, command: Command) -> Any:
+    try:
+        return await node.execute_command(*command)
+    except ResponseError as exc:
+        return exc
 
 
 def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnection:

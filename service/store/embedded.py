@@ -109,6 +109,16 @@ def _sign(lock: IO[str], url: str) -> None:
     lock.flush()
 
 
+def url_of_owner(data_dir: Path) -> str | None:
+    """The Redis that runs on `data_dir` now or ran there last; None when there was none."""
+    try:
+        signed = (data_dir.resolve() / "lock").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    _, _, url = signed.strip().rpartition(" ")
+    return url if url.startswith("unix://") else None
+
+
 @contextmanager
 def _socket_path(data_dir: Path) -> Iterator[Path]:
     """In the data directory, or, where that path is too long for a socket, in a short-lived one of its own."""

@@ -19,7 +19,7 @@ from service.store.layout import (
     events_key,
     profile_key,
 )
-from service.store.scripts import REPLACE_USER
+from service.store.scripts import REPLACE_USER, run_script
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,19 @@ class RedisFeatureWriter:
             FeatureStoreUnavailable: Redis refused (it may be out of memory) or did not answer in time. Each of the
                 users then has the old behaviours and profile or the new ones.
         """
-        await self._execute([self._write_user(user) for user in users])
+        calls = [self._arguments(user) for user in users]
+        _require_written(await run_script(self._connection, REPLACE_USER, calls))
 
     async def write_ads(self, ads: Mapping[str, Attributes]) -> None:
         """Write the attributes of some ads, by id, in one round trip. Raises: FeatureStoreUnavailable."""
-        await self._execute(
-            [
-                command
-                for ad_id, attributes in ads.items()
-                for command in _write_hash(ad_key(ad_id), self._item_features, attributes)
-            ]
-        )
+        commands = [
+            command
+            for ad_id, attributes in ads.items()
+            for command in _write_hash(ad_key(ad_id), self._item_features, attributes)
+        ]
+        _require_written(await self._connection.execute(commands))
 
-    def _write_user(self, user: UserRecord) -> Command:
+    def _arguments(self, user: UserRecord) -> Command:
         fields = encode_hash(self._user_features, user.profile)
         pairs = [part for field in fields.items() for part in field]
         absent = _absent(self._user_features, fields)
@@ -100,12 +100,14 @@ class RedisFeatureWriter:
         newest = repr(float(max(each.timestamp for each in user.behaviours))) if user.behaviours else ""
         keys = (behaviours_key(user.user_id), events_key(user.user_id), profile_key(user.user_id))
         counted = (len(pairs), *pairs, len(absent), *absent)
-        return ("EVAL", REPLACE_USER, len(keys), *keys, self._max_stored, newest, *counted, *newest_first)
+        return (len(keys), *keys, self._max_stored, newest, *counted, *newest_first)
 
-    async def _execute(self, commands: Sequence[Command]) -> None:
-        for reply in await self._connection.execute(commands):
-            if isinstance(reply, ResponseError):
-                raise FeatureStoreUnavailable(f"Redis refused to write: {reply}", StoreFailure.REFUSED) from reply
+
+def _require_written(replies: Iterable[object]) -> None:
+    """Raises: FeatureStoreUnavailable."""
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise FeatureStoreUnavailable(f"Redis refused to write: {reply}", StoreFailure.REFUSED) from reply
 
 
 def _write_hash(key: bytes, features: Sequence[Feature], attributes: Attributes) -> list[Command]:

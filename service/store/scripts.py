@@ -17,6 +17,46 @@ What takes memory comes first, as Redis refuses a script that asks for more than
 of another type is replaced. Lua takes some thousand arguments at a time.
 """
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from service.store.connection import RedisConnection
+from service.store.exchange import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua program for Redis."""
+
+    text: str
+
+    def sha1(self) -> str:
+        """How Redis names it."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+async def run_script(connection: RedisConnection, script: Script, calls: Sequence[Command]) -> list[Any]:
+    """Run a script once for each call (the number of keys, the keys, the arguments), and give the replies as they come.
+
+    One round trip; another one for calls to a server that does not know the script yet, which gets it with them.
+
+    Raises:
+        FeatureStoreUnavailable: as `RedisConnection.execute`.
+    """
+    sha1 = script.sha1()
+    replies = await connection.execute([("EVALSHA", sha1, *call) for call in calls])
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        again = await connection.execute([("EVAL", script.text, *calls[place]) for place in unknown])
+        for place, reply in zip(unknown, again, strict=True):
+            replies[place] = reply
+    return replies
+
+
 # Gives `list`, `events`, `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements).
 _STATE = """
 local function in_portions(command, key, values)
@@ -40,10 +80,15 @@ if stored < live then
 end
 """
 
+# Events are merged with the elements before them, which all pass through Lua. Where that would be so many for each
+# event, every event is put in its place by itself instead, which an empty element marks: there is no other one.
+_MANY_TO_MOVE = 50
+
 # KEYS: the list and the events. ARGV: how many behaviours the list may hold; of each event id, timestamp and element.
 # Gives how many were accepted, were known already, and were too old.
-ADD_EVENTS = (
-    """
+ADD_EVENTS = Script(
+    f"\nlocal many_to_move = {_MANY_TO_MOVE}"
+    + """
 local list, events = KEYS[1], KEYS[2]
 local bound = tonumber(ARGV[1])
 """
@@ -93,21 +138,37 @@ for id, element in pairs(new) do
   num_new = num_new + 1
 end
 local num_moved = deepest + 1 - num_new
-local moved = {}
-if num_moved > 0 then
-  moved = redis.call('LRANGE', list, 0, num_moved - 1)
-  redis.call('LTRIM', list, num_moved, -1)
-end
-local oldest_first, next_moved = {}, #moved
-for place = deepest, 0, -1 do
-  if at[place] then
-    oldest_first[#oldest_first + 1] = at[place]
-  else
-    oldest_first[#oldest_first + 1] = moved[next_moved]
-    next_moved = next_moved - 1
+if num_moved > many_to_move * num_new then
+  local places = {}
+  for place in pairs(at) do places[#places + 1] = place end
+  table.sort(places)
+  for _, place in ipairs(places) do
+    local pushed = redis.call('LINDEX', list, place)
+    if pushed then
+      redis.call('LSET', list, place, '')
+      redis.call('LINSERT', list, 'BEFORE', '', at[place])
+      redis.call('LSET', list, place + 1, pushed)
+    else
+      redis.call('RPUSH', list, at[place])
+    end
   end
+else
+  local moved = {}
+  if num_moved > 0 then
+    moved = redis.call('LRANGE', list, 0, num_moved - 1)
+    redis.call('LTRIM', list, num_moved, -1)
+  end
+  local oldest_first, next_moved = {}, #moved
+  for place = deepest, 0, -1 do
+    if at[place] then
+      oldest_first[#oldest_first + 1] = at[place]
+    else
+      oldest_first[#oldest_first + 1] = moved[next_moved]
+      next_moved = next_moved - 1
+    end
+  end
+  in_portions('LPUSH', list, oldest_first)
 end
-in_portions('LPUSH', list, oldest_first)
 if stored + num_new > bound then redis.call('LTRIM', list, 0, bound - 1) end
 return {num_new, num_known, num_too_old}
 """
@@ -117,7 +178,7 @@ return {num_new, num_known, num_too_old}
 # timestamp, empty without one; how many parts of fields to set follow, and they; how many names of fields to remove
 # follow, and they; the published elements, newest first. Live behaviours that are newer than all these stay, the others
 # go.
-REPLACE_USER = (
+REPLACE_USER = Script(
     """
 local list, events, profile = KEYS[1], KEYS[2], KEYS[3]
 local bound, newest = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.errors import FeatureStoreUnavailable
+from service.store import behaviour_writer
 from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
 from service.store.connection import connect
 from service.store.layout import encode_behaviour
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from service.store.scripts import ADD_EVENTS, Script
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import RedisServer
 
@@ -21,7 +25,7 @@ assert SCHEMA.max_behaviours < MAX_STORED
 
 # Redis outlives an example on purpose.
 property_settings = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -80,6 +84,15 @@ publishings = st.lists(st.sampled_from([-2, 0, 0.1, 1, 2]), max_size=SCHEMA.max_
 )
 
 
+@pytest.fixture(params=["moved through Lua", "each in its place"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script has two ways to bring late events in, for few of them in a long list and for many; lists are short."""
+    number = 0 if "each" in request.param else 1_000
+    script = Script(re.sub(r"many_to_move = \d+", f"many_to_move = {number}", ADD_EVENTS.text))
+    monkeypatch.setattr(behaviour_writer, "ADD_EVENTS", script)
+
+
+@pytest.mark.usefixtures("either_way")
 @property_settings
 @given(event_sets, publishings, st.data())
 def test_a_list_depends_on_events_and_publishing_and_not_on_order_batches_or_repetition(
@@ -142,6 +155,14 @@ def test_a_full_list_refuses_what_is_older_than_all_that_it_keeps(store: Store) 
     assert store.client.zcard("{u:42}:events") == MAX_STORED
 
 
+def test_live_behaviours_may_fill_a_list_and_what_was_published_stays_refused(store: Store) -> None:
+    store.publish(("p", 10))
+    newer = [event(f"e{time}", time) for time in range(11, 11 + MAX_STORED)]
+    assert store.add(*newer) == EventCounts(accepted=MAX_STORED)
+    assert store.items() == [f"e{time}" for time in range(10 + MAX_STORED, 10, -1)]
+    assert store.add(event("again", 10), newer[0]) == EventCounts(duplicates=1, too_old=1)
+
+
 def test_simultaneous_events_stand_in_the_order_of_their_ids(store: Store) -> None:
     store.add(event("b", 5))
     store.add(event("c", 5), event("a", 5))
@@ -186,13 +207,11 @@ def test_a_key_of_another_type_is_replaced(store: Store, key: str) -> None:
 def test_a_list_that_was_removed_begins_anew(store: Store) -> None:
     store.add(event("a", 5), event("b", 6))
     store.client.delete("{u:42}:behaviours")
-    assert store.add(event("c", 4)) == EventCounts(accepted=1)
-    assert store.items() == ["c"]
+    assert store.add(event("c", 4), event("a", 5)) == EventCounts(accepted=2)
+    assert store.items() == ["a", "c"]
 
 
 def test_redis_without_memory_refuses_events_and_changes_nothing(store: Store, redis_server: RedisServer) -> None:
-    from service.errors import FeatureStoreUnavailable
-
     store.add(event("a", 5), event("c", 7))
     redis_server.client.config_set("maxmemory", 1)
     try:
@@ -215,6 +234,6 @@ def test_thousands_of_events_of_one_user_are_one_step(redis_url: str, redis_serv
         await connection.aclose()
 
     events = [event(f"{time:05}", time) for time in range(4_000)]
-    asyncio.run(add(events[::2], events[1::2]))
+    asyncio.run(add(events[::2], [], events[1:2_001:2], *([late] for late in events[2_001::400]), events[1::2]))
     stored = [json.loads(element)["timestamp"] for element in redis_server.client.lrange("{u:42}:behaviours", 0, -1)]
     assert stored == list(range(3_999, 999, -1))

@@ -1,5 +1,6 @@
-"""The Redis users in SECURITY.md have the rights that service, publisher and load generator need, and no more."""
+"""The Redis users in SECURITY.md have the rights that those need who are named there, and no more."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ from service.store.users import published_user_ids
 from tests.fixtures.redis_server import RedisServer, run_redis
 from tests.fixtures.service import RunningService, running_service
 from tests.integration.test_cli import write_dataset
+from tests.integration.test_consumer import consumed
 
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+EVENT = {"event_id": "e1", "user_id": "7", "item_id": "3", "timestamp": 978300760}
 ONE_AD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}, {"ad_id": "900", "bid": 1.0}]}
 
 
@@ -73,6 +76,45 @@ def test_the_load_generator_may_look_who_there_is(published: RedisServer) -> Non
     assert published_user_ids(url_of(published, "load")) == ["42"]
 
 
+def test_a_service_that_can_only_read_shows_users_and_takes_no_behaviours(service: RunningService) -> None:
+    assert service.get("/users/42").json()["num_behaviours"] == 2
+    response = service.request("POST", "/behaviours", json={"events": [EVENT]})
+    assert (response.status_code, "no permissions" in response.json()["detail"]) == (503, True)
+    assert service.request("DELETE", "/users/42").status_code == 503
+    assert service.rank(ONE_AD).json()["behaviours"] == 2
+
+
+def test_the_live_service_may_take_behaviours_and_remove_users(published: RedisServer, bundle_path: Path) -> None:
+    with running_service(bundle_path, url_of(published, "live"), redis_timeout_ms=5_000) as service:
+        many = [EVENT | {"event_id": f"e{number}", "timestamp": number} for number in range(60)]
+        late, later = EVENT | {"event_id": "late", "timestamp": 0.5}, EVENT | {"event_id": "later", "timestamp": 57.5}
+        for events in (many, [late], [later], many):  # all ways through the script
+            assert service.request("POST", "/behaviours", json={"events": events}).status_code == 200
+        assert service.rank(ONE_AD | {"user_id": "7"}).json()["behaviours"] == 5
+        assert service.get("/users/7").json()["num_event_ids"] == 62
+        assert service.request("DELETE", "/users/7").json()["num_behaviours"] == 62
+
+
+def test_the_publisher_may_publish_over_live_behaviours(
+    published: RedisServer, bundle_path: Path, tmp_path: Path
+) -> None:
+    with running_service(bundle_path, url_of(published, "live"), redis_timeout_ms=5_000) as service:
+        sent = {"events": [EVENT | {"user_id": "42"}]}
+        assert service.request("POST", "/behaviours", json=sent).json()["accepted"] == 1
+        publish(open_bundle(bundle_path), write_dataset(tmp_path / "data"), url_of(published, "publisher"))
+        assert service.get("/users/42").json()["num_behaviours"] == 3
+        service.request("DELETE", "/users/42")
+        publish(open_bundle(bundle_path), tmp_path / "data", url_of(published, "publisher"))
+
+
+def test_the_consumer_may_consume_what_the_producer_adds(published: RedisServer) -> None:
+    with client_of(published, "producer") as producer:
+        for event in (json.dumps(EVENT | {"user_id": "8"}), "no event"):
+            producer.xadd("dinrank:behaviours", {"event": event})
+    with client_of(published, "live") as reader:
+        consumed(url_of(published, "consumer"), lambda: reader.llen("{u:8}:behaviours") == 1, "one")
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
     [
@@ -85,7 +127,18 @@ def test_the_load_generator_may_look_who_there_is(published: RedisServer) -> Non
         ("service", "FLUSHALL"),
         ("service", "CONFIG GET requirepass"),
         ("service", "EVAL return(1) 0"),
-        ("publisher", "LRANGE {u:42}:behaviours 0 -1"),
+        ("service", "LPUSH {u:42}:behaviours x"),
+        ("service", "XADD dinrank:behaviours * event x"),
+        ("live", "SCAN 0"),
+        ("live", "HSET {u:42}:profile gender f"),
+        ("live", "XADD dinrank:behaviours * event x"),
+        ("live", "DEL somebody:else"),
+        ("publisher", "HGETALL {u:42}:profile"),
+        ("consumer", "HGETALL {u:42}:profile"),
+        ("consumer", "XADD somebody:else * event x"),
+        ("consumer", "XGROUP DESTROY dinrank:behaviours dinrank"),
+        ("producer", "XREAD STREAMS dinrank:behaviours 0"),
+        ("producer", "LRANGE {u:42}:behaviours 0 -1"),
         ("publisher", "SET somebody:else 1"),
         ("publisher", "DEL somebody:else"),
         ("publisher", "FLUSHALL"),

@@ -108,7 +108,7 @@ def test_a_bad_event_is_named_and_none_is_stored(
     assert redis_server.client.dbsize() == 0
 
 
-@pytest.mark.parametrize("timestamp", ["NaN", "Infinity", "1e999", "null"])
+@pytest.mark.parametrize("timestamp", ["NaN", "Infinity", "1e999", "null", "1" * 400])
 def test_a_timestamp_is_a_finite_number(service: RunningService, timestamp: str) -> None:
     content = json.dumps({"events": [EVENT]}).replace("978300760", timestamp)
     response = service.request("POST", "/behaviours", content=content, headers={"Content-Type": "application/json"})

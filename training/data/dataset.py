@@ -54,7 +54,7 @@ def read_dataset(path: Path) -> Dataset:
     file = path / "impressions.parquet"
     columns = ["user_id", "item_id", "clicked", "timestamp", *(feature.name for feature in of_group[Group.CONTEXT])]
     impressions = _checked(file, _with_shapes(file, _read_table(file, columns), of_group[Group.CONTEXT]))
-    impressions, split_rule = _with_split(file, impressions)
+    impressions, split_rule = with_split(file, impressions)
     return Dataset(
         name=declaration.name or path.name,
         source=declaration.source,
@@ -94,7 +94,12 @@ def _checked(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
     return impressions.with_columns(pl.col("clicked").cast(pl.Boolean))
 
 
-def _with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+def with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """The impressions with a `split`, given or by time, and how they came to it in words.
+
+    Raises:
+        DatasetError: a split that is none, or no rows to train, to validate or to test on.
+    """
     is_given = "split" in impressions.columns
     if not is_given:
         impressions = split_by_time(impressions)

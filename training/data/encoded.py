@@ -75,7 +75,7 @@ def encode_dataset(dataset: Dataset, *, min_count: int) -> EncodedDataset:
         behaviour_source_B=windows.order_B,
         first_N=windows.first_N,
         last_N=windows.last_N,
-        request=_encode_request_features(dataset, encoder),
+        request=encode_request_features(dataset, encoder, dataset.impressions),
         clicked_N=dataset.impressions["clicked"].cast(pl.Float32).to_numpy(),
         user_N=dataset.impressions["user_id"].rank("dense").cast(pl.Int64).to_numpy(),
         split_rows={name: (split == name).arg_true().cast(pl.Int64).to_numpy() for name in (TRAIN, VALID, TEST)},
@@ -95,10 +95,13 @@ def _user_counts(dataset: Dataset, is_train: NDArray[np.bool_]) -> Indices:
     return joined["count"].cast(pl.Int64).fill_null(0).to_numpy()
 
 
-def _encode_request_features(dataset: Dataset, encoder: Encoder) -> dict[str, Indices]:
-    """User and context features of every impression. A user whom users.parquet lacks has unknown ones."""
+def encode_request_features(dataset: Dataset, encoder: Encoder, impressions: pl.DataFrame) -> dict[str, Indices]:
+    """User and context features of every impression: per feature [N] or [N, M].
+
+    A user whom users.parquet lacks has unknown ones.
+    """
     schema = encoder.schema
-    table = dataset.impressions
+    table = impressions
     user_features = [feature.name for feature in schema.group(Group.USER) if feature.name != "user_id"]
     if user_features:
         users = dataset.users.select("user_id", *user_features)

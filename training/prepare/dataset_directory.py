@@ -3,9 +3,10 @@
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -26,6 +27,9 @@ def write_dataset(
     impressions: pl.DataFrame,
     items: pl.DataFrame,
     users: pl.DataFrame,
+    behaviours: pl.DataFrame | None = None,
+    remarks: Mapping[str, str] = MappingProxyType({}),
+    left_out: Sequence[DeclaredFeature] = (),
 ) -> None:
     """Write schema.toml, impressions.parquet, items.parquet and users.parquet into a new directory `out`.
 
@@ -35,6 +39,9 @@ def write_dataset(
     Args:
         name, source: what the data set is called and where its rows come from, for reports.
         features: in the order in which the network will see them.
+        behaviours: behaviours.parquet; None where behaviours are the clicked impressions.
+        remarks: comments in schema.toml, by feature.
+        left_out: columns that could be features; schema.toml has them as comments.
 
     Raises:
         DatasetError: `out` is a file or a directory that holds something.
@@ -48,11 +55,13 @@ def write_dataset(
         if missing:
             raise ValueError(f"the {group} frame lacks {', '.join(missing)}; it has {', '.join(frame.columns)}")
     with staged_directory(out) as staging:
-        schema = _schema_toml(name, source, features)
+        schema = _schema_toml(name, source, features, remarks=remarks, left_out=left_out)
         (staging / "schema.toml").write_text(schema, encoding="utf-8", newline="\n")
         impressions.write_parquet(staging / "impressions.parquet")
         items.write_parquet(staging / "items.parquet")
         users.write_parquet(staging / "users.parquet")
+        if behaviours is not None:
+            behaviours.write_parquet(staging / "behaviours.parquet")
 
 
 @contextmanager
@@ -92,16 +101,32 @@ def require_vacant(out: Path) -> None:
         raise DatasetError(out, expected="no directory or an empty one", found="a file", advice=advice)
 
 
-def _schema_toml(name: str, source: str, features: Sequence[DeclaredFeature]) -> str:
+def _schema_toml(
+    name: str,
+    source: str,
+    features: Sequence[DeclaredFeature],
+    *,
+    remarks: Mapping[str, str] = MappingProxyType({}),
+    left_out: Sequence[DeclaredFeature] = (),
+) -> str:
     lines = ["[dataset]", f"name = {_quoted(name)}", f"source = {_quoted(source)}", ""]
     lines += ["[behaviours]", f"max_length = {MAX_BEHAVIOURS}"]
     for feature in features:
-        lines += ["", "[[features]]", f"name = {_quoted(feature.name)}", f"group = {_quoted(feature.group)}"]
-        if feature.kind is not Kind.SINGLE:
-            lines.append(f"kind = {_quoted(feature.kind)}")
-        if feature.max_values != MAX_VALUES:
-            lines.append(f"max_values = {feature.max_values}")
+        lines += ["", *_section(feature, remarks)]
+    for feature in left_out:
+        lines += ["", *(f"# {line}" for line in _section(feature, remarks))]
     return "\n".join(lines) + "\n"
+
+
+def _section(feature: DeclaredFeature, remarks: Mapping[str, str]) -> list[str]:
+    remark = remarks.get(feature.name)
+    lines = ["[[features]]" if remark is None else f"[[features]]  # {' '.join(remark.split())}"]
+    lines += [f"name = {_quoted(feature.name)}", f"group = {_quoted(feature.group)}"]
+    if feature.kind is not Kind.SINGLE:
+        lines.append(f"kind = {_quoted(feature.kind)}")
+    if feature.max_values != MAX_VALUES:
+        lines.append(f"max_values = {feature.max_values}")
+    return lines
 
 
 def _quoted(text: str) -> str:

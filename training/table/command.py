@@ -15,7 +15,7 @@ from model.bundle.request import encode_request
 from model.bundle.stages import StagedGraph
 from model.bundle.writer import extend_bundle
 from training.data.dataset import Dataset, read_dataset
-from training.progress import pairs_progress
+from training.progress import counted_progress
 from training.stages import check_stages, open_stages
 from training.table.build import build_table
 from training.table.plan import Rows, TableError, TablePlan, plan_table, training_counts
@@ -78,7 +78,7 @@ def compute_table(
     ads = None if options.ads is None else _read_ads(options.ads, catalogue, console)
     plan = plan_table(training_counts(dataset, catalogue), memory_bytes=options.memory_bytes, ads=ads)
     console.print(_described(plan), highlight=False)
-    with pairs_progress(console, num_pairs=plan.num_pairs) as advance:
+    with counted_progress(console, "activation table", unit="pairs", total=plan.num_pairs) as advance:
         return build_table(directory, plan, stages=stages, catalogue=catalogue, on_pairs=advance)
 
 

@@ -1,0 +1,56 @@
+"""Whether the bundles can be served, and how old they are."""
+
+import time
+from pathlib import Path
+
+from model.bundle.errors import BundleError, ChecksumMismatch, GoldenMismatch, MissingFile, UnsupportedFormat
+from service.doctor.findings import Finding, ok, warning, wrong
+from service.loading import LoadedBundle, load_bundle
+
+CHECK = "bundle"
+OLD_DAYS = 30
+_DAY_S = 86_400.0
+_REMEDIES: dict[type[BundleError], str] = {
+    MissingFile: "name the directory that `python -m training train --out` wrote, or copy it again with all its files",
+    ChecksumMismatch: "copy the bundle again, or train it again: a file was changed or damaged on the way",
+    UnsupportedFormat: "train the bundle again with the version of this service, or run the version that it is for",
+    GoldenMismatch: "train the bundle again; if it was trained elsewhere, compare the versions of onnxruntime",
+}
+
+
+def check_bundle(path: Path) -> tuple[list[Finding], LoadedBundle | None]:
+    """Open it as the service does: every checksum, the graph against the schema, every golden answer."""
+    try:
+        loaded = load_bundle(path)
+    except BundleError as exc:
+        return [wrong(CHECK, f"{path} cannot be served: {exc}", _remedy(exc))], None
+    manifest = loaded.bundle.manifest
+    findings = [
+        ok(
+            CHECK,
+            f"{path} is {manifest.model_name} {manifest.model_version}: {len(manifest.files)} files as their checksums "
+            f"say, {len(loaded.bundle.golden)} golden requests answered as in training",
+        )
+    ]
+    if loaded.identity.manifest is not None:
+        *_, modified_ns = loaded.identity.manifest
+        findings.append(_age(path, time.time() - modified_ns / 1e9))
+    return findings, loaded
+
+
+def _age(path: Path, age_s: float) -> Finding:
+    days = age_s / _DAY_S
+    if days > OLD_DAYS:
+        return warning(
+            CHECK,
+            f"{path} was written {days:.0f} days ago; ads and tastes have changed since",
+            "train on newer logs and compare with `python -m training replay`",
+        )
+    return ok(CHECK, f"{path} was written {days:.1f} days ago")
+
+
+def _remedy(error: BundleError) -> str:
+    for kind, remedy in _REMEDIES.items():
+        if isinstance(error, kind):
+            return remedy
+    return "train the bundle again"

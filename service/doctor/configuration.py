@@ -1,0 +1,79 @@
+"""Whether the settings fit each other and the machine."""
+
+import resource
+import stat
+
+from service.cores import usable_cores
+from service.doctor.findings import Finding, ok, warning, wrong
+from service.exposure import BadCertificate, Exposed, check_exposure, is_loopback
+from service.keys import BadKeyFile
+from service.settings import Settings
+
+_FILES_BESIDE_CONNECTIONS = 64  # of a worker: the bundle's, logs, sockets of its own
+
+
+def check_access(settings: Settings) -> list[Finding]:
+    """Who gets in: keys, TLS, and whether that fits the address."""
+    try:
+        check_exposure(settings)
+    except (Exposed, BadKeyFile, BadCertificate) as exc:
+        return [wrong("access", str(exc))]
+    findings = []
+    has_keys = settings.api_keys_file is not None
+    if is_loopback(settings.host):
+        who = "callers with a key" if has_keys else "everybody on this machine"
+        findings.append(ok("access", f"{settings.host} is reached from this machine alone; it serves {who}"))
+    elif has_keys:
+        findings.append(ok("access", f"{settings.host} can be reached from outside; callers need a key"))
+    else:
+        findings.append(
+            warning(
+                "access",
+                f"{settings.host} can be reached from outside, and DINRANK_ANONYMOUS=allowed lets everybody in",
+                "set DINRANK_API_KEYS_FILE, unless a proxy or a firewall keeps strangers out",
+            )
+        )
+    if not is_loopback(settings.host) and settings.tls_certificate is None:
+        findings.append(
+            warning(
+                "access",
+                "callers from outside speak plain HTTP, keys included",
+                "set DINRANK_TLS_CERTIFICATE and DINRANK_TLS_KEY, or end TLS in a proxy on this machine",
+            )
+        )
+    return findings + _secrets_that_others_read(settings)
+
+
+def _secrets_that_others_read(settings: Settings) -> list[Finding]:
+    secrets = (settings.api_keys_file, settings.admin_keys_file, settings.tls_key)
+    return [
+        warning("access", f"every user of this machine can read {path}", f"chmod 600 {path}")
+        for path in secrets
+        if path is not None and path.stat().st_mode & stat.S_IROTH
+    ]
+
+
+def check_workers(settings: Settings) -> list[Finding]:
+    """Scoring threads against the cores that this process may use."""
+    cores, threads = usable_cores(), settings.workers * settings.scoring_threads
+    message = f"{settings.workers} workers with {settings.scoring_threads} scoring threads each, {cores} usable cores"
+    if threads > cores:
+        return [
+            warning(
+                "workers",
+                f"{message}: they take time from each other, and the slowest requests become slower",
+                f"set DINRANK_WORKERS={max(1, cores // settings.scoring_threads)}, or give the container more CPU",
+            )
+        ]
+    return [ok("workers", message)]
+
+
+def check_file_limit(settings: Settings) -> list[Finding]:
+    """A connection is an open file, and the limit holds for each worker."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = settings.max_connections + settings.redis_max_connections + _FILES_BESIDE_CONNECTIONS
+    message = f"a worker may open {limit:,} files, and needs up to {needed:,} with all its connections"
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        remedy = f"raise it with `ulimit -n {needed}` or LimitNOFILE, or set DINRANK_MAX_CONNECTIONS lower"
+        return [wrong("files", f"{message}: further callers would hang", remedy)]
+    return [ok("files", message if limit != resource.RLIM_INFINITY else "a worker may open any number of files")]

@@ -1,0 +1,38 @@
+"""Findings as lines for people and as a document for programs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from service.doctor.findings import Finding, Level
+
+_CHECK_WIDTH, _LEVEL_WIDTH = 14, 7
+
+
+def as_text(finding: Finding) -> str:
+    """One line, and below it what to do."""
+    indent = "\n" + " " * (_LEVEL_WIDTH + _CHECK_WIDTH + 4)
+    line = f"{finding.level:{_LEVEL_WIDTH}}  {finding.check:{_CHECK_WIDTH}}  {finding.message.replace(chr(10), indent)}"
+    return f"{line}{indent}-> {finding.remedy}" if finding.remedy else line
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """The last line."""
+    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
+    if not counts[Level.WARNING] and not counts[Level.WRONG]:
+        return f"all {len(findings)} checks are well"
+    wrongs = counts[Level.WRONG]
+    verdict = "nothing is wrong" if not wrongs else "1 thing is wrong" if wrongs == 1 else f"{wrongs} things are wrong"
+    plural = "" if counts[Level.WARNING] == 1 else "s"
+    return f"{verdict}; {counts[Level.WARNING]} warning{plural}, {counts[Level.OK]} checks are well"
+
+
+def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """`status` is the worst level."""
+    levels = [finding.level for finding in findings]
+    worst = next((level for level in (Level.WRONG, Level.WARNING) if level in levels), Level.OK)
+    return {"status": worst.value, "findings": [asdict(finding) for finding in findings]}
+
+
+def is_any_wrong(findings: Sequence[Finding]) -> bool:
+    return any(finding.level is Level.WRONG for finding in findings)

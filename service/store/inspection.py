@@ -1,0 +1,146 @@
+"""Look at a Redis and at what is stored in it, without changing anything."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from redis.exceptions import ResponseError
+
+from model.bundle.schema import ITEM_ID, FeatureSchema, Group
+from service.store.behaviours import decode_behaviours
+from service.store.connection import RedisConnection
+from service.store.exchange import Command
+from service.store.layout import BEHAVIOURS_PATTERN, TIMESTAMP
+
+_MOST_KEYS = 100_000  # a look at so many is enough to say "at least"
+_LONGEST_SCAN_S = 5.0
+_SAMPLED_USERS = 100
+_SAMPLED_BEHAVIOURS = 50  # the newest of each
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What one server says of itself; None or empty where the login may not ask.
+
+    Attributes:
+        address: empty where there is one server.
+        info: redis-py's reading of INFO.
+        save_points: of CONFIG GET save; empty text where there are none.
+        clock_ahead_s: how far its clock is ahead of this machine's.
+        refusals: what it refused to tell.
+    """
+
+    address: str
+    info: Mapping[str, Any]
+    save_points: str | None
+    clock_ahead_s: float | None
+    refusals: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """Some of the users that are stored.
+
+    Attributes:
+        num_users: with behaviours; at least so many when `is_complete` is false.
+        item_ids: of the sampled users' newest behaviours.
+        num_malformed: their elements that could not be read.
+        newest_timestamp: in the data set's own unit; None without one.
+    """
+
+    num_users: int
+    is_complete: bool
+    num_sampled: int = 0
+    item_ids: Sequence[str] = field(default_factory=list)
+    num_malformed: int = 0
+    newest_timestamp: float | None = None
+
+
+async def round_trips_ms(connection: RedisConnection, *, count: int) -> list[float]:
+    """How long a PING takes, so many times, on a connection that is there already.
+
+    Raises:
+        FeatureStoreUnavailable
+    """
+    await connection.ping()
+    took = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await connection.ping()
+        took.append((time.perf_counter() - began) * 1_000)
+    return took
+
+
+async def look_at_servers(connection: RedisConnection) -> list[Server]:
+    """Every server that holds data. Raises: FeatureStoreUnavailable."""
+    commands: list[Command] = [("INFO",), ("CONFIG GET", "save"), ("TIME",)]
+    info, save, clock = [await connection.ask_each_server(command) for command in commands]
+    now_s = time.time()  # after the last answer, which took microseconds to milliseconds
+    return [
+        Server(
+            address=address,
+            info={} if isinstance(info[address], ResponseError) else info[address],
+            save_points=None if isinstance(save[address], ResponseError) else _text(save[address].get("save", "")),
+            clock_ahead_s=None if isinstance(clock[address], ResponseError) else _seconds(clock[address]) - now_s,
+            refusals=[
+                str(command[0])
+                for command, replies in zip(commands, (info, save, clock), strict=True)
+                if isinstance(replies[address], ResponseError)
+            ],
+        )
+        for address in info
+    ]
+
+
+async def sample_users(connection: RedisConnection, schema: FeatureSchema | None) -> StoredSample:
+    """Count users up to a limit, and read the newest behaviours of some.
+
+    Args:
+        schema: to read item features beside a behaviour; None without a bundle.
+
+    Raises:
+        FeatureStoreUnavailable
+    """
+    keys: set[bytes] = set()
+    is_complete = True
+    deadline_s = time.monotonic() + _LONGEST_SCAN_S
+    async with aclosing(connection.scan(BEHAVIOURS_PATTERN)) as found:
+        async for key in found:
+            keys.add(key)
+            if len(keys) >= _MOST_KEYS or time.monotonic() > deadline_s:
+                is_complete = False
+                break
+    sampled = sorted(keys)[:: max(1, len(keys) // _SAMPLED_USERS)][:_SAMPLED_USERS]
+    if not sampled:
+        return StoredSample(0, is_complete)
+    replies = await connection.execute([("LRANGE", key, 0, _SAMPLED_BEHAVIOURS - 1) for key in sampled])
+    item_features = {} if schema is None else {f.name: f for f in schema.group(Group.ITEM) if f.name != ITEM_ID}
+    item_ids: list[str] = []
+    num_malformed, newest = 0, None
+    for reply in replies:
+        elements = [] if isinstance(reply, ResponseError) else reply
+        read = decode_behaviours(elements, item_features)
+        item_ids += read.item_ids
+        num_malformed += len(elements) - len(read.item_ids) + isinstance(reply, ResponseError)
+        newest = max((time for time in [newest, *map(_timestamp, elements)] if time is not None), default=None)
+    return StoredSample(len(keys), is_complete, len(sampled), item_ids, num_malformed, newest)
+
+
+def _timestamp(element: bytes) -> float | None:
+    try:
+        timestamp = orjson.loads(element)[TIMESTAMP]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return None
+    return float(timestamp) if isinstance(timestamp, int | float) else None
+
+
+def _seconds(reply: Sequence[int]) -> float:
+    seconds, microseconds = map(int, reply)
+    return seconds + microseconds / 1e6
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

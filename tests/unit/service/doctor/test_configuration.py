@@ -1,0 +1,100 @@
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cores import usable_cores
+from service.doctor.configuration import check_access, check_file_limit, check_workers
+from service.doctor.findings import Finding, Level
+from service.settings import Settings
+from tests.fixtures.tls import Certificate
+
+
+def settings(**given: Any) -> Settings:
+    return Settings.read(bundle=Path("b"), **given)
+
+
+def said(findings: list[Finding]) -> list[tuple[Level, str]]:
+    return [(finding.level, f"{finding.message}; {finding.remedy}") for finding in findings]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text("k" * 16)
+    path.chmod(0o600)
+    return path
+
+
+def test_loopback_without_keys_is_well() -> None:
+    [(level, _)] = said(check_access(settings()))
+    assert level is Level.OK
+
+
+def test_outside_without_keys_is_wrong_and_says_which_setting() -> None:
+    [(level, text)] = said(check_access(settings(host="0.0.0.0")))
+    assert level is Level.WRONG
+    assert "DINRANK_API_KEYS_FILE" in text
+
+
+def test_a_bad_file_of_keys_is_wrong(keys: Path) -> None:
+    keys.write_text("short")
+    [(level, text)] = said(check_access(settings(api_keys_file=keys)))
+    assert level is Level.WRONG
+    assert f"{keys}, line 1" in text
+
+
+def test_a_certificate_without_its_key_is_wrong(certificate: Certificate) -> None:
+    [(level, text)] = said(check_access(settings(tls_certificate=certificate.certificate)))
+    assert (level, "set DINRANK_TLS_CERTIFICATE and DINRANK_TLS_KEY" in text) == (Level.WRONG, True)
+
+
+def test_keys_over_plain_http_are_a_warning(keys: Path, certificate: Certificate) -> None:
+    over_http = said(check_access(settings(host="0.0.0.0", api_keys_file=keys)))
+    assert [level for level, _ in over_http] == [Level.OK, Level.WARNING]
+    assert "plain HTTP, keys included" in over_http[1][1]
+    pair = {"tls_certificate": certificate.certificate, "tls_key": certificate.key}
+    assert [level for level, _ in said(check_access(settings(host="0.0.0.0", api_keys_file=keys, **pair)))] == [
+        Level.OK
+    ]
+
+
+def test_everybody_let_in_from_outside_is_a_warning() -> None:
+    found = said(check_access(settings(host="0.0.0.0", anonymous="allowed")))
+    assert "lets everybody in" in found[0][1]
+    assert {level for level, _ in found} == {Level.WARNING}
+
+
+def test_keys_that_every_user_can_read_are_a_warning(keys: Path) -> None:
+    keys.chmod(0o644)
+    assert said(check_access(settings(api_keys_file=keys)))[1] == (
+        Level.WARNING,
+        f"every user of this machine can read {keys}; chmod 600 {keys}",
+    )
+
+
+def test_more_scoring_threads_than_cores_are_a_warning_with_the_right_number() -> None:
+    cores = usable_cores()
+    [(level, text)] = said(check_workers(settings(workers=cores + 1)))
+    assert (level, f"DINRANK_WORKERS={cores}," in text) == (Level.WARNING, True)
+    [(level, _)] = said(check_workers(settings(workers=cores, scoring_threads=1)))
+    assert level is Level.OK
+    [(level, _)] = said(check_workers(settings(workers=cores, scoring_threads=2)))
+    assert level is Level.WARNING
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_000, hard))
+    yield 1_000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_limit_below_the_connections_is_wrong(few_files: int) -> None:
+    [(level, text)] = said(check_file_limit(settings(max_connections=1_000, redis_max_connections=64)))
+    assert (level, "ulimit -n 1128" in text) == (Level.WRONG, True)
+    [(level, _)] = said(check_file_limit(settings(max_connections=800, redis_max_connections=64)))
+    assert level is Level.OK

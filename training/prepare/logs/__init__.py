@@ -1,0 +1,1 @@
+"""A team's own logs, CSV or Parquet, to a dataset directory."""

@@ -1,0 +1,198 @@
+"""Logs in CSV or Parquet to a dataset directory, with its schema.toml written out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from model.bundle.schema import ITEM_ID, Group, Kind
+from training.data.dataset import with_split
+from training.data.declaration import DeclaredFeature
+from training.data.errors import DatasetError
+from training.prepare.dataset_directory import require_vacant, write_dataset
+from training.prepare.logs.errors import LogsError
+from training.prepare.logs.guesses import Guess, Wish, guess_columns, item_id_guess
+from training.prepare.logs.required import require_columns, same_clock, with_clicked, with_ids, with_timestamp
+from training.prepare.logs.table_file import read_table, rename_columns
+
+_IMPRESSION = ["user_id", "item_id", "clicked", "timestamp"]
+_BEHAVIOUR = ["user_id", "item_id", "timestamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What a user says of the logs.
+
+    Attributes:
+        items, users, behaviours: files; None for none.
+        renames: column in the files to the name that it gets.
+        wishes: by column, what it is to be.
+        item_columns, user_columns: columns of the impressions that describe the item or the user, where these have no
+            file of their own.
+        separator: between a CSV's fields.
+        name: of the data set; None for that of the directory.
+    """
+
+    impressions: Path
+    items: Path | None = None
+    users: Path | None = None
+    behaviours: Path | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
+    wishes: Mapping[str, Wish] = field(default_factory=dict)
+    item_columns: Sequence[str] = ()
+    user_columns: Sequence[str] = ()
+    separator: str = ","
+    name: str | None = None
+
+
+def prepare_logs(options: LogOptions, out: Path, console: Console) -> None:
+    """Read, check and write; prints each column's part in the dataset and why.
+
+    Raises:
+        DatasetError: a file holds what cannot be right, with the row; or `out` is not vacant.
+        LogsError: an option does not fit the files.
+    """
+    require_vacant(out)
+    with console.status("reading the logs"):
+        impressions, items, users, behaviours = _read(options)
+    guesses = [item_id_guess(options.wishes)]
+    for group, table in ((Group.ITEM, items), (Group.USER, users), (Group.CONTEXT, impressions)):
+        taken = {guess.column for guess in guesses if guess.kind is not None}
+        guesses += guess_columns(group, table, options.wishes, taken=taken)
+    declared = [guess for guess in guesses if guess.kind is not None]
+    if not any(guess.group is Group.ITEM for guess in declared):
+        raise LogsError(
+            "no column describes the items: without item_id as a feature, --feature category=single is needed"
+        )
+    with_split(options.impressions, impressions)
+    files = [options.impressions, options.items, options.users, options.behaviours]
+    with console.status(f"writing {escape(str(out))}"):
+        write_dataset(
+            out,
+            name=options.name or out.resolve().name,
+            source=", ".join(file.name for file in files if file is not None),
+            features=[_declaration(guess) for guess in declared],
+            impressions=_with_values(impressions.select(_IMPRESSION), guesses, Group.CONTEXT),
+            items=_with_values(items.select("item_id"), guesses, Group.ITEM),
+            users=_with_values(users.select("user_id"), guesses, Group.USER),
+            behaviours=behaviours,
+            remarks={guess.column: guess.reason for guess in guesses},
+            left_out=[_declaration(guess) for guess in guesses if guess.is_declarable],
+        )
+    _show(console, out, guesses, impressions, behaviours)
+
+
+def _read(options: LogOptions) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+    """Impressions, items, users and behaviours with their required columns checked."""
+    files = (options.impressions, options.items, options.users, options.behaviours)
+    raw = {file: read_table(file, separator=options.separator) for file in files if file is not None}
+    _require_known("--map", options.renames, raw)
+    raw = {file: rename_columns(file, table, options.renames) for file, table in raw.items()}
+    _require_known("--feature or --multi", [name for name in options.wishes if name != ITEM_ID], raw)
+    _require_entity_columns("--item-column", options.item_columns, options.items, raw[options.impressions])
+    _require_entity_columns("--user-column", options.user_columns, options.users, raw[options.impressions])
+    file = options.impressions
+    require_columns(file, raw[file], _IMPRESSION)
+    impressions = with_timestamp(file, with_clicked(file, with_ids(file, raw[file], ["user_id", "item_id"])))
+    behaviours = None
+    if options.behaviours is not None:
+        file = options.behaviours
+        require_columns(file, raw[file], _BEHAVIOUR)
+        behaviours = with_timestamp(file, with_ids(file, raw[file], ["user_id", "item_id"])).select(_BEHAVIOUR)
+        behaviours, impressions = same_clock(file, behaviours, impressions)
+    entities = []
+    for key, entity_file, columns in (
+        ("item_id", options.items, options.item_columns),
+        ("user_id", options.users, options.user_columns),
+    ):
+        if entity_file is None:
+            entities.append(_newest_values(impressions, key, columns))
+        else:
+            require_columns(entity_file, raw[entity_file], [key])
+            table = with_ids(entity_file, raw[entity_file], [key], is_key=True)
+            _require_common_ids(entity_file, table, impressions, key)
+            entities.append(table)
+        impressions = impressions.drop(columns)
+    return impressions, entities[0], entities[1], behaviours
+
+
+def _require_known(option: str, names: Iterable[str], tables: Mapping[Path, pl.DataFrame]) -> None:
+    """Raises: LogsError, when an option names a column that no file has."""
+    columns = {name for table in tables.values() for name in table.columns}
+    for name in names:
+        if name not in columns:
+            raise LogsError(f"{option}: no file has a column {name}; there are {', '.join(sorted(columns))}")
+
+
+def _require_entity_columns(option: str, names: Sequence[str], file: Path | None, impressions: pl.DataFrame) -> None:
+    """Raises: LogsError, when these columns of the impressions cannot describe items or users."""
+    for name in names:
+        if file is not None:
+            raise LogsError(
+                f"{option} {name}: {file} holds these attributes; a column of the impressions would be another"
+            )
+        if name not in impressions.columns:
+            found = ", ".join(impressions.columns)
+            raise LogsError(f"{option} {name}: the impressions have no such column; they have {found}")
+        if name in {*_IMPRESSION, "bid", "split"}:
+            raise LogsError(f"{option} {name}: that column belongs to the impression; leave the option out")
+
+
+def _newest_values(impressions: pl.DataFrame, key: str, columns: Sequence[str]) -> pl.DataFrame:
+    """A row per item or user, with the newest value of each column; by id, so that a log's order is of no account."""
+    in_time = impressions.select(key, "timestamp", *columns).sort("timestamp", maintain_order=True)
+    newest = in_time.group_by(key).agg(pl.col(column).drop_nulls().last() for column in columns)
+    return newest.sort(key)
+
+
+def _require_common_ids(file: Path, table: pl.DataFrame, impressions: pl.DataFrame, key: str) -> None:
+    if not impressions[key].is_in(table[key].implode()).any():
+        raise DatasetError(
+            file,
+            expected=f"a {key} of the impressions, {impressions[key][0]!r} for instance",
+            found=f"others alone, {table[key][0]!r} for instance",
+            advice=f"is {key} the right column in both? --map {key}=COLUMN names it",
+        )
+
+
+def _declaration(guess: Guess) -> DeclaredFeature:
+    """In schema.toml; what is left out stands there as it would be were it none of what it was left out for."""
+    return DeclaredFeature(guess.column, guess.group, guess.kind or Kind.SINGLE)
+
+
+def _with_values(table: pl.DataFrame, guesses: Sequence[Guess], group: Group) -> pl.DataFrame:
+    return table.with_columns(
+        guess.values.alias(guess.column) for guess in guesses if guess.group is group and guess.values is not None
+    )
+
+
+def _show(
+    console: Console, out: Path, guesses: Sequence[Guess], impressions: pl.DataFrame, behaviours: pl.DataFrame | None
+) -> None:
+    table = Table()
+    for heading in ("column", "of", "kind", "why"):
+        table.add_column(heading)
+    for guess in guesses:
+        table.add_row(escape(guess.column), guess.group, guess.kind or "-", escape(guess.reason))
+    console.print(table)
+    if any(guess.group is Group.CONTEXT and guess.kind is not None for guess in guesses):
+        console.print(
+            "Context features come with every request: leave out what is not known before an ad is shown, with "
+            "--feature COLUMN=none.",
+            highlight=False,
+        )
+    share_clicked = impressions["clicked"].sum() / len(impressions)
+    console.print(
+        f"{len(impressions):,} impressions of {impressions['user_id'].n_unique():,} users and "
+        f"{impressions['item_id'].n_unique():,} items, {share_clicked:.2%} clicked; behaviours are "
+        + ("the clicked impressions." if behaviours is None else f"{len(behaviours):,} rows of their own."),
+        highlight=False,
+    )
+    console.print(
+        f"Dataset in {out}. Change what was guessed with --feature, or in {out / 'schema.toml'}.", highlight=False
+    )
+    console.print(f"Next: python -m training train --data {out} --out bundles/{out.resolve().name}", highlight=False)
