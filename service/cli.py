@@ -1,5 +1,6 @@
 """The commands: read flags and environment, call, say what happened."""
 
+import importlib.metadata
 import json
 import logging
 import shlex
@@ -34,6 +35,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"dinrank {importlib.metadata.version('dinrank')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
 
 BundleOption = Annotated[Path | None, typer.Option(help="Directory of the bundle.")]
 RedisOption = Annotated[

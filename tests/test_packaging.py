@@ -16,7 +16,12 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+import typer
 from hatchling.build import build_sdist, build_wheel
+from typer.testing import CliRunner
+
+from service.cli import app as service_app
+from training.__main__ import app as training_app
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("model", "service", "training")
@@ -105,6 +110,12 @@ def test_numpy_is_all_that_is_needed_without_an_extra(metadata: Message) -> None
 def test_a_console_script_leads_to_a_function(name: str) -> None:
     script = importlib.metadata.EntryPoint(name, PROJECT["scripts"][name], "console_scripts")
     assert callable(script.load())
+
+
+@pytest.mark.parametrize("app", [service_app, training_app], ids=["service", "training"])
+def test_a_command_line_says_its_version(app: typer.Typer) -> None:
+    answer = CliRunner().invoke(app, ["--version"])
+    assert (answer.exit_code, answer.stdout) == (0, f"dinrank {PROJECT['version']}\n")
 
 
 def test_the_source_distribution_builds_the_same_wheel_and_is_small(sdist: Path, wheel: Path, tmp_path: Path) -> None:

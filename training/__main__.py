@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import importlib.metadata
 import logging
 import shlex
 import signal
@@ -39,6 +40,21 @@ from training.table.size import parse_size
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Train CTR models.")
 console = Console()
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"dinrank {importlib.metadata.version('dinrank')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 _ADS_HELP = "File with the ids of the active ads, one per line, for the table; without it the most frequent ones."
