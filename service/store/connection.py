@@ -70,7 +70,12 @@ class RedisConnection:
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        try:
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        except (RuntimeError, AttributeError) as exc:
+            # When one node fails, redis-py hangs up on all, and on connections too that another request is about to
+            # send on. What that one meets is no error of redis-py's: the transport refuses, or there is no writer.
+            return [RedisConnectionError(f"the connection was closed while it was used: {exc}")] * len(commands)
         return replies
 
     async def ping(self) -> None:

@@ -3,8 +3,10 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio.connection import Connection
 from redis.crc import key_slot
 
 from service.errors import FeatureStoreUnavailable
@@ -76,3 +78,23 @@ async def test_a_silent_node_is_left_once_another_has_its_slots(nodes: list[Redi
         finally:
             silent.process.send_signal(signal.SIGCONT)
     assert list(stored.behaviours.item_ids) == ["1"]
+
+
+@pytest.mark.parametrize("stumble", [RuntimeError("the handler is closed"), AttributeError("'NoneType' has no writer")])
+async def test_a_connection_that_another_request_has_closed_costs_no_answer(
+    nodes: list[RedisServer], monkeypatch: pytest.MonkeyPatch, stumble: Exception
+) -> None:
+    """redis-py hangs up on all nodes when one fails; what is about to send meets errors that are none of redis-py's."""
+    send, stumbles = Connection.send_packed_command, [stumble]
+
+    async def send_on_what_was_closed(self: Connection, *arguments: Any, **keywords: Any) -> None:
+        if stumbles and self.is_connected:
+            raise stumbles.pop()
+        await send(self, *arguments, **keywords)
+
+    async with open_store(nodes[0], timeout_ms=5_000) as store:
+        assert len((await first_answer(store, "42")).behaviours) == 0
+        monkeypatch.setattr(Connection, "send_packed_command", send_on_what_was_closed)
+        stored = await store.fetch("42", max_behaviours=5, new_ads=[])
+    assert stumbles == []
+    assert (len(stored.behaviours), stored.ads_failure) == (0, None)
