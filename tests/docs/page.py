@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -27,11 +28,27 @@ class BlockFailed(AssertionError):
         super().__init__(f"{block} failed:\n{output}")
 
 
-def execute(page: list[Block], directory: Path) -> dict[int, str]:
-    """Run the steps of a page in `directory`; what each printed, by its place in the page.
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A page that has run.
+
+    Attributes:
+        directory: where it ran.
+        printed: what its steps printed, by their place in the page.
+    """
+
+    directory: Path
+    printed: Mapping[int, str]
+
+
+def execute(page: list[Block], directory: Path, *, shop: Path | None = None) -> Executed:
+    """Run the steps of a page in `directory`.
 
     Ports 8000 and 6379 of this machine become free ones, and 0.0.0.0 stays this machine. A page that asks for a Redis
-    gets a real one. Where the page builds on what a reader has already, `setups/` has the commands that make it.
+    gets a real one. Where a page builds on what a reader has already, `setups/` has the commands that make it.
+
+    Args:
+        shop: where the tutorial ran; the setups find it as $SHOP.
 
     Raises:
         BlockFailed: with all that the block printed.
@@ -49,12 +66,13 @@ def execute(page: list[Block], directory: Path) -> dict[int, str]:
     needs_redis = any(_REDIS in block.text for _, block in steps)
     server = _start_redis(directory, ports[_REDIS]) if needs_redis else None
     try:
-        _run(script, directory, own, ports, dict(steps))
+        environment = _environment(directory, ports[_PORT]) | {"SHOP": str(shop)}
+        _run(script, directory, own, environment, dict(steps))
     finally:
         if server is not None:
             server.terminate()
             server.wait(TIMEOUT_S)
-    return {place: (own / f"{place}.out").read_text(encoding="utf-8") for place, _ in steps}
+    return Executed(directory, {place: (own / f"{place}.out").read_text(encoding="utf-8") for place, _ in steps})
 
 
 def _commands(own: Path, place: int, block: Block, ports: Mapping[str, str]) -> str:
@@ -74,13 +92,13 @@ def _step(own: Path, name: str, commands: str) -> list[str]:
     return [f"echo {name} > {own / 'current'}", f"exec > {own / name}.out 2>&1", commands]
 
 
-def _run(script: list[str], directory: Path, own: Path, ports: Mapping[str, str], steps: dict[int, Block]) -> None:
+def _run(script: list[str], directory: Path, own: Path, environment: dict[str, str], steps: dict[int, Block]) -> None:
     file = own / "page.sh"
     file.write_text("\n".join([*script, ""]), encoding="utf-8")
     shell = subprocess.Popen(
         ["bash", str(file)],
         cwd=directory,
-        env=_environment(directory, ports[_PORT]),
+        env=environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

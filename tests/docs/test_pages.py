@@ -6,23 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import EXECUTED, READ, SHOWN, blocks, documents
-from tests.docs.page import execute, missing_lines
+from tests.docs.blocks import EXECUTED, READ, ROOT, SHOWN, blocks, documents
+from tests.docs.page import Executed, execute, missing_lines
 
-PAGES = [page for page in documents() if any(block.is_step for block in blocks(page))]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+PAGES = [page for page in documents() if page != TUTORIAL and any(block.is_step for block in blocks(page))]
+
+
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Executed:
+    """The tutorial, executed; what it leaves is where other pages begin."""
+    return execute(blocks(TUTORIAL), tmp_path_factory.mktemp("tutorial"))
+
+
+def test_the_tutorial_runs_and_prints_what_it_shows(tutorial: Executed) -> None:
+    assert_shown(TUTORIAL, tutorial)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_block_of_the_page_runs_and_prints_what_is_shown(page: Path, tmp_path: Path) -> None:
+def test_the_page_runs_and_prints_what_it_shows(page: Path, tutorial: Executed, tmp_path: Path) -> None:
+    assert_shown(page, execute(blocks(page), tmp_path, shop=tutorial.directory))
+
+
+def assert_shown(page: Path, executed: Executed) -> None:
     found = blocks(page)
-    printed = execute(found, tmp_path)
-    differing = {}
     for place, block in enumerate(found):
         if block.language in SHOWN and block.reason is None and block.title is None:
-            last = max(step for step in printed if step < place and found[step].language in EXECUTED)
-            differing[str(block)] = (missing_lines(block.text, printed[last]), printed[last])
-    for where, (missing, output) in differing.items():
-        assert not missing, f"{where} shows what is not printed: {missing}\n\nprinted was:\n{output}"
+            before = [step for step in executed.printed if step < place and found[step].language in EXECUTED]
+            output = executed.printed[before[-1]]
+            missing = missing_lines(block.text, output)
+            assert not missing, f"{block} shows what is not printed: {missing}\n\nprinted was:\n{output}"
 
 
 @pytest.mark.parametrize("page", documents(), ids=lambda page: page.stem)
