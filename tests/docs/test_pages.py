@@ -50,4 +50,5 @@ def test_output_is_compared_by_its_words() -> None:
     printed = "epoch  1.00  train loss 0.61  valid GAUC 0.70 (best)\n│ test │ 0.7115 │\nbundle 57ee90b40fd6949f"
     assert missing_lines("epoch  0.50  train … (best)\n…\n│ test │ 0.2 │\nbundle aaaaaaaaaaaaaaaa", printed) == []
     assert missing_lines("epoch 2 train loss 0.6 valid AUC 0.7", printed) == ["epoch 2 train loss 0.6 valid AUC 0.7"]
+    assert missing_lines("train loss 0.61 valid … bundle …", "train loss 1\n  valid\nbundle f00") == []
     assert missing_lines("bundle 0123456789abcdef\nepoch 1.00 …", printed) == ["epoch 1.00 …"]
