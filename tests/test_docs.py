@@ -99,7 +99,7 @@ def test_output_is_shown_after_what_prints_it() -> None:
 
 
 def test_every_document_is_on_the_site() -> None:
-    listed = set(re.findall(r"^ +- ([\w/-]+\.md)$", MKDOCS, flags=re.MULTILINE))
+    listed = set(re.findall(r"^ +- (?:\w+: )?([\w/-]+\.md)$", MKDOCS, flags=re.MULTILINE))
     pages = {
         str(document.relative_to(ROOT / "docs")) for document in DOCUMENTS if document.is_relative_to(ROOT / "docs")
     }

@@ -1,5 +1,6 @@
 """Executes a page as its reader would: block after block, in one directory, with one shell and real services."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -132,7 +133,8 @@ def _end_group(shell: "subprocess.Popen[bytes]") -> None:
     """End all that the page left running, the services first told and then made to."""
     left = [process for process in psutil.process_iter() if _group(process.pid) == shell.pid]
     for process in left:
-        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
     _, alive = psutil.wait_procs(left, timeout=30)
     for process in alive:
         process.kill()
