@@ -59,7 +59,7 @@ site: $(INSTALLED) ## the documents as a web site in site/; a link that leads no
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 docs: site ## the same, and every command and code block of README and documents executed
-	$(BIN)/python -m pytest tests/docs
+	$(BIN)/python -m pytest tests/docs --numprocesses 2 --dist worksteal
 
 fuzz: $(INSTALLED) ## 100,000 hostile requests over real sockets: make fuzz FUZZ_OPTIONS="--requests 5000"
 	$(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)
