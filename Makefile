@@ -19,7 +19,7 @@ BENCH_OPTIONS ?=
 CHAOS_OPTIONS ?=
 FUZZ_OPTIONS ?=
 
-.PHONY: help install demo serve test check e2e pictures site docs fuzz format load bench bench-training chaos clean
+.PHONY: help install demo serve test check long e2e pictures site docs fuzz format load bench bench-training chaos wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ fuzz: $(INSTALLED) ## 100,000 hostile requests over real sockets: make fuzz FUZZ
 test: check ## everything that must hold before a change lands
 	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
+long: $(INSTALLED) ## tests that `make test` leaves out for their time: online = offline for every further network; three minutes
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal -m long
+
 e2e: $(INSTALLED) ## the playground, clicked through in Chromium, which must be installed; three minutes
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,e2e]'
 	$(BIN)/python -m pytest tests/e2e
@@ -90,6 +93,10 @@ bench-training: $(INSTALLED) $(BENCH_LIBRARIES) | $(BENCH_DATA) ## training thro
 
 chaos: $(INSTALLED) ## every fault of docs/reliability.md for real under load, about five minutes: make chaos CHAOS_OPTIONS="--only Redis"
 	$(BIN)/python -m tests.chaos $(CHAOS_OPTIONS)
+
+wheel: $(INSTALLED) ## dist/ with the wheel and the source distribution, see docs/releasing.md
+	rm -rf dist
+	$(BIN)/python -m hatchling build --directory dist
 
 .bench/%/.installed: bench/requirements-%.txt
 	$(PYTHON) -m venv .bench/$*

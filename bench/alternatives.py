@@ -6,17 +6,20 @@ Needs `openvino` beside what the service has (`pip install openvino`). One threa
 far the CTRs of each stray from the plain graph's.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
+from typing import Annotated
 
 import numpy as np
 import onnxruntime as ort
+import typer
 from numpy.typing import NDArray
+from rich.console import Console
 
+from bench.progress import progress_bar
 from model.bundle.encoding import Encoder
 from model.bundle.graph import CTR_OUTPUT
 from model.bundle.reader import Bundle, open_bundle
@@ -28,16 +31,21 @@ NUM_CANDIDATES = 200
 NUM_REQUESTS = 4
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--behaviours", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=40)
-    options = parser.parse_args()
-    bundle = open_bundle(options.bundle)
-    requests = [made_up_request(bundle.encoder, options.behaviours, seed) for seed in range(NUM_REQUESTS)]
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: python -m bench.alternatives --bundle bundles/din --behaviours 100")
+def main(
+    bundle: Annotated[Path, typer.Option(help="Directory of a bundle of din.")],
+    behaviours: Annotated[int, typer.Option(min=0, help="Behaviours of each request.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each way.")] = 40,
+) -> None:
+    """Milliseconds of other ways to run the plain graph of a bundle, side by side; needs `pip install openvino`."""
+    opened = open_bundle(bundle)
+    requests = [made_up_request(opened.encoder, behaviours, seed) for seed in range(NUM_REQUESTS)]
     with tempfile.TemporaryDirectory() as directory:
-        report(ways(bundle, Path(directory)), requests, options.rounds)
+        report(ways(opened, Path(directory)), requests, rounds)
 
 
 def made_up_request(encoder: Encoder, num_behaviours: int, seed: int) -> EncodedRequest:
@@ -92,17 +100,20 @@ def report(
 ) -> None:
     expected = [next(iter(subjects.values()))(request) for request in requests]
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for round_ in range(rounds):
-        for name, score in subjects.items():
-            request = requests[round_ % len(requests)]
-            score(request)  # its own memory is warm again
-            started = time.thread_time()
-            score(request)
-            seconds[name].append(time.thread_time() - started)
+    with progress_bar(console, "scoring", total=rounds, unit="rounds") as advance:
+        for round_ in range(rounds):
+            for name, score in subjects.items():
+                request = requests[round_ % len(requests)]
+                score(request)  # its own memory is warm again
+                started = time.thread_time()
+                score(request)
+                seconds[name].append(time.thread_time() - started)
+            advance(1)
     for name, score in subjects.items():
         strays = max(float(np.abs(score(one) - wanted).max()) for one, wanted in zip(requests, expected, strict=True))
-        print(f"{name:45s} {1000 * median(seconds[name]):8.2f} ms   CTRs up to {strays:.1e} apart")  # noqa: T201
+        line = f"{name:45s} {1000 * median(seconds[name]):8.2f} ms   CTRs up to {strays:.1e} apart"
+        console.print(line)
 
 
 if __name__ == "__main__":
-    main()
+    app()

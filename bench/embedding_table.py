@@ -8,6 +8,7 @@ else than look up and update, so it shows the table's share best; --model takes 
 needed. A table is kept four times, with its average and Adam's two moments.
 """
 
+import itertools
 import time
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
+from bench.progress import progress_bar
 from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
 from model.bundle.vocabulary import FIRST_ID
 from model.nets.config import NetworkConfig
@@ -81,26 +83,26 @@ class Steps:
         return 1e3 * (time.perf_counter() - started)
 
 
-@app.command()
+@app.command(epilog="Example: python -m bench.embedding_table --rows 100000 --rows 1000000 --l2 0.1")
 def main(
     model: Annotated[NetworkName, typer.Option(help="Network to train.")] = NetworkName.BASE,
     rows: Annotated[list[int], typer.Option(help="Rows of a table; give it once per table.")] = NUM_ROWS,
     blocks: Annotated[int, typer.Option(min=1, help=f"Blocks of {BLOCK} measured steps per table.")] = 5,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of a row.")] = 16,
     l2: Annotated[float, typer.Option(min=0.0, help="Plain L2, which concerns every row at every step.")] = 0.0,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
 ) -> None:
-    """Print milliseconds per step for each table, their ratio to the first table's, and what a look at `valid` adds."""
+    """What a training step costs, in milliseconds, as the embedding table grows, and what a look at `valid` adds."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     config = TrainConfig(network=NetworkConfig(embedding_dim=embedding_dim), l2=l2)
     console = Console()
     with console.status("filling the tables"):
         tables = [Steps(model, num_rows, config) for num_rows in rows]
-    with console.status("training, table by table in turns"):
-        for _ in range(blocks):
-            for table in tables:
-                table.run_block()
+    with progress_bar(console, "training", total=blocks * len(tables) * BLOCK, unit="steps") as advance:
+        for _, table in itertools.product(range(blocks), tables):
+            table.run_block()
+            advance(BLOCK)
     shown = Table("rows", "p50 ms (ratio)", "mean ms (ratio)", "max ms", "MB", "look ms")
     first = np.array(tables[0].milliseconds)
     for table in tables:

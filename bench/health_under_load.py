@@ -49,15 +49,15 @@ def probe(server: Server, duration_s: float) -> dict[str, list[float]]:
     return taken_ms
 
 
-@app.command()
+@app.command(epilog="Example: python -m bench.health_under_load --callers 16")
 def main(
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.DIN,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
     callers: Annotated[int, typer.Option(min=1, help="Rankings in flight.")] = 16,
     duration_s: Annotated[float, typer.Option(min=1.0, help="Seconds of probing.")] = 15.0,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/health_under_load.json"),
 ) -> None:
-    """Measure health checks under full load."""
+    """How long health checks wait while a worker gets more rankings than it can do."""
     machine, console = describe_machine(), Console()
     with prepared(bundle, model, [NUM_BEHAVIOURS]) as ground, ExitStack() as stack:
         server = stack.enter_context(

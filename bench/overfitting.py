@@ -10,24 +10,27 @@ a row says so. Finished rows are kept in OUT.json and not repeated; the picture 
 Source: Zhou et al., KDD 2018, section 6.6 and table 4.
 """
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName, build_network
 from training.config import TrainConfig
 from training.data.dataset import read_dataset
 from training.data.encoded import encode_dataset
+from training.data.split import TRAIN
 from training.loop import train
+from training.progress import TrainingProgress
 from training.report import source_commit
 
 # Averaged this seldom, the weights that are looked at are the newest ones.
@@ -45,37 +48,49 @@ REGULARISED: Mapping[str, TrainConfig] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="dataset directory")
-    parser.add_argument("--out", type=Path, default=Path("bench/out/overfitting"), help="OUT.json and OUT.svg")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--rows", nargs="*", choices=list(REGULARISED), help="only these rows")
-    options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    results_file = options.out.with_suffix(".json")
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: python -m bench.overfitting --data data/ml-1m --epochs 6 --rows none")
+def main(
+    data: Annotated[Path, typer.Option(help="Dataset directory.")],
+    out: Annotated[Path, typer.Option(help="OUT.json and OUT.svg are written.")] = Path("bench/out/overfitting"),
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 6,
+    rows: Annotated[list[str] | None, typer.Option(help="Only this row of the table; may be given again.")] = None,
+) -> None:
+    """How the base model over-fits without regularisation, and what each regularisation does about it."""
+    if unknown := set(rows or ()) - REGULARISED.keys():
+        raise typer.BadParameter(
+            f"no row {', '.join(unknown)}; there are {', '.join(REGULARISED)}", param_hint="--rows"
+        )
+    console = Console()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    results_file = out.with_suffix(".json")
     results = json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {}
-    for name in options.rows or REGULARISED:
+    for name in rows or REGULARISED:
         if name not in results:
-            results[name] = measure(options.data, REGULARISED[name], epochs=options.epochs, title=name)
+            console.print(f"{name}:", highlight=False)
+            results[name] = measure(data, REGULARISED[name], epochs=epochs, console=console)
             results_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draw(results, options.out.with_suffix(".svg"), dataset=options.data.name)
-    print(table(results))  # noqa: T201
+    draw(results, out.with_suffix(".svg"), dataset=data.name)
+    console.print(table(results), highlight=False, soft_wrap=True)
 
 
-def measure(path: Path, config: TrainConfig, *, epochs: int, title: str) -> dict[str, Any]:
+def measure(path: Path, config: TrainConfig, *, epochs: int, console: Console) -> dict[str, Any]:
     """The looks of one training, seed 0."""
     data = encode_dataset(read_dataset(path), min_count=config.min_count)
     torch.manual_seed(0)
     network = build_network(NetworkName.BASE, data.encoder.schema, config.network)
     config = dataclasses.replace(config, epochs=epochs, patience=epochs + 1)
-    run = train(
-        network,
-        data,
-        config,
-        rng=np.random.default_rng(0),
-        on_evaluation=lambda look: print(f"{title}: epoch {look.epoch:.0f}, valid GAUC {look.valid['gauc']:.4f}"),  # noqa: T201
-    )
+    with TrainingProgress(console, config, num_samples=len(data.split_rows[TRAIN])) as progress:
+        run = train(
+            network,
+            data,
+            config,
+            rng=np.random.default_rng(0),
+            on_step=progress.advance,
+            on_evaluation=progress.show,
+        )
     return {"commit": source_commit(), "config": config.to_json(), "looks": run.to_json()["evaluations"]}
 
 
@@ -124,4 +139,4 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    app()

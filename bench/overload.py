@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.health_under_load import probe
+from bench.progress import progress_bar
 from bench.request.ground import prepared
 from bench.request.processes import ROOT, Server, serving
 from bench.request.traffic import bodies
@@ -132,15 +133,17 @@ def table(rounds: list[list[Load]]) -> Table:
     return shown
 
 
-@app.command()
+@app.command(epilog="Example: python -m bench.overload --rounds 3 --seconds 8")
 def main(
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.DIN,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before.")] = None,
-    num_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds.")] = 3,
+    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
+    num_rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Rounds of one saturation and three loads each.")
+    ] = 3,
     seconds: Annotated[float, typer.Option(min=1.0, help="Seconds of each load.")] = 8.0,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/overload.json"),
 ) -> None:
-    """Measure goodput beyond saturation."""
+    """What a worker still answers when it gets two and three times as many requests as it can do."""
     machine, console = describe_machine(), Console()
     with prepared(bundle, model, [NUM_BEHAVIOURS]) as ground:
         bodies_file = ground.directory / "bodies"
@@ -149,7 +152,11 @@ def main(
         settings = {"DINRANK_REDIS_TIMEOUT_MS": "10000"}
         with serving(ground.bundle, ground.redis_url, ground.directory / "log", **settings) as server:
             measure_round(server, bodies_file, 1.0)  # whose figures are of a service that has just begun
-            rounds = [measure_round(server, bodies_file, seconds) for _ in range(num_rounds)]
+            rounds = []
+            with progress_bar(console, "loading", total=num_rounds, unit="rounds") as advance:
+                for _ in range(num_rounds):
+                    rounds.append(measure_round(server, bodies_file, seconds))
+                    advance(1)
             order = Order(port=server.port, bodies=str(bodies_file), connections=OPEN_CONNECTIONS, seconds=seconds)
             health_ms = slowest_check_ms(server, open_order(order, LOADS[-1], rounds[-1][0]))
     share, share_per_cpu_s = median(map(goodput_share, rounds)), median(map(goodput_share_per_cpu_s, rounds))

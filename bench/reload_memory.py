@@ -7,18 +7,20 @@ switched between two bundles, `--bundles` or an untrained din and base, and `POS
 switch, while one caller ranks without a pause. An even number of reloads ends with the bundle that it began with.
 """
 
-import argparse
 import http.client
 import json
 import statistics
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import psutil
+import typer
+from rich.console import Console
 
+from bench.progress import progress_bar
 from bench.request.bundle import make_bundle
 from bench.request.ground import prepared
 from bench.request.processes import Server, post_rank, serving
@@ -46,23 +48,31 @@ class Caller:
             self.seconds.append((end, end - start))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundles", type=Path, nargs=2, help="Of one schema, that of bench/request/bundle.py.")
-    parser.add_argument("--reloads", type=int, default=50)
-    parser.add_argument("--out", type=Path, default=Path("bench/out/reload_memory.json"))
-    options = parser.parse_args()
-    with prepared(options.bundles and options.bundles[0], NetworkName.DIN, [NUM_BEHAVIOURS]) as ground:
-        other = options.bundles[1] if options.bundles else ground.directory / "base"
-        if not options.bundles:
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: python -m bench.reload_memory --reloads 50")
+def main(
+    bundles: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Two bundles of the schema of bench/request/bundle.py; without them two are made."),
+    ] = None,
+    reloads: Annotated[int, typer.Option(min=1, help="How often to switch between them.")] = 50,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/reload_memory.json"),
+) -> None:
+    """Whether memory returns after hot reloads, in megabytes, and how long requests take meanwhile."""
+    with prepared(bundles and bundles[0], NetworkName.DIN, [NUM_BEHAVIOURS]) as ground:
+        other = bundles[1] if bundles else ground.directory / "base"
+        if not bundles:
             make_bundle(other, NetworkName.BASE)
         paths = [ground.bundle.resolve(), other.resolve()]
         link = ground.directory / "current"
         link.symlink_to(paths[0])
         with serving(link, ground.redis_url, ground.directory / "log", DINRANK_BUNDLE_POLL_MS="0") as server:
-            figures = drive(server, link, paths, options.reloads)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(figures, indent=1) + "\n")
+            figures = drive(server, link, paths, reloads)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def drive(server: Server, link: Path, paths: list[Path], num_reloads: int) -> dict[str, object]:
@@ -73,20 +83,13 @@ def drive(server: Server, link: Path, paths: list[Path], num_reloads: int) -> di
     thread.start()
     time.sleep(SETTLED_S)
     megabytes, spans = [process.memory_info().rss / 1e6], []
-    for number in range(1, num_reloads + 1):
-        target = paths[number % len(paths)]
-        switched = link.with_name("new")
-        switched.symlink_to(target)
-        switched.replace(link)
-        start = time.monotonic()
-        admin.request("POST", "/admin/reload")
-        answer = json.loads(admin.getresponse().read())
-        spans.append((start, time.monotonic()))
-        assert answer["outcome"] == "swapped", answer
-        assert answer["model"]["version"] == open_bundle(target).manifest.model_version
-        time.sleep(SETTLED_S)
-        megabytes.append(process.memory_info().rss / 1e6)
-        print(f"reload {number}: {megabytes[-1]:.1f} MB", file=sys.stderr)  # noqa: T201
+    with progress_bar(console, "reloading", total=num_reloads, unit="reloads") as advance:
+        for number in range(1, num_reloads + 1):
+            spans.append(reload(admin, link, paths[number % len(paths)]))
+            time.sleep(SETTLED_S)
+            megabytes.append(process.memory_info().rss / 1e6)
+            console.print(f"reload {number}: {megabytes[-1]:.1f} MB")
+            advance(1)
     caller.stop.set()
     thread.join()
     during = [took for end, took in caller.seconds if any(a <= end and end - took <= b for a, b in spans)]
@@ -98,11 +101,25 @@ def drive(server: Server, link: Path, paths: list[Path], num_reloads: int) -> di
         "ms_apart": {"median": ms(statistics.median(apart)), "longest": ms(max(apart))},
         "ms_during": {"median": ms(statistics.median(during)), "longest": ms(max(during))},
     }
-    print(f"resident, MB: {', '.join(f'{each:.1f}' for each in megabytes[::2])} (every second reload)")  # noqa: T201
-    print(f"{len(caller.seconds)} requests, none failed; apart from reloads {figures['ms_apart']} ms")  # noqa: T201
+    console.print(f"resident, MB: {', '.join(f'{each:.1f}' for each in megabytes[::2])} (every second reload)")
+    console.print(f"{len(caller.seconds)} requests, none failed; apart from reloads {figures['ms_apart']} ms")
     median_ms = statistics.median(ms(b - a) for a, b in spans)
-    print(f"a reload takes {median_ms:.0f} ms; requests meanwhile {figures['ms_during']} ms")  # noqa: T201
+    console.print(f"a reload takes {median_ms:.0f} ms; requests meanwhile {figures['ms_during']} ms")
     return figures
+
+
+def reload(admin: http.client.HTTPConnection, link: Path, target: Path) -> tuple[float, float]:
+    """Switch the link and have the service follow it; the times of the reload's beginning and end."""
+    switched = link.with_name("new")
+    switched.symlink_to(target)
+    switched.replace(link)
+    start = time.monotonic()
+    admin.request("POST", "/admin/reload")
+    answer = json.loads(admin.getresponse().read())
+    end = time.monotonic()
+    assert answer["outcome"] == "swapped", answer
+    assert answer["model"]["version"] == open_bundle(target).manifest.model_version
+    return start, end
 
 
 def ms(seconds: float) -> float:
@@ -110,4 +127,4 @@ def ms(seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -29,6 +29,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.progress import progress_bar
 from bench.request.ground import prepared
 from bench.request.plain import SOCKET_VARIABLE
 from bench.request.processes import Server, get, post_rank, serving, serving_plainly
@@ -86,15 +87,15 @@ class Driver:
         return float(found[1])
 
 
-@app.command()
+@app.command(epilog="Example: python -m bench.request_cpu --rounds 6 --requests 50")
 def main(
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.BASE,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each server.")] = 6,
     requests: Annotated[int, typer.Option(min=1, help="Requests a turn; a tenth for long histories.")] = 50,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/request_cpu.json"),
 ) -> None:
-    """Measure CPU milliseconds per request."""
+    """CPU milliseconds of a request outside the scoring, beside a plain FastAPI handler."""
     machine, console = describe_machine(), Console()
     with prepared(bundle, model, NUM_BEHAVIOURS) as ground, ExitStack() as stack:
         ours = stack.enter_context(
@@ -104,12 +105,14 @@ def main(
         plain = stack.enter_context(serving_plainly(ground.directory / "plain.log", **{SOCKET_VARIABLE: socket}))
         drivers = [Driver(ours, has_metrics=True), Driver(plain, has_metrics=False)]
         turns: list[Turn] = []
-        for round_ in range(rounds + 1):
-            for num_behaviours in NUM_BEHAVIOURS:
-                num_requests = requests if num_behaviours == NUM_BEHAVIOURS[0] else max(1, requests // 10)
-                for driver in drivers:
+        plan = [(count, requests if count == NUM_BEHAVIOURS[0] else max(1, requests // 10)) for count in NUM_BEHAVIOURS]
+        total = (rounds + 1) * len(drivers) * sum(num_requests for _, num_requests in plan)
+        with progress_bar(console, "asking", total=total, unit="requests") as advance:
+            for round_ in range(rounds + 1):
+                for (num_behaviours, num_requests), driver in itertools.product(plan, drivers):
                     done = list(driver.run(num_behaviours, num_requests))
                     turns += done if round_ else []  # round 0 is not counted
+                    advance(num_requests)
         idle_s = ours.cpu_s()
         time.sleep(IDLE_S)
         idle = (ours.cpu_s() - idle_s) / IDLE_S

@@ -22,6 +22,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from bench.progress import progress_bar
 from bench.throughput.arrays import choose_impressions, read_encoded, to_arrays
 from bench.throughput.results import Run, constant_loss, results_table, summarise
 from bench.throughput.setting import NUM_SLOTS, SEED, Setting
@@ -86,17 +87,19 @@ def started(name: str, python: Path, module: str, setting: Setting) -> Iterator[
 def take_turns(workers: Sequence[Worker], *, rounds: int, batches: int, warm_up: int, batch_size: int) -> list[Run]:
     """A, B, C, A, B, C …, first each with its own input pipeline, then each with batches made before."""
     runs = []
-    for round_, mode in ((round_, mode) for round_ in range(rounds + 1) for mode in Mode):
-        num_batches = batches if round_ else warm_up  # round 0 is not counted
-        with console.status(f"round {round_} of {rounds}, {mode}"):
+    num_samples = (warm_up + rounds * batches) * batch_size * len(Mode) * len(workers)
+    with progress_bar(console, "training", total=num_samples, unit="samples") as advance:
+        for round_, mode in ((round_, mode) for round_ in range(rounds + 1) for mode in Mode):
+            num_batches = batches if round_ else warm_up  # round 0 is not counted
             for worker in workers:
                 measured = worker.run(mode, num_batches)
+                advance(num_batches * batch_size)
                 if round_:
                     runs.append(Run(worker.name, mode, round_, num_batches * batch_size, measured))
     return runs
 
 
-@app.command()
+@app.command(epilog="Example: python -m bench.training_throughput --data data/ml-100k --rounds 7")
 def main(
     data: Annotated[Path, typer.Option(help="Dataset directory.")],
     attribute: Annotated[str, typer.Option(help="Single-valued item feature beside item_id.")] = "decade",
@@ -107,11 +110,13 @@ def main(
     batch_size: Annotated[int, typer.Option(min=2, help="Impressions a batch.")] = 1024,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 2,
     fuxictr_python: Annotated[Path, typer.Option(help="Interpreter with fuxictr.")] = Path(".bench/fuxictr/bin/python"),
-    deepctr_python: Annotated[Path, typer.Option(help="... with deepctr-torch.")] = Path(".bench/deepctr/bin/python"),
+    deepctr_python: Annotated[Path, typer.Option(help="Interpreter with deepctr-torch.")] = Path(
+        ".bench/deepctr/bin/python"
+    ),
     fuxictr_loaders: Annotated[int, typer.Option(min=0, help="Processes of FuxiCTR's data loader.")] = 0,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/training_throughput.json"),
 ) -> None:
-    """Measure training samples per second of three DINs."""
+    """Training samples per second of DIN: ours, FuxiCTR's and DeepCTR-Torch's, in turns on one machine."""
     implementations = {
         OURS: (Path(sys.executable), "ours"),
         "FuxiCTR": (fuxictr_python, "fuxictr_din"),

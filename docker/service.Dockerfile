@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY model/__init__.py model/__init__.py
+COPY model/__init__.py model/auction.py model/py.typed model/
 COPY model/bundle model/bundle
 COPY service service
 RUN python -m venv /opt/dinrank \

@@ -1,6 +1,20 @@
-"""python -m service {serve,publish}"""
+"""python -m service {serve,publish,consume,doctor,demo}; where it is installed, `dinrank-service` is the same."""
 
-from service.cli import app
+
+def main() -> None:
+    """Run a command.
+
+    Raises:
+        SystemExit: always, with the command's code; with what to install when the service's extra is not.
+    """
+    try:
+        from service.cli import app
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] in ("model", "service"):
+            raise
+        raise SystemExit(f"error: the service needs {exc.name}: pip install 'dinrank[service]'") from exc
+    app()
+
 
 if __name__ == "__main__":
-    app()
+    main()

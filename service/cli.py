@@ -1,5 +1,6 @@
 """The commands: read flags and environment, call, say what happened."""
 
+import importlib.metadata
 import json
 import logging
 import shlex
@@ -34,6 +35,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"dinrank {importlib.metadata.version('dinrank')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
 
 BundleOption = Annotated[Path | None, typer.Option(help="Directory of the bundle.")]
 RedisOption = Annotated[
@@ -101,9 +118,9 @@ def publish(
 
     With `--redis embedded` the data stay in the directory that `serve --redis embedded` reads later.
     """
-    # Here, as `serve` has no use for polars.
-    from service.publish import DatasetUnreadable
-    from service.publish import publish as publish_dataset
+    with _installed_by("publish"):  # here, as `serve` has no use for polars
+        from service.publish import DatasetUnreadable
+        from service.publish import publish as publish_dataset
 
     with _failures_in_one_line(DatasetUnreadable), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis)
@@ -149,9 +166,9 @@ def demo(
     bundle: BundleOption = None,
 ) -> None:
     """Publish a dataset to a Redis of the demo's own, serve the bundle, rank for one real user, and stop everything."""
-    # Here, as `serve` has no use for what it imports.
-    from service.demo import DemoFailed, run_demo
-    from service.publish import DatasetUnreadable
+    with _installed_by("demo"):  # here, as `serve` has no use for what it imports
+        from service.demo import DemoFailed, run_demo
+        from service.publish import DatasetUnreadable
 
     with _failures_in_one_line(DatasetUnreadable, DemoFailed), exit_on_signals():
         settings = Settings.read(bundle=bundle)
@@ -195,6 +212,17 @@ def _curl_command(address: str, bundle: Bundle, *, needs_key: bool) -> str:
     json_type = "Content-Type: application/json"
     key = '-H "X-API-Key: $DINRANK_API_KEY" ' if needs_key else ""
     return f"curl -s {address}/rank {key}{shlex.join(['-H', json_type, '-d', json.dumps(body)])}"
+
+
+@contextmanager
+def _installed_by(extra: str) -> Iterator[None]:
+    """Around imports of what only some installations have."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("httpx", "polars"):
+            raise
+        _fail(f"this command needs {exc.name}: pip install 'dinrank[{extra}]'", exc, "text")
 
 
 @contextmanager

@@ -96,22 +96,23 @@ def _ranker(loaded: LoadedBundle, store: FeatureStore, measures: Measures, share
 
 
 def _tell_what_challengers_lack(places: list[Place]) -> None:
-    """A feature of requests that one model takes and another does not gets users of the other a 400."""
     champion, *challengers = places
-    taken = _request_features(champion.served.bundle.schema)
     for place in challengers:
-        lacking = taken - _request_features(place.served.bundle.schema)
-        if lacking:
+        if lacking := lacking_features(champion.served.bundle.schema, place.served.bundle.schema):
             log_event(
                 logging.WARNING,
                 "challenger_lacks_features",
                 model=place.served.model_name().version,
                 role=place.role,
-                lacks=", ".join(sorted(lacking)),
+                lacks=", ".join(lacking),
                 result="requests that send them are answered 400 by this model",
             )
 
 
+def lacking_features(champion: FeatureSchema, challenger: FeatureSchema) -> list[str]:
+    """What callers may send to the champion and not to the challenger: context, and attributes of candidates."""
+    return sorted(_request_features(champion) - _request_features(challenger))
+
+
 def _request_features(schema: FeatureSchema) -> set[str]:
-    """What callers may send: context, and attributes of candidates."""
     return {feature.name for group in (Group.CONTEXT, Group.ITEM) for feature in schema.group(group)}

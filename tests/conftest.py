@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Time is no property of what is tested, and a busy machine takes its own.
+settings.register_profile("dinrank", deadline=None)
+settings.load_profile("dinrank")
 
 # One thread for torch, before anything imports it, in this process and in those that tests start. The tests' tensors
 # are tiny: threads that wait for each other, and for those of the other workers, cost more than they save.
@@ -20,6 +25,7 @@ pytest_plugins = [
     "tests.fixtures.real_data",
     "tests.fixtures.redis_server",
     "tests.fixtures.service",
+    "tests.fixtures.promql",  # after those that it imports
     "tests.fixtures.tls",
 ]
 

@@ -77,8 +77,12 @@ def _remembered(memory: Path, versions: str) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.dependency_audit", description=__doc__)
-    parser.add_argument("constraints", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.dependency_audit",
+        description=__doc__,
+        epilog="Example: python -m tests.dependency_audit constraints.txt --memory .venv/.audited",
+    )
+    parser.add_argument("constraints", type=Path, help="file with a pinned version per line")
     parser.add_argument("--memory", type=Path, required=True, help="where a good answer is kept for a day")
     parser.add_argument("--osv-url", help="ask a server that speaks OSV's protocol instead of PyPI")
     options = parser.parse_args(arguments)

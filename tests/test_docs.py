@@ -59,21 +59,6 @@ def test_every_command_has_the_flags_that_readme_gives_it(command: list[str]) ->
         assert flag in result.output
 
 
-def examples() -> list[list[str]]:
-    """The example of every command's `--help`."""
-    found = []
-    for package, app in APPS.items():
-        for _, command in leaves(typer.main.get_command(app), package):
-            text = (command.epilog or "").replace("`", "")
-            found.append(shlex.split(text[text.index("python -m") :]))
-    return found
-
-
-@pytest.mark.parametrize("command", examples(), ids=lambda command: " ".join(command[2:5]))
-def test_the_example_of_a_command_has_options_that_it_takes(command: list[str]) -> None:
-    test_every_command_has_the_flags_that_readme_gives_it(command)
-
-
 def every_block() -> list[Block]:
     return [block for document in DOCUMENTS for block in blocks_of(document)]
 

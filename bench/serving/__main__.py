@@ -44,7 +44,7 @@ class ScoringFailed(Exception):
     """The scoring process ended without figures; it said why on stderr."""
 
 
-@app.command()
+@app.command(epilog="Example: python -m bench.serving --parts scoring --quick")
 def main(
     parts: Annotated[
         str, typer.Option(help="What to measure: scoring, service, or both with a comma.")
@@ -55,7 +55,7 @@ def main(
         "bench/out/results.json"
     ),
 ) -> None:
-    """Measure scoring and the service beside what people write today."""
+    """Scoring and the whole service beside what people write today."""
     chosen = _chosen(parts)
     environment = describe_environment()
     effort = QUICK if quick else FULL

@@ -17,6 +17,7 @@ import redis
 import typer
 from rich.console import Console
 
+from bench.progress import progress_bar
 from bench.request.ground import prepared
 from bench.request.processes import Server, serving
 from bench.soak.load import NUMS_BEHAVIOURS, SteadyLoad
@@ -46,11 +47,13 @@ def soak(server: Server, store: redis.Redis, plan: Plan, console: Console) -> li
     load = SteadyLoad(server.port, per_second=plan.per_second, callers=plan.callers)
     samples: list[Sample] = []
     started = time.monotonic()
-    with load.running():
+    num_requests = 60 * plan.minutes * plan.per_second
+    with load.running(), progress_bar(console, "soaking", total=num_requests, unit="requests") as advance:
         while time.monotonic() - started < 60 * plan.minutes:
             time.sleep(LOOK_EVERY_S)
             samples.append(look(server, store, load.taken_window(), time.monotonic() - started))
             console.print(_line(samples[-1]), highlight=False)
+            advance(samples[-1].requests)
     return samples
 
 
@@ -63,19 +66,19 @@ def _line(sample: Sample) -> str:
     )
 
 
-@app.command()
+@app.command(epilog="Example: python -m bench.soak --minutes 30 --per-second 30")
 def main(
-    minutes: Annotated[float, typer.Option(min=0.2, help="How long.")] = 30.0,
+    minutes: Annotated[float, typer.Option(min=0.2, help="How long, in minutes.")] = 30.0,
     per_second: Annotated[float, typer.Option(min=1.0, help="Requests per second, all callers together.")] = 30.0,
     callers: Annotated[int, typer.Option(min=1, help="Connections that send them.")] = 4,
     workers: Annotated[int, typer.Option(min=2, help="Worker processes of the service.")] = 2,
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.DIN,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
     out: Annotated[Path, typer.Option(help="JSON file to write; the picture lies beside it.")] = Path(
         "bench/out/soak.json"
     ),
 ) -> None:
-    """Soak the service."""
+    """Steady load on a real service: does anything grow, does anything fail?"""
     machine, console = describe_machine(), Console()
     plan = Plan(minutes, per_second, callers, workers)
     with prepared(bundle, model, list(NUMS_BEHAVIOURS)) as ground, redis.Redis.from_url(ground.redis_url) as store:

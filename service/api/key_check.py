@@ -1,6 +1,7 @@
 """Lets in who may come in, before anything of the body is read. Plain ASGI."""
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,6 +29,7 @@ USERS_PREFIX = "/users/"
 PAGE_PATH, PAGE_PARTS_PREFIX = "/", "/playground/parts/"
 
 _BEARER = b"bearer"
+_BROWSERS = b"sec-fetch-site"  # all browsers send it, and no script in them can keep it back
 # A browser adds the first for whatever page it shows, proxies the others for whomever they serve.
 _HEADERS_OF_OTHERS = frozenset({b"origin", b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 
@@ -55,6 +57,7 @@ class KeyCheck:
         self._keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         self._admin_keys = KeyRing(settings.admin_keys_file) if settings.admin_keys_file else None
         self._serves_this_machine_alone = is_loopback(settings.host)
+        self._is_for_this_machine_alone = self._serves_this_machine_alone and settings.anonymous != "allowed"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -68,9 +71,21 @@ class KeyCheck:
         path: str = scope["path"]
         if is_for_admins(path, scope["method"]):
             return self._admin_refusal(scope)
-        if self._keys is None or _is_open(path) or _has_key(self._keys, scope["headers"]):
-            return None
-        return Unauthorised()
+        if self._keys is None:
+            return self._page_refusal(scope)
+        return None if _is_open(path) or _has_key(self._keys, scope["headers"]) else Unauthorised()
+
+    def _page_refusal(self, scope: Scope) -> NotAdmitted | None:
+        """Without keys, being on this machine is all that lets one in; a page of somebody else's shall not get by it.
+
+        Such a page has a name of its own, which its owner makes to mean 127.0.0.1 once it is open ("DNS rebinding").
+        """
+        if self._is_for_this_machine_alone and _is_page_of_another_name(scope["headers"]):
+            return Forbidden(
+                "a page in a browser has to be opened as http://localhost or http://127.0.0.1; set "
+                "DINRANK_API_KEYS_FILE, or DINRANK_ANONYMOUS=allowed if something else keeps strangers out"
+            )
+        return None
 
     def _admin_refusal(self, scope: Scope) -> NotAdmitted | None:
         if self._admin_keys is not None:
@@ -97,6 +112,18 @@ def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:
             scheme, _, key = value.partition(b" ")
             sent.append(key.strip() if scheme.lower() == _BEARER else b"")
     return len(sent) == 1 and keys.admits(sent[0])
+
+
+def _is_page_of_another_name(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser asks for a page, or for what one on it runs, under a name that is not this machine's own."""
+    sent = dict(headers)
+    if _BROWSERS not in sent:
+        return False
+    try:
+        host = urlsplit(f"//{sent.get(b'host', b'').decode('latin-1')}").hostname
+    except ValueError:
+        return True
+    return host is None or not is_loopback(host)
 
 
 def _is_from_this_machine(scope: Scope) -> bool:

@@ -2,11 +2,12 @@
 
 const KEY = "dinrank-key"; // in this tab alone
 
-/** An answer that is no success. `status` is HTTP's, `message` what the service says about it. */
+/** An answer that is no success. `status` is HTTP's, `kind` and `message` are what the service says about it. */
 export class Problem extends Error {
-  constructor(status, message) {
+  constructor(status, message, kind = "") {
     super(message);
     this.status = status;
+    this.kind = kind;
   }
 }
 
@@ -30,7 +31,10 @@ async function call(path, body) {
     throw new Problem(0, "The service does not answer. Is it still running?");
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Problem(response.status, answer.detail || `The service answered ${response.status}.`);
+  if (!response.ok) {
+    const kind = (answer.type ?? "").split(":").pop();
+    throw new Problem(response.status, answer.detail || `The service answered ${response.status}.`, kind);
+  }
   return answer;
 }
 

@@ -10,11 +10,13 @@ import { lightUp, showUser } from "./user.js";
 const SHOWN_BEHAVIOURS = 200;
 const RANDOM_ADS = 20;
 const FIRST_ADS = 12; // when the page opens
+const NOBODY = "nobody"; // a new user, while the store has none
 const THEME = "dinrank-theme";
 
 const state = {
   model: null, // the champion, as GET /model says
-  other: null, // of GET /models, the one that is compared
+  others: [], // of GET /models, those that are served beside it
+  other: null, // the one of them that is compared
   userId: "",
   user: null,
   names: new Map(), // titles by item id
@@ -113,7 +115,7 @@ async function rank() {
   try {
     do {
       isStale = false;
-      await rankOnce();
+      await rankOnce().catch(learnModelsAnew);
     } while (isStale);
     succeed();
     remember();
@@ -123,6 +125,13 @@ async function rank() {
     isAsking = false;
     byId("ranking").setAttribute("aria-busy", "false");
   }
+}
+
+/** The service has loaded another bundle since the page asked: ask again, and rank with that one. */
+async function learnModelsAnew(error) {
+  if (error.kind !== "model-not-served") throw error;
+  await learnModels();
+  isStale = true;
 }
 
 async function rankOnce() {
@@ -237,17 +246,17 @@ function showContext(features) {
   byId("context").replaceChildren(...fields);
 }
 
-function showModels(models) {
-  const others = models.filter((each) => each.model.version !== state.model.version);
-  byId("compare-field").hidden = !others.length;
+async function learnModels() {
+  state.model = await api.model();
+  state.others = (await api.models()).filter((each) => each.model.version !== state.model.version);
+  state.other = state.others.find((each) => each.model.version === state.other?.model.version) ?? null;
+  byId("model").textContent = `${state.model.name} ${state.model.version}`;
+  byId("compare-field").hidden = !state.others.length;
   byId("compare").replaceChildren(
     make("option", { value: "" }, "nothing"),
-    ...others.map((each) => make("option", { value: each.model.version }, `${each.role}: ${each.model.name} ${each.model.version}`)),
+    ...state.others.map(({ model, role }) => make("option", { value: model.version }, `${role}: ${model.name} ${model.version}`)),
   );
-  byId("compare").addEventListener("change", (event) => {
-    state.other = others.find((each) => each.model.version === event.target.value) ?? null;
-    rank();
-  });
+  byId("compare").value = state.other?.model.version ?? "";
 }
 
 /** Redis may not let the service look for users; ids can be typed all the same. */
@@ -263,11 +272,9 @@ function switchTheme(theme) {
 }
 
 const open = asking(async () => {
-  state.model = await api.model();
+  await learnModels();
   byId("key-form").hidden = true;
-  byId("model").textContent = `${state.model.name} ${state.model.version}`;
   showContext(state.model.features);
-  showModels(await api.models());
   const users = await api.someUsers().catch(sayWhyNoUsers);
   byId("some-users").replaceChildren(...users.map((userId) => make("option", { value: userId })));
   const before = remembered();
@@ -277,8 +284,7 @@ const open = asking(async () => {
   } else {
     addCandidates(await api.randomItems(FIRST_ADS));
   }
-  const userId = before.userId || users[0] || "";
-  if (userId) await showThisUser(userId);
+  await showThisUser(before.userId || users[0] || NOBODY);
   document.documentElement.dataset.ready = "true";
 });
 
@@ -303,6 +309,11 @@ byId("clear").addEventListener("click", () => {
 byId("reserve").addEventListener("input", rank);
 byId("second-prices").addEventListener("change", rank);
 byId("colours").addEventListener("change", rank);
+byId("compare").addEventListener("change", (event) => {
+  state.other = state.others.find((each) => each.model.version === event.target.value) ?? null;
+  rank();
+});
+addEventListener("hashchange", () => location.reload()); // an address that was typed
 searchBox(byId("add-candidate"), { id: "candidate", label: "Add a candidate", choose: (item) => addCandidates([item]), fail });
 searchBox(byId("add-behaviour"), {
   id: "behaviour",

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.progress import progress_bar
 from tests.chaos import report
 from tests.chaos.bundle_faults import BUNDLE_FAULTS
 from tests.chaos.driver import LATE_AFTER_S
@@ -60,15 +61,18 @@ def main(
 def provoke(faults: Sequence[Fault], console: Console, *, late_after_s: float = LATE_AFTER_S) -> Iterator[Verdict]:
     """One after the other; neighbours with the same Redis and settings share a service."""
     number = itertools.count(1)
-    with tempfile.TemporaryDirectory(prefix="dinrank-chaos-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="dinrank-chaos-") as folder,
+        progress_bar(console, "provoking", total=len(faults), unit="faults") as advance,
+    ):
         for (topology, settings), together in itertools.groupby(faults, key=lambda f: (f.topology, f.settings)):
             with ExitStack() as stack:
                 ground = stack.enter_context(
                     prepared(Path(folder) / str(next(number)), topology, late_after_s=late_after_s, **settings)
                 )
                 for fault in together:
-                    with console.status(f"{fault.name}"):
-                        verdict = run_fault(fault, ground)
+                    verdict = run_fault(fault, ground)
+                    advance(1)
                     console.print(f"{fault.name}: {verdict.requests} requests, {verdict.unpromised} unpromised")
                     yield verdict
 

@@ -9,6 +9,7 @@ An HTML comment right above the block, `<!-- not run: why -->`, takes it out.
 """
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,8 @@ READ = ("json", "toml")
 SHOWN = ("text", "console")
 
 _BLOCK = re.compile(
-    r"(?:^<!-- not run:(?P<reason>.*?)-->\n\n?)?^```(?P<language>\w*)(?: +title=\"(?P<title>[^\"]+)\")?[^\n]*\n"
-    r"(?P<text>.*?)^```$",
+    r"(?:^ *<!-- not run:(?P<reason>.*?)-->\n)?"
+    r"^(?P<indent> *)```(?P<language>\w*)(?: +title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     flags=re.MULTILINE | re.DOTALL,
 )
 
@@ -64,7 +65,7 @@ def blocks(page: Path) -> list[Block]:
             line=text.count("\n", 0, text.index("```", found.start())) + 1,
             language=found["language"],
             title=found["title"],
-            text=found["text"],
+            text=textwrap.dedent(found["text"]) if found["indent"] else found["text"],
             reason=None if found["reason"] is None else found["reason"].strip(),
         )
         for found in _BLOCK.finditer(text)

@@ -66,13 +66,20 @@ def shop_bundle(shop_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shop(shop_data: Path, shop_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    other = _train(shop_data, "base", shop_data.parent / "base", epochs=2)
+def other_bundle(shop_data: Path) -> Path:
+    """Without attention."""
+    return _train(shop_data, "base", shop_data.parent / "base", epochs=2)
+
+
+@pytest.fixture(scope="session")
+def shop(
+    shop_data: Path, shop_bundle: Path, other_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
     directory = tmp_path_factory.mktemp("service")
     published = run(directory, "publish", "--data", str(shop_data), "--bundle", str(shop_bundle))
     assert published.returncode == 0, published.stderr
-    with served(directory, shop_bundle, "--challengers", f"{other}:shadow") as service:
-        versions = [open_bundle(path).manifest.model_version for path in (shop_bundle, other)]
+    with served(directory, shop_bundle, "--challengers", f"{other_bundle}:shadow") as service:
+        versions = [open_bundle(path).manifest.model_version for path in (shop_bundle, other_bundle)]
         yield Shop(service.address, *versions)
 
 

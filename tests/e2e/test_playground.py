@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -316,6 +317,25 @@ def test_light_and_dark_follow_the_system_and_can_be_switched(page: Page, shop: 
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert luminance() > 200
+
+
+def test_another_bundle_that_is_swapped_in_is_what_ranks_next(
+    browser: Browser, shop_bundle: Path, other_bundle: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(shop_bundle)
+    with served(tmp_path, link) as service, browser.new_page() as page:
+        page.goto(f"{service.address}/#ads=sw1:1")
+        expect(page.locator("#summary")).to_contain_text("1 ads ranked on 0 behaviours")
+        expect(page.locator("#user-id")).to_have_value("nobody")  # as the store is empty
+        new = tmp_path / "new"
+        new.symlink_to(other_bundle)
+        new.replace(link)
+        assert httpx.post(f"{service.address}/admin/reload", timeout=30).json()["outcome"] == "swapped"
+        page.get_by_label("Exact bid for Swimming goggles").fill("0.5")
+        expect(page.locator("#model")).to_contain_text("base")
+        expect(page.locator("#ranking dd").last).not_to_have_text("")
+        expect(page.locator("#heat-maps")).to_contain_text("has no activation weights")
 
 
 def test_a_service_with_keys_asks_for_one(browser: Browser, shop_bundle: Path, tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ Ends by itself, after so many requests or so many seconds, with a table of what 
 when anything got an answer that must not be, or the service logged a bug.
 """
 
-import argparse
 import secrets
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import httpx
+import typer
+from rich.console import Console
 
+from bench.progress import progress_bar
 from tests.fixtures.bundle import make_bundle
 from tests.fixtures.command import served
 from tests.fixtures.redis_server import run_redis
@@ -20,16 +24,33 @@ from tests.fuzz.calls import Row, call
 from tests.fuzz.slow import slow_callers
 from tests.fuzz.stored import store_hostile_features
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-def main() -> int:
-    options = _options()
-    random_seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
-    _say(f"at most {options.requests:,} requests or {options.seconds} s, seed {random_seed}")
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How much, at most."""
+
+    requests: int
+    seconds: int
+    jobs: int
+
+
+@app.command(epilog="Example: python -m tests.fuzz --requests 5000 --jobs 2 --seed 7")
+def main(
+    requests: Annotated[int, typer.Option(min=1, help="Requests at most.")] = 100_000,
+    seconds: Annotated[int, typer.Option(min=1, help="Seconds at most.")] = 1_800,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that call.")] = 2,
+    seed: Annotated[int | None, typer.Option(help="Of the requests; another one each time when left out.")] = None,
+) -> None:
+    """Hostile requests over real sockets to a real worker; ends with code 1 when anything got a wrong answer."""
+    plan, random_seed = _Plan(requests, seconds, jobs), secrets.randbelow(2**32) if seed is None else seed
+    _say(f"at most {requests:,} requests or {seconds} s, seed {random_seed}")
     with tempfile.TemporaryDirectory(prefix="dinrank-fuzz-") as directory:
-        return _fuzz(Path(directory), options, random_seed)
+        raise typer.Exit(_fuzz(Path(directory), plan, random_seed))
 
 
-def _fuzz(directory: Path, options: argparse.Namespace, random_seed: int) -> int:
+def _fuzz(directory: Path, plan: _Plan, random_seed: int) -> int:
     key, password = secrets.token_hex(16), secrets.token_hex(16)
     (directory / "keys").write_text(key)
     redis_directory = directory / "redis"
@@ -43,15 +64,17 @@ def _fuzz(directory: Path, options: argparse.Namespace, random_seed: int) -> int
         limits["DINRANK_BODY_TIMEOUT_MS"] = "3000"
         with served(directory, bundle, "--redis", url, **limits) as service:
             port = int(service.address.rpartition(":")[2])
-            with slow_callers(port, key) as slow:
+            bar = progress_bar(Console(stderr=True), "calling", total=plan.requests, unit="requests")
+            with slow_callers(port, key) as slow, bar as advance:
                 statuses, faults = call(
                     port,
                     key,
                     (password,),
-                    count=options.requests,
-                    seconds=options.seconds,
-                    jobs=options.jobs,
+                    count=plan.requests,
+                    seconds=plan.seconds,
+                    jobs=plan.jobs,
                     random_seed=random_seed,
+                    on_sent=advance,
                 )
             _print_table(statuses + slow)
             faults += _faults_of(service.output.read_text(), service.address, key)
@@ -81,14 +104,5 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--seconds", type=int, default=1_800)
-    parser.add_argument("--jobs", type=int, default=2, help="processes that call")
-    parser.add_argument("--seed", type=int, help="of the requests; by default another one each time")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

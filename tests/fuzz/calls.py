@@ -3,6 +3,10 @@
 import multiprocessing
 import time
 from collections import Counter
+from collections.abc import Callable
+from multiprocessing.pool import AsyncResult
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
@@ -11,6 +15,7 @@ from tests.fuzz.hostile import Hostile, requests
 
 ROUND = 2_000  # requests of one hypothesis run; it remembers all of a run
 Row = tuple[str, str]  # kind of request, status
+_LOOK_EVERY_S = 1.0
 _MAX_FAULTS = 20  # of one process, which then stops
 _SILENT = settings(
     max_examples=ROUND,
@@ -22,22 +27,60 @@ _SILENT = settings(
 
 
 def call(
-    port: int, key: str, hidden: tuple[str, ...], *, count: int, seconds: float, jobs: int, random_seed: int
+    port: int,
+    key: str,
+    hidden: tuple[str, ...],
+    *,
+    count: int,
+    seconds: float,
+    jobs: int,
+    random_seed: int,
+    on_sent: Callable[[int], None],
 ) -> tuple[Counter[Row], list[str]]:
     """Send so many requests, each process its share, or what fits into so many seconds.
+
+    Args:
+        on_sent: called now and then with how many more were sent.
 
     Returns:
         how many there were by kind and status, and what was wrong.
     """
     share = -(-count // jobs)
     until = time.monotonic() + seconds
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    context = multiprocessing.get_context("spawn")
+    sent = context.Value("q", 0)
+    with context.Pool(jobs, initializer=_count_in, initargs=(sent,)) as pool:
         shares = [(port, key, hidden, share, until, random_seed + job * 1_000_000) for job in range(jobs)]
-        results = pool.starmap(call_alone, shares)
+        calling = pool.starmap_async(call_alone, shares)
+        _watch(calling, sent, on_sent)
+        results = calling.get()
     statuses: Counter[Row] = Counter()
     for counted, _ in results:
         statuses += counted
     return statuses, [fault for _, faults in results for fault in faults]
+
+
+def _watch(calling: "AsyncResult[Any]", sent: "Synchronized[int]", on_sent: Callable[[int], None]) -> None:
+    seen = 0
+    while not calling.ready():
+        calling.wait(_LOOK_EVERY_S)
+        now = sent.value
+        on_sent(now - seen)
+        seen = now
+
+
+_sent: "Synchronized[int] | None" = None  # of all processes that call, where one watches them
+
+
+def _count_in(sent: "Synchronized[int]") -> None:
+    global _sent
+    _sent = sent
+
+
+def _count() -> None:
+    if _sent is not None:
+        with _sent.get_lock():
+            _sent.value += 1
 
 
 def call_alone(
@@ -51,6 +94,7 @@ def call_alone(
     def send(hostile: Hostile) -> None:
         if statuses.total() >= count or time.monotonic() > until or len(faults) >= _MAX_FAULTS:
             return
+        _count()
         try:
             statuses[hostile.kind, str(caller.send(hostile).status)] += 1
         except BadAnswer as exc:

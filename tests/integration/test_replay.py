@@ -33,9 +33,16 @@ NUM_IMPRESSIONS = 1_000
 TRAINED_ON = 20_000  # impressions: enough that the network is no longer the one it was at the start
 
 
+# In every run a linear network, one with crosses and layers, and both with attention; the others in `make long`.
+USUAL = {NetworkName.LR, NetworkName.DEEPFM, NetworkName.DIN, NetworkName.DIEN}
 # Every network on the small set; on the large one, whose features and sizes differ, one without and one with attention.
 CASES = [
-    *(("movielens_100k", name) for name in NetworkName),
+    *(
+        pytest.param(
+            "movielens_100k", name, marks=[] if name in USUAL else pytest.mark.long, id=f"movielens_100k-{name}"
+        )
+        for name in NetworkName
+    ),
     *(("movielens_1m", name) for name in (NetworkName.BASE, NetworkName.DIN)),
 ]
 

@@ -6,7 +6,6 @@ bundle's catalogue, and bids are log-normal. Each simulated caller sends its nex
 Example: locust --locustfile tests/load/locustfile.py --host http://127.0.0.1:8000 --bundle bundles/din-ml-100k
 """
 
-import json
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +16,7 @@ from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from model.bundle.reader import open_bundle
 from service.settings import EMBEDDED
 from service.store.embedded import default_data_dir
 from service.store.users import published_user_ids
@@ -70,7 +70,7 @@ def read_ids(environment: Environment, **_: object) -> None:
     user_ids = ThreadPool(1).apply(published_user_ids, (_redis_url(options),))
     if not user_ids:
         raise SystemExit("Redis holds no users; publish a dataset first: python -m service publish --help")
-    ad_ids = json.loads((Path(options.bundle) / "items" / "ids.json").read_text(encoding="utf-8"))
+    ad_ids = list(open_bundle(Path(options.bundle)).encoder.catalogue.item_ids)
     Ranking.traffic = Traffic(user_ids, ad_ids, seed=os.getpid())
 
 

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from training.checkpoint import fingerprint
 from training.compare.contenders import Contender
@@ -22,6 +29,7 @@ from training.compare.summary import Report, summarise
 from training.compare.tables import Comparison
 from training.data.declaration import read_declaration
 from training.machine import describe_machine
+from training.progress import RunsPerHour
 
 JSON_FILE, MARKDOWN_FILE, PLOT_FILE = "comparison.json", "comparison.md", "comparison.svg"
 
@@ -85,8 +93,10 @@ def _train_missing(scoreboard: "_Scoreboard", launch: Launcher, jobs: int) -> li
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("runs"),
+        RunsPerHour(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+        TextColumn("left, {task.description}"),
     )
     with Progress(*columns, console=scoreboard.console, transient=True) as progress:
         task = progress.add_task("", total=len(scoreboard.plan), completed=len(scoreboard.plan) - len(missing))

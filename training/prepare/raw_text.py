@@ -8,7 +8,14 @@ from pathlib import Path
 
 import polars as pl
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from training.data.errors import DatasetError
 
@@ -83,8 +90,11 @@ def open_lines(path: Path) -> Iterator[Iterator[tuple[int, str]]]:
         DatasetError: while iterating, when the file is cut off or is not UTF-8.
     """
     console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with (
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+        Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        ) as progress,
         progress.open(path, "rb", description=path.name) as packed,
         gzip.open(packed) if path.suffix == ".gz" else nullcontext(packed) as lines,
     ):

@@ -128,6 +128,23 @@ def test_a_refusal_says_what_to_send_and_repeats_nothing(keyed: Settings) -> Non
     assert b"a-wrong-secret" not in body["body"]
 
 
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "127.0.0.2"])
+def test_without_keys_a_page_is_this_machines_when_it_was_opened_so(keyless: Settings, host: str) -> None:
+    assert status(keyless, "/users/42", ("Host", host), ("Sec-Fetch-Site", "same-origin")) == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "", "["]
+)
+def test_without_keys_a_page_under_another_name_gets_nothing(keyless: Settings, host: str) -> None:
+    browser = ("Host", host), ("Sec-Fetch-Site", "same-origin")
+    assert status(keyless, "/users/42", *browser) == 403
+    assert status(keyless, "/", *browser) == 403
+    assert status(keyless, "/users/42", browser[0]) == 200  # a server behind a proxy's name, no page
+    allowed = keyless.model_copy(update={"anonymous": "allowed"})
+    assert status(allowed, "/users/42", *browser) == 200
+
+
 def test_admin_paths_take_admin_keys_alone(keyed: Settings) -> None:
     assert status(keyed, "/admin/reload", bearer(ADMIN), client=ELSEWHERE) == 200
     assert status(keyed, "/admin/reload", bearer(KEY)) == 401
