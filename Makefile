@@ -19,7 +19,7 @@ BENCH_OPTIONS ?=
 CHAOS_OPTIONS ?=
 FUZZ_OPTIONS ?=
 
-.PHONY: help install demo serve test check long e2e pictures fuzz format load bench bench-training chaos wheel clean
+.PHONY: help install demo serve test check long e2e pictures site docs fuzz format load bench bench-training chaos wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,13 @@ check: $(INSTALLED) ## lint, format, types, spelling, and what is known against 
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/python -m tests.dependency_audit constraints.txt --memory $(VENV)/.audited
+
+site: $(INSTALLED) ## the documents as a web site in site/; a link that leads nowhere is an error
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs: site ## the same, and every command and code block of README and documents executed
+	$(BIN)/python -m pytest tests/docs --numprocesses 2 --dist worksteal
 
 fuzz: $(INSTALLED) ## 100,000 hostile requests over real sockets: make fuzz FUZZ_OPTIONS="--requests 5000"
 	$(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)

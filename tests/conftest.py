@@ -14,7 +14,9 @@ settings.load_profile("dinrank")
 # are tiny: threads that wait for each other, and for those of the other workers, cost more than they save.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-_E2E = Path(__file__).parent / "e2e"
+# Run when they are named alone: the tests that need a browser (`make e2e`), and those that execute the documents
+# (`make docs`).
+_NAMED_ONLY = tuple(Path(__file__).parent / name for name in ("e2e", "docs"))
 
 pytest_plugins = [
     "tests.fixtures.bundle",
@@ -35,6 +37,8 @@ def anyio_backend() -> str:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The tests that need a browser are run when they are named: `make e2e`."""
-    is_named = any(Path(argument.partition("::")[0]).resolve().is_relative_to(_E2E) for argument in config.args)
-    return True if collection_path.is_relative_to(_E2E) and not is_named else None
+    for folder in _NAMED_ONLY:
+        is_named = any(Path(argument.partition("::")[0]).resolve().is_relative_to(folder) for argument in config.args)
+        if collection_path.is_relative_to(folder) and not is_named:
+            return True
+    return None

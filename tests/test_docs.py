@@ -10,44 +10,29 @@ import pytest
 import typer
 from click.testing import CliRunner
 
+from docs.hooks.commands import commands_page, leaves
+from docs.hooks.http_api import http_page
+from docs.hooks.settings import settings_table
+from docs.hooks.training_options import training_page
 from service.api.events import BehavioursRequest, EventBody
 from service.api.schemas import RankRequest, RankResponse
 from service.cli import app as service_app
-from service.settings import ENV_PREFIX, Settings
 from tests.chaos.__main__ import ALL_FAULTS
+from tests.docs.blocks import EXECUTED, READ, SHOWN, Block, documents
+from tests.docs.blocks import blocks as blocks_of
 from training.__main__ import app as training_app
 from training.config import TrainConfig
 from training.data.declaration import read_declaration
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "SECURITY.md",
-    ROOT / "bench" / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
+DOCUMENTS = documents()
+MKDOCS = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+MADE_OF_CODE = {
+    "decisions/index.md",
+    *(f"reference/{name}.md" for name in ("commands", "settings", "http", "training")),
+}
 APPS = {"service": service_app, "training": training_app}
-
-
-def settings_table() -> str:
-    """The table as README must have it."""
-    lines = ["| variable | default | what it does |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {_default(name)} | {field.description} |")
-    return "\n".join(lines)
-
-
-def _default(name: str) -> str:
-    if name == "redis_data_dir":
-        return "`~/.local/share/dinrank/redis`"
-    if name == "workers":
-        return "usable cores"
-    field = Settings.model_fields[name]
-    if field.is_required():
-        return "none, required"
-    return "none" if field.default in (None, "", ()) else f"`{field.default}`"
 
 
 def blocks(language: str) -> list[str]:
@@ -72,6 +57,50 @@ def test_every_command_has_the_flags_that_readme_gives_it(command: list[str]) ->
     assert result.exit_code == 0
     for flag in (argument for argument in arguments if argument.startswith("--")):
         assert flag in result.output
+
+
+def every_block() -> list[Block]:
+    return [block for document in DOCUMENTS for block in blocks_of(document)]
+
+
+def test_every_block_is_executed_or_read_or_compared_or_says_why_not() -> None:
+    assert len(every_block()) > 100
+    for block in every_block():
+        assert block.title or block.language in {*EXECUTED, *READ, *SHOWN}, f"{block} has no language that is checked"
+        assert block.reason is None or len(block.reason) > 8, f"{block} does not say why it is not run"
+
+
+def test_every_fence_is_part_of_a_block() -> None:
+    for document in DOCUMENTS:
+        fences = re.findall(r"^ *```", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert len(fences) == 2 * len(blocks_of(document)), document
+
+
+def test_output_is_shown_after_what_prints_it() -> None:
+    for document in DOCUMENTS:
+        found = [block for block in blocks_of(document) if block.reason is None and block.title is None]
+        languages = [block.language for block in found]
+        assert not languages or languages[0] not in SHOWN, document
+
+
+def test_every_document_is_on_the_site() -> None:
+    listed = set(re.findall(r"^ +- (?:\w+: )?([\w/-]+\.md)$", MKDOCS, flags=re.MULTILINE))
+    pages = {
+        str(document.relative_to(ROOT / "docs")) for document in DOCUMENTS if document.is_relative_to(ROOT / "docs")
+    }
+    in_project = {f"project/{name}" for name in ("README.md", "CHANGELOG.md", "SECURITY.md")}
+    assert listed == {page for page in pages if not page.startswith("decisions/")} | MADE_OF_CODE | in_project
+
+
+def test_the_reference_has_all_commands_routes_and_options() -> None:
+    commands, http, training = commands_page(), http_page(), training_page()
+    for package, app in APPS.items():
+        for name, command in leaves(typer.main.get_command(app), package):
+            assert f"## {name}\n" in commands
+            assert all(f"`{flag}`" in commands for option in command.params for flag in option.opts if "-" in flag[0])
+    assert all(text in http for text in ("## POST /rank\n", "## POST /behaviours\n", "### RankRequest\n"))
+    assert "| `overloaded` | 503 |" in http
+    assert all(f"| `{name}` |" in training for name in TrainConfig.__slots__ if name != "network")
 
 
 def test_every_make_target_that_readme_names_exists() -> None:

@@ -1,0 +1,32 @@
+"""The service's settings as a table, for README and the site alike."""
+
+from service.settings import ENV_PREFIX, Settings
+
+_HEADING = """# Settings
+
+Environment variables of `python -m service`; the flags of a command override them. Times
+are in milliseconds where the name ends in `_MS`.
+"""
+
+
+def settings_page() -> str:
+    return f"{_HEADING}\n{settings_table()}\n"
+
+
+def settings_table() -> str:
+    """The table as README must have it."""
+    lines = ["| variable | default | what it does |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {_default(name)} | {field.description} |")
+    return "\n".join(lines)
+
+
+def _default(name: str) -> str:
+    if name == "redis_data_dir":
+        return "`~/.local/share/dinrank/redis`"
+    if name == "workers":
+        return "usable cores"
+    field = Settings.model_fields[name]
+    if field.is_required():
+        return "none, required"
+    return "none" if field.default in (None, "", ()) else f"`{field.default}`"

@@ -1,0 +1,1 @@
+cp -r "$SHOP/data" "$SHOP/bundles" "$SHOP/options.toml" .
