@@ -36,7 +36,7 @@ def test_an_image_from_elsewhere_has_a_version(name: str) -> None:
     assert ("build" in SERVICES[name]) != (image is not None)
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - {"trainer"})
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"trainer"}))
 def test_a_container_says_when_it_is_well(name: str) -> None:
     """Or that there is no asking it. The trainer ends; of our own images the Dockerfile says it."""
     build = SERVICES[name].get("build")
