@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNNABLE := $(VENV)/.runnable
 INSTALLED := $(VENV)/.installed
 
 RAW := data/raw/ml-100k
@@ -26,15 +27,20 @@ help: ## this list
 
 install: $(INSTALLED) ## .venv with everything that development needs
 
-$(INSTALLED): pyproject.toml constraints.txt
+# Two steps, so that the first ranking does not wait for tools of development.
+$(RUNNABLE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,training]'
+	@touch $@
+
+$(INSTALLED): $(RUNNABLE)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(BUNDLE) ## MovieLens-100K from download to a ranking, in one go; leaves nothing running
+demo: $(RUNNABLE) $(BUNDLE) ## MovieLens-100K from download to a ranking, in one go; leaves nothing running
 	$(BIN)/python -m service demo --bundle $(BUNDLE) --data $(DATASET)
 
-serve: $(BUNDLE) ## the demo's service, kept up until Ctrl-C
+serve: $(RUNNABLE) $(BUNDLE) ## the demo's service, kept up until Ctrl-C
 	$(BIN)/python -m service publish --bundle $(BUNDLE) --data $(DATASET)
 	$(BIN)/python -m service serve --bundle $(BUNDLE)
 
@@ -44,7 +50,7 @@ $(BUNDLE): | $(DATASET)
 $(DATASET): | $(RAW)
 	$(BIN)/python -m training prepare movielens-100k $(RAW) $@
 
-$(RAW): | $(INSTALLED)
+$(RAW): | $(RUNNABLE)
 	$(BIN)/python -m training fetch $@
 
 check: $(INSTALLED) ## lint, format, types, spelling, and what is known against pinned versions

@@ -1,6 +1,7 @@
 """The figures from runs whose seconds are known, and the turns that make them."""
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_missing_environments_are_named_with_the_target_that_makes_them(tmp_path
 
 def test_the_documented_options_exist() -> None:
     text = (Path(__file__).parents[3] / "bench" / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     apps = (app, serving_app)
     options = {option for each in apps for parameter in get_command(each).params for option in parameter.opts}
     assert {word for word in text.replace("`", " ").split() if word.startswith("--")} - {"--help"} <= options
