@@ -89,10 +89,11 @@ async def _line_up(request: Request) -> LineUp:  # async: FastAPI would give a p
     return line_up
 
 
-async def _champion(request: Request) -> Served:
-    line_up: LineUp = request.app.state.line_up
+LineUpHere = Annotated[LineUp, Depends(_line_up)]
+
+
+async def _champion(line_up: LineUpHere) -> Served:
     return line_up.champion
 
 
 ChampionHere = Annotated[Served, Depends(_champion)]
-LineUpHere = Annotated[LineUp, Depends(_line_up)]
