@@ -20,7 +20,7 @@ from service.cli import app as service_app
 from tests.chaos.__main__ import ALL_FAULTS
 from tests.docs.blocks import EXECUTED, READ, SHOWN, Block, documents
 from tests.docs.blocks import blocks as blocks_of
-from training.__main__ import app as training_app
+from training.cli import app as training_app
 from training.config import TrainConfig
 from training.data.declaration import read_declaration
 

@@ -21,7 +21,7 @@ from hatchling.build import build_sdist, build_wheel
 from typer.testing import CliRunner
 
 from service.cli import app as service_app
-from training.__main__ import app as training_app
+from training.cli import app as training_app
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("model", "service", "training")
@@ -148,14 +148,15 @@ def test_the_service_works_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("program", "missing", "advice"),
+    ("package", "missing", "advice"),
     [
-        ("from service.__main__ import main; main()", "typer", "pip install 'dinrank[service]'"),
-        ("from training.console import main; main()", "torch", "pip install 'dinrank[training]'"),
+        ("service", "typer", "pip install 'dinrank[service]'"),
+        ("training", "torch", "pip install 'dinrank[training]'"),
     ],
 )
-def test_a_command_without_its_extra_says_what_to_install(program: str, missing: str, advice: str) -> None:
-    without = f"import sys; sys.modules[{missing!r}] = None; {program}"  # an import of None finds no module
+def test_a_command_without_its_extra_says_what_to_install(package: str, missing: str, advice: str) -> None:
+    as_command = f"import runpy; runpy.run_module({package!r}, run_name='__main__')"
+    without = f"import sys; sys.modules[{missing!r}] = None; {as_command}"  # an import of None finds no module
     answer = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 1
     [line] = answer.stderr.splitlines()

@@ -21,12 +21,12 @@ from service.keys import KeyRing
 from service.settings import Settings
 from service.telemetry import Telemetry, declare
 
-# Whoever asks these learns what the repository says anyway, and whether to send requests here.
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
+# Whoever asks these learns what the repository says anyway, and whether to send requests here. "/" is the playground's
+# page without anything of users and items, which it asks for with a key.
+OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json"})
 ADMIN_PREFIX = "/admin/"
 USERS_PREFIX = "/users/"
-# The playground's page without anything of users and items, which it asks for with a key.
-PAGE_PATH, PAGE_PARTS_PREFIX = "/", "/playground/parts/"
+PAGE_PARTS_PREFIX = "/playground/parts/"  # what "/" loads: styles, scripts, pictures
 
 _BEARER = b"bearer"
 _BROWSERS = b"sec-fetch-site"  # all browsers send it, and no script in them can keep it back
@@ -99,7 +99,7 @@ class KeyCheck:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path == PAGE_PATH or path.startswith(PAGE_PARTS_PREFIX)
+    return path in OPEN_PATHS or path.startswith(PAGE_PARTS_PREFIX)
 
 
 def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:

