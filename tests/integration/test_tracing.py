@@ -1,5 +1,6 @@
 """Traces of requests, received by a real collector over HTTP; and what becomes of requests when there is none."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -7,14 +8,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from service.tracing import TracingUnavailable, require_tracing
 from tests.fixtures.bundle import expected_ctr
 from tests.fixtures.collector import attributes, running_collector
+from tests.fixtures.command import served
 from tests.fixtures.failing_bundle import bundle_that_fails_for_item_3
 from tests.fixtures.service import RunningService, running_service
 
@@ -158,6 +162,42 @@ def test_without_an_endpoint_nothing_that_sends_traces_is_imported() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@contextmanager
+def taker_of_all() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that takes whatever comes, and the paths that were posted to."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            paths.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", paths
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_fastapi_sends_nothing_by_itself(bundle_path: Path, tmp_path: Path) -> None:
+    """Not even where it is told to: it would send refused values, and paths with users' ids."""
+    with taker_of_all() as (address, paths):
+        variables = {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": address}
+        with served(tmp_path, bundle_path, **variables) as service:
+            assert httpx.get(f"{service.address}/users/42").status_code == 404
+            assert httpx.post(f"{service.address}/rank", json={"user_id": 42}).status_code == 422
+            service.stop(signal.SIGTERM)  # what was not sent yet is sent at the end
+    assert paths == []
 
 
 def test_an_endpoint_without_the_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
