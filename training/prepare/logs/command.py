@@ -1,7 +1,7 @@
 """Logs in CSV or Parquet to a dataset directory, with its schema.toml written out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -16,11 +16,20 @@ from training.data.errors import DatasetError
 from training.prepare.dataset_directory import require_vacant, write_dataset
 from training.prepare.logs.errors import LogsError
 from training.prepare.logs.guesses import Guess, Wish, guess_columns, item_id_guess
-from training.prepare.logs.required import require_columns, same_clock, with_clicked, with_ids, with_timestamp
+from training.prepare.logs.owners import agreement
+from training.prepare.logs.required import (
+    SEPARATOR_ADVICE,
+    require_columns,
+    same_clock,
+    with_clicked,
+    with_ids,
+    with_timestamp,
+)
 from training.prepare.logs.table_file import read_table, rename_columns
 
 _IMPRESSION = ["user_id", "item_id", "clicked", "timestamp"]
 _BEHAVIOUR = ["user_id", "item_id", "timestamp"]
+_OF_THE_IMPRESSION = {*_IMPRESSION, "bid", "split"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,24 @@ class LogOptions:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Logs:
+    """What was read.
+
+    Attributes:
+        impressions: without the columns that describe items or users.
+        owned: those of them that nobody named, and why they do.
+        hints: what somebody should look at, in words.
+    """
+
+    impressions: pl.DataFrame
+    items: pl.DataFrame
+    users: pl.DataFrame
+    behaviours: pl.DataFrame | None
+    owned: Mapping[str, str]
+    hints: Sequence[str]
+
+
 def prepare_logs(options: LogOptions, out: Path, console: Console) -> None:
     """Read, check and write; prints each column's part in the dataset and why.
 
@@ -58,11 +85,16 @@ def prepare_logs(options: LogOptions, out: Path, console: Console) -> None:
     """
     require_vacant(out)
     with console.status("reading the logs"):
-        impressions, items, users, behaviours = _read(options)
+        logs = _read(options)
+    impressions, items, users, behaviours = logs.impressions, logs.items, logs.users, logs.behaviours
     guesses = [item_id_guess(options.wishes)]
     for group, table in ((Group.ITEM, items), (Group.USER, users), (Group.CONTEXT, impressions)):
         taken = {guess.column for guess in guesses if guess.kind is not None}
         guesses += guess_columns(group, table, options.wishes, taken=taken)
+    guesses = [
+        replace(guess, reason=f"{guess.reason}; {logs.owned[guess.column]}") if guess.column in logs.owned else guess
+        for guess in guesses
+    ]
     declared = [guess for guess in guesses if guess.kind is not None]
     if not any(guess.group is Group.ITEM for guess in declared):
         raise LogsError(
@@ -83,10 +115,10 @@ def prepare_logs(options: LogOptions, out: Path, console: Console) -> None:
             remarks={guess.column: guess.reason for guess in guesses},
             left_out=[_declaration(guess) for guess in guesses if guess.is_declarable],
         )
-    _show(console, out, guesses, impressions, behaviours)
+    _show(console, out, guesses, logs)
 
 
-def _read(options: LogOptions) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+def _read(options: LogOptions) -> _Logs:
     """Impressions, items, users and behaviours with their required columns checked."""
     files = (options.impressions, options.items, options.users, options.behaviours)
     raw = {file: read_table(file, separator=options.separator) for file in files if file is not None}
@@ -96,28 +128,56 @@ def _read(options: LogOptions) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame
     _require_entity_columns("--item-column", options.item_columns, options.items, raw[options.impressions])
     _require_entity_columns("--user-column", options.user_columns, options.users, raw[options.impressions])
     file = options.impressions
-    require_columns(file, raw[file], _IMPRESSION)
+    require_columns(file, raw[file], _IMPRESSION, options.renames)
     impressions = with_timestamp(file, with_clicked(file, with_ids(file, raw[file], ["user_id", "item_id"])))
     behaviours = None
     if options.behaviours is not None:
         file = options.behaviours
-        require_columns(file, raw[file], _BEHAVIOUR)
+        require_columns(file, raw[file], _BEHAVIOUR, options.renames)
         behaviours = with_timestamp(file, with_ids(file, raw[file], ["user_id", "item_id"])).select(_BEHAVIOUR)
         behaviours, impressions = same_clock(file, behaviours, impressions)
+    owned, hints = _owners(options, impressions)
     entities = []
     for key, entity_file, columns in (
-        ("item_id", options.items, options.item_columns),
+        ("item_id", options.items, [*options.item_columns, *owned]),
         ("user_id", options.users, options.user_columns),
     ):
         if entity_file is None:
             entities.append(_newest_values(impressions, key, columns))
         else:
-            require_columns(entity_file, raw[entity_file], [key])
+            require_columns(entity_file, raw[entity_file], [key], options.renames)
             table = with_ids(entity_file, raw[entity_file], [key], is_key=True)
             _require_common_ids(entity_file, table, impressions, key)
             entities.append(table)
         impressions = impressions.drop(columns)
-    return impressions, entities[0], entities[1], behaviours
+    return _Logs(impressions, entities[0], entities[1], behaviours, owned, hints)
+
+
+def _owners(options: LogOptions, impressions: pl.DataFrame) -> tuple[Mapping[str, str], Sequence[str]]:
+    """Columns of the impressions that are the items', with the reason, and what else looks like one's of another."""
+    owned: dict[str, str] = {}
+    hints = []
+    named = {*options.item_columns, *options.user_columns, *_OF_THE_IMPRESSION}
+    for column in impressions.columns:
+        wish = options.wishes.get(column)
+        if column in named or (wish is not None and wish.kind is None):
+            continue
+        of_items, of_users = agreement(impressions, "item_id", column), agreement(impressions, "user_id", column)
+        if of_items.is_exact and options.items is None:
+            owned[column] = "the same in every impression of an item"
+        elif of_items.is_exact or of_items.is_near:
+            remedy = f"move it to {options.items.name}" if options.items is not None else f"--item-column {column}"
+            hints.append(
+                f"{column} is the same in {of_items.share:.1%} of the impressions of an item. As context it would be "
+                f"one value for all candidates of a request: {remedy}, if it describes the item."
+            )
+        elif of_users.is_exact or of_users.is_near:
+            remedy = f"move it to {options.users.name}" if options.users is not None else f"--user-column {column}"
+            hints.append(
+                f"{column} is the same in {of_users.share:.1%} of the impressions of a user: {remedy}, if it describes "
+                "the user; as context every request has to bring it."
+            )
+    return owned, hints
 
 
 def _require_known(option: str, names: Iterable[str], tables: Mapping[Path, pl.DataFrame]) -> None:
@@ -125,7 +185,8 @@ def _require_known(option: str, names: Iterable[str], tables: Mapping[Path, pl.D
     columns = {name for table in tables.values() for name in table.columns}
     for name in names:
         if name not in columns:
-            raise LogsError(f"{option}: no file has a column {name}; there are {', '.join(sorted(columns))}")
+            advice = SEPARATOR_ADVICE if any(len(table.columns) == 1 for table in tables.values()) else ""
+            raise LogsError(f"{option}: no file has a column {name}; there are {', '.join(sorted(columns))}{advice}")
 
 
 def _require_entity_columns(option: str, names: Sequence[str], file: Path | None, impressions: pl.DataFrame) -> None:
@@ -138,7 +199,7 @@ def _require_entity_columns(option: str, names: Sequence[str], file: Path | None
         if name not in impressions.columns:
             found = ", ".join(impressions.columns)
             raise LogsError(f"{option} {name}: the impressions have no such column; they have {found}")
-        if name in {*_IMPRESSION, "bid", "split"}:
+        if name in _OF_THE_IMPRESSION:
             raise LogsError(f"{option} {name}: that column belongs to the impression; leave the option out")
 
 
@@ -170,9 +231,7 @@ def _with_values(table: pl.DataFrame, guesses: Sequence[Guess], group: Group) ->
     )
 
 
-def _show(
-    console: Console, out: Path, guesses: Sequence[Guess], impressions: pl.DataFrame, behaviours: pl.DataFrame | None
-) -> None:
+def _show(console: Console, out: Path, guesses: Sequence[Guess], logs: _Logs) -> None:
     table = Table()
     for heading in ("column", "of", "kind", "why"):
         table.add_column(heading)
@@ -185,6 +244,9 @@ def _show(
             "--feature COLUMN=none.",
             highlight=False,
         )
+    for hint in logs.hints:
+        console.print(f"[yellow]Look:[/] {escape(hint)}", highlight=False)
+    impressions, behaviours = logs.impressions, logs.behaviours
     share_clicked = impressions["clicked"].sum() / len(impressions)
     console.print(
         f"{len(impressions):,} impressions of {impressions['user_id'].n_unique():,} users and "

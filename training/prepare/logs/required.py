@@ -1,6 +1,6 @@
 """The columns that every log must have: ids, clicks and timestamps, each checked and in one form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -14,20 +14,28 @@ _OTHER_NAMES = {
     "clicked": ("click", "clicks", "is_click", "is_clicked", "clk", "label", "target"),
     "timestamp": ("time", "ts", "time_stamp", "datetime", "date", "event_time", "created_at", "hour"),
 }
+SEPARATOR_ADVICE = "; or is the separator another one? --separator ';' for instance"
 _CLICKED = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _TIME_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _OFFSET = r":\d{2}.*(Z|[+-]\d{2}:?\d{2})$"  # after a time of day: 2026-03-01 has none
 
 
-def require_columns(file: Path, table: pl.DataFrame, names: Sequence[str]) -> None:
-    """Raises: DatasetError, with the option that names the column which is probably meant."""
+def require_columns(file: Path, table: pl.DataFrame, names: Sequence[str], renames: Mapping[str, str]) -> None:
+    """
+    Args:
+        renames: what has been renamed already, old to new: an option names columns as the file has them.
+
+    Raises:
+        DatasetError: with the option that names the column which is probably meant.
+    """
+    in_file = {new: old for old, new in renames.items()}
     for name in names:
         if name not in table.columns:
             meant = [column for column in table.columns if column.lower() in _OTHER_NAMES[name]]
-            example = meant[0] if meant else "COLUMN"
+            example = in_file.get(meant[0], meant[0]) if meant else "COLUMN"
             advice = f"say which column it is with --map {name}={example}"
             if len(table.columns) == 1:
-                advice = "or is the separator another one? Then --separator ';' for instance; else " + advice
+                advice += SEPARATOR_ADVICE
             raise DatasetError(
                 file, expected=f"a column {name}", found=f"only {', '.join(table.columns)}", advice=advice
             )

@@ -58,7 +58,8 @@ def rename_columns(file: Path, table: pl.DataFrame, renames: Mapping[str, str]) 
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    """Without a first word that stands before it anyway."""
+    return str(error).partition("\n")[0].removeprefix("found ")
 
 
 def as_values(column: pl.Series) -> pl.Series | None:

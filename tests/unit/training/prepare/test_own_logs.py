@@ -218,6 +218,7 @@ GOOD = "user_id,item_id,clicked,timestamp\nu,i,1,1\nu,j,0,2\n"
         ),
         ({"impressions": "user_id,item_id,clicked,timestamp\n"}, "expected rows, found none"),
         ({"impressions": ""}, "found an empty file"),
+        ({"impressions": GOOD + "u,k,1,3,4\n"}, "expected a CSV or Parquet file, found more fields"),
         ({"impressions": GOOD + "u,k,1,3,4,5\n"}, "as many fields in each line as in the header"),
         ({"impressions": GOOD, "items": "item_id,x\ni,1\nj,2\ni,3\n"}, "each item_id once, found 'i' in row 3"),
         ({"impressions": GOOD, "items": "item_id,x\nI1,1\n"}, "'i' for instance, found others alone, 'I1'"),
@@ -231,6 +232,18 @@ def test_what_cannot_be_right_is_refused_with_the_row_and_what_to_do(
     with pytest.raises(DatasetError, match=said):
         prepared(tmp_path, **write(tmp_path, **texts))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_column_that_is_suggested_has_the_name_of_the_file(tmp_path: Path) -> None:
+    files = write(tmp_path, impressions=GOOD.replace("user_id", "reader"))
+    with pytest.raises(DatasetError, match="only userid, .*--map user_id=reader"):
+        prepared(tmp_path, **files, renames={"reader": "userid"})
+
+
+def test_a_renamed_column_that_is_not_found_may_be_for_want_of_the_separator(tmp_path: Path) -> None:
+    files = write(tmp_path, impressions=GOOD.replace(",", ";"))
+    with pytest.raises(LogsError, match="no file has a column reader.*--separator ';'"):
+        prepared(tmp_path, **files, renames={"reader": "user_id"})
 
 
 @pytest.mark.parametrize(
