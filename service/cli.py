@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import logging
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +10,21 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 
 from model.bundle.errors import BundleError
 from model.bundle.reader import Bundle, open_bundle
+from service.announcement import announce
 from service.app import redis_url
 from service.errors import ServiceError
 from service.exposure import BadCertificate, Exposed, check_exposure
 from service.keys import BadKeyFile
 from service.logs import LogFormat, configure_logging
+from service.remedies import remedy_for
 from service.scoring.predictor import Predictor
 from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
-from service.settings import ENV_PREFIX, Settings
+from service.settings import EMBEDDED, ENV_PREFIX, Settings
 from service.store.errors import StoreSetupError
 from service.store.url import parse_redis_url
 from service.telemetry import log_event
@@ -52,10 +54,15 @@ def _options(
     """What stands before a command."""
 
 
-BundleOption = Annotated[Path | None, typer.Option(help="Directory of the bundle.")]
+BundleOption = Annotated[
+    Path | None, typer.Option(help=f"Directory of the bundle; required, here or as {ENV_PREFIX}BUNDLE.")
+]
 RedisOption = Annotated[
     str | None,
-    typer.Option(help="URL of Redis, or `embedded` (the default) for a server that lives as long as this command."),
+    typer.Option(
+        help="URL of Redis, or `embedded` (the default) for a server that runs as long as this command does, with data "
+        f"that stay in {ENV_PREFIX}REDIS_DATA_DIR."
+    ),
 ]
 
 
@@ -88,7 +95,7 @@ def _serve(settings: Settings) -> None:
     verified, *_ = [_verified(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))]
     with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
         parse_redis_url(url)
-        _announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified)
+        announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified, url)
         run_server(settings.model_copy(update={"redis": url}), bound)
 
 
@@ -98,17 +105,7 @@ def _verified(path: Path) -> Bundle:
     return bundle
 
 
-def _announce(settings: Settings, address: str, bundle: Bundle) -> None:
-    """To people with a request to try, to a collector of logs as one more line."""
-    name, version = bundle.manifest.model_name, bundle.manifest.model_version
-    if settings.log_format == "json":
-        log_event(logging.INFO, "serving", address=address, model=name, version=version, workers=settings.workers)
-        return
-    typer.echo(f"{name} {version} answers on {address}, try:\n")
-    typer.echo(f"  {_curl_command(address, bundle, needs_key=settings.api_keys_file is not None)}\n")
-
-
-@app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/movielens --redis embedded")
+@app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/ml-100k --redis embedded")
 def publish(
     data: Annotated[Path, typer.Option(help="Dataset directory to read.")],
     bundle: BundleOption = None,
@@ -129,10 +126,16 @@ def publish(
             report = publish_dataset(
                 verified, data, url, console=Console(stderr=True), max_stored=settings.max_stored_behaviours
             )
-        typer.echo(
-            f"wrote {report.num_users:,} users with {report.num_behaviours:,} behaviours and {report.num_ads:,} ads "
-            f"that the bundle lacks, in {report.duration_s:.1f} s"
-        )
+            typer.echo(
+                f"wrote {report.num_users:,} users with {report.num_behaviours:,} behaviours and {report.num_ads:,} "
+                f"ads that the bundle lacks, in {report.duration_s:.1f} s, {_destination(settings)}"
+            )
+        if report.num_others:
+            typer.echo(
+                f"It holds behaviours of {report.num_others:,} users who are not of this dataset, and keeps them; "
+                "DELETE /users/ID removes one. Another data set of yours? Give each a Redis of its own."
+            )
+        typer.echo(f"Next: python -m service serve --bundle {settings.bundle}{_redis_flag(settings)}")
 
 
 @app.command(epilog="Example: python -m service consume --bundle bundles/din --redis redis://127.0.0.1:6379")
@@ -205,13 +208,15 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _curl_command(address: str, bundle: Bundle, *, needs_key: bool) -> str:
-    """A request that this bundle can answer: the first candidates of a golden one. The key is the shell's variable."""
-    ads = [str(ad_id) for ad_id in bundle.golden[0].request.candidates[:2]]
-    body = {"user_id": "1", "candidates": [{"ad_id": ad_id, "bid": 1.0} for ad_id in ads]}
-    json_type = "Content-Type: application/json"
-    key = '-H "X-API-Key: $DINRANK_API_KEY" ' if needs_key else ""
-    return f"curl -s {address}/rank {key}{shlex.join(['-H', json_type, '-d', json.dumps(body)])}"
+def _destination(settings: Settings) -> str:
+    if settings.redis == EMBEDDED:
+        return f"to the embedded Redis in {settings.redis_data_dir}"
+    return f"to {parse_redis_url(settings.redis).place()}"
+
+
+def _redis_flag(settings: Settings) -> str:
+    """A URL may hold a password, so it is not repeated."""
+    return "" if settings.redis == EMBEDDED else ", with the same Redis"
 
 
 @contextmanager
@@ -231,13 +236,21 @@ def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "te
     try:
         yield
     except ValidationError as exc:
-        first = exc.errors()[0]
-        name = ".".join(str(step) for step in first["loc"])
-        _fail(f"{ENV_PREFIX}{name.upper()} or its flag: {first['msg'].removeprefix('Value error, ')}", exc, log_format)
+        _fail(_complaint(exc.errors()[0]), exc, log_format)
     except (BundleError, StoreSetupError, CannotListen, Exposed, BadKeyFile, BadCertificate, ServiceError) as exc:
-        _fail(str(exc), exc, log_format)
+        advice = remedy_for(exc)
+        _fail(f"{exc}: {advice}" if advice else str(exc), exc, log_format)
     except further as exc:
         _fail(str(exc), exc, log_format)
+
+
+def _complaint(error: ErrorDetails) -> str:
+    """What is wrong with a setting, by both of its names."""
+    name = ".".join(str(step) for step in error["loc"])
+    variable = f"{ENV_PREFIX}{name.upper()}"
+    if error["type"] == "missing":
+        return f"give --{name.replace('_', '-')}, or set {variable}"
+    return f"{variable} or its flag: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _fail(message: str, cause: Exception, log_format: LogFormat) -> None:

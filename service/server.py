@@ -1,5 +1,6 @@
 """uvicorn: the listening socket, one or several workers, and an orderly end on SIGTERM or Ctrl-C."""
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -44,7 +45,8 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         try:
             bound.bind((host, port))
         except OSError as exc:
-            raise CannotListen(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+            advice = "; --port takes another, 0 a free one" if exc.errno == errno.EADDRINUSE else ""
+            raise CannotListen(f"cannot listen on {host} port {port}: {exc.strerror}{advice}") from exc
         yield bound
 
 

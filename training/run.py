@@ -133,6 +133,7 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         checkpoint.remove()
         write_html_report(html_report_path(options.out), report)
     console.print(f"bundle {options.out} (version {manifest.model_version}), report {html_report_path(options.out)}")
+    console.print(f"Next: python -m service publish --bundle {options.out} --data {options.data}", highlight=False)
     return report
 
 

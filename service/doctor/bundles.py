@@ -3,19 +3,14 @@
 import time
 from pathlib import Path
 
-from model.bundle.errors import BundleError, ChecksumMismatch, GoldenMismatch, MissingFile, UnsupportedFormat
+from model.bundle.errors import BundleError
 from service.doctor.findings import Finding, ok, warning, wrong
 from service.loading import LoadedBundle, load_bundle
+from service.remedies import remedy_for
 
 CHECK = "bundle"
 OLD_DAYS = 30
 _DAY_S = 86_400.0
-_REMEDIES: dict[type[BundleError], str] = {
-    MissingFile: "name the directory that `python -m training train --out` wrote, or copy it again with all its files",
-    ChecksumMismatch: "copy the bundle again, or train it again: a file was changed or damaged on the way",
-    UnsupportedFormat: "train the bundle again with the version of this service, or run the version that it is for",
-    GoldenMismatch: "train the bundle again; if it was trained elsewhere, compare the versions of onnxruntime",
-}
 
 
 def check_bundle(path: Path) -> tuple[list[Finding], LoadedBundle | None]:
@@ -23,7 +18,7 @@ def check_bundle(path: Path) -> tuple[list[Finding], LoadedBundle | None]:
     try:
         loaded = load_bundle(path)
     except BundleError as exc:
-        return [wrong(CHECK, f"{path} cannot be served: {exc}", _remedy(exc))], None
+        return [wrong(CHECK, f"{path} cannot be served: {exc}", remedy_for(exc))], None
     manifest = loaded.bundle.manifest
     findings = [
         ok(
@@ -47,10 +42,3 @@ def _age(path: Path, age_s: float) -> Finding:
             "train on newer logs and compare with `python -m training replay`",
         )
     return ok(CHECK, f"{path} was written {days:.1f} days ago")
-
-
-def _remedy(error: BundleError) -> str:
-    for kind, remedy in _REMEDIES.items():
-        if isinstance(error, kind):
-            return remedy
-    return "train the bundle again"

@@ -12,26 +12,22 @@ from model.bundle.reader import Bundle
 from service.app import redis_url
 from service.doctor.findings import Finding, ok, warning, wrong
 from service.errors import FeatureStoreUnavailable, StoreFailure
+from service.remedies import remedy_for
 from service.settings import EMBEDDED, Settings
 from service.store.connection import RedisConnection, connect
 from service.store.embedded import url_of_owner
 from service.store.errors import DataDirectoryInUse, StoreSetupError
 from service.store.inspection import Server, StoredSample, look_at_servers, round_trips_ms, sample_users
-from service.store.url import RedisUrl, parse_redis_url
+from service.store.url import parse_redis_url
 
 CHECK = "redis"
 OLDEST_VERSION = (6, 2)
-LEAST_KNOWN_SHARE = 0.5  # of sampled behaviours' items; below, the bundle is probably of other data
+LEAST_KNOWN_SHARE = 0.9  # of sampled behaviours' items; below, not all data there are probably the bundle's
 CLOCK_TOLERANCE_S = 5.0
 FULL_SHARE = 0.9
 _PINGS = 20
 _PATIENCE_MS = 3_000  # a Redis that is too slow for the service is measured, not given up
 _FIRST_SECOND, _LAST_SECOND = 1e9, 4e9  # 2001 to 2096: what a timestamp in seconds since 1970 lies between
-_REMEDIES = {
-    StoreFailure.UNREACHABLE: "start it, or mend DINRANK_REDIS; a firewall between the two looks the same",
-    StoreFailure.TIMEOUT: "is it overloaded, or does a firewall swallow what is sent to it?",
-    StoreFailure.REFUSED: "mend user and password in DINRANK_REDIS; SECURITY.md has the rights that the service needs",
-}
 
 
 def check_feature_store(settings: Settings, bundle: Bundle | None) -> list[Finding]:
@@ -66,11 +62,11 @@ def _of_owner(settings: Settings, bundle: Bundle | None) -> list[Finding]:
 
 
 def _examine(url: str, settings: Settings, bundle: Bundle | None) -> list[Finding]:
-    where = _described(parse_redis_url(url))
+    where = parse_redis_url(url).place()
     try:
         return asyncio.run(_look(url, where, settings, bundle))
     except FeatureStoreUnavailable as exc:
-        return [wrong(CHECK, f"{where}: {exc}", _REMEDIES.get(exc.kind, ""))]
+        return [wrong(CHECK, f"{where}: {exc}", remedy_for(exc))]
 
 
 async def _look(url: str, where: str, settings: Settings, bundle: Bundle | None) -> list[Finding]:
@@ -214,24 +210,37 @@ def sample_findings(sample: StoredSample, bundle: Bundle | None, *, now_s: float
         )
     if bundle is not None and sample.item_ids:
         findings.append(_known_items(sample, bundle))
-    findings += _newest(sample.newest_timestamp, now_s)
+    findings += _newest(sample.newest_timestamps, now_s)
     return findings
 
 
 def _known_items(sample: StoredSample, bundle: Bundle) -> Finding:
     share = float(np.mean(bundle.encoder.catalogue.rows(sample.item_ids) != UNKNOWN_ROW))
     message = f"the bundle knows the items of {share:.1%} of {len(sample.item_ids):,} sampled behaviours"
-    remedy = "are bundle and Redis of the same data, with ids spelled alike? Publish the data of this bundle"
+    advice = "are bundle and Redis of the same data, with ids spelled alike? Publish the data of this bundle"
     if share == 0.0:
-        return wrong("users", message, remedy)
-    return warning("users", message, remedy) if share < LEAST_KNOWN_SHARE else ok("users", message)
+        return wrong("users", message, advice)
+    if share < LEAST_KNOWN_SHARE:
+        also = "users of other data stay in a Redis until they are removed; are many items newer than the bundle?"
+        return warning("users", message, f"{advice}; {also}")
+    return ok("users", message)
 
 
-def _newest(timestamp: float | None, now_s: float) -> list[Finding]:
-    """Nothing where timestamps are no seconds since 1970."""
-    if timestamp is None or not _FIRST_SECOND <= timestamp <= _LAST_SECOND:
+def _newest(timestamps: Sequence[float], now_s: float) -> list[Finding]:
+    """Nothing where the timestamps of most users are no seconds since 1970."""
+    if not timestamps or not _FIRST_SECOND <= float(np.median(timestamps)) <= _LAST_SECOND:
         return []
-    age_s = now_s - timestamp
+    in_seconds = [each for each in timestamps if _FIRST_SECOND <= each <= _LAST_SECOND]
+    if len(in_seconds) < len(timestamps):
+        return [
+            warning(
+                "clock",
+                f"the newest behaviour of {len(timestamps) - len(in_seconds)} of {len(timestamps)} sampled users is in "
+                "another unit than the others', which are seconds since 1970",
+                "send live behaviours in the unit of the published ones; remove these users and publish them again",
+            )
+        ]
+    age_s = now_s - max(in_seconds)
     if age_s < -CLOCK_TOLERANCE_S:
         return [
             warning(
@@ -241,9 +250,3 @@ def _newest(timestamp: float | None, now_s: float) -> list[Finding]:
             )
         ]
     return [ok("clock", f"the newest sampled behaviour is {age_s / 86_400:,.1f} days old")]
-
-
-def _described(target: RedisUrl) -> str:
-    """Never with login: it is printed."""
-    where = target.socket_path or ", ".join(f"{host}:{port}" for host, port in target.hosts)
-    return f"{target.topology.value} {where}"

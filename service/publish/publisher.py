@@ -13,10 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from model.bundle.reader import Bundle
+from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.publish.dataset import PublishableDataset, read_dataset
-from service.store.connection import connect
-from service.store.layout import MAX_STORED_BEHAVIOURS
+from service.store.connection import RedisConnection, connect
+from service.store.layout import MAX_STORED_BEHAVIOURS, behaviours_key
 from service.store.redis_writer import RedisFeatureWriter
+from service.store.users import stored_users
 
 _BEHAVIOURS_PER_BATCH = 10_000  # about half a megabyte, and a few milliseconds of Redis's time
 _ADS_PER_BATCH = 500
@@ -31,12 +33,15 @@ class PublishReport:
     Attributes:
         num_behaviours: list elements, after older ones were cut off.
         num_ads: items that the bundle's catalogue lacks.
+        num_others: users with behaviours whom Redis held before and the dataset does not name, of 100,000 users at
+            most; None where the login may not list keys.
         duration_s: wall time, reading the dataset included.
     """
 
     num_users: int
     num_behaviours: int
     num_ads: int
+    num_others: int | None
     duration_s: float
 
     def __str__(self) -> str:
@@ -87,14 +92,27 @@ async def _publish(
         with _progress(console) as progress:
             await _write_ads(writer, dataset, progress)
             num_behaviours = await _write_users(writer, dataset, progress, bundle.schema.max_behaviours)
+        num_others = await _num_others(connection, dataset)
     finally:
         await connection.aclose()
     return PublishReport(
         num_users=dataset.users.height,
         num_behaviours=num_behaviours,
         num_ads=len(dataset.new_items),
+        num_others=num_others,
         duration_s=time.monotonic() - start_s,
     )
+
+
+async def _num_others(connection: RedisConnection, dataset: PublishableDataset) -> int | None:
+    """None where this login may not list keys: the writing does not need that."""
+    try:
+        stored = await stored_users(connection)
+    except FeatureStoreUnavailable as exc:
+        if exc.kind is not StoreFailure.REFUSED:
+            raise
+        return None
+    return len(stored.keys - {behaviours_key(user_id) for user_id in dataset.users["user_id"]})
 
 
 async def _write_ads(writer: RedisFeatureWriter, dataset: PublishableDataset, progress: Progress) -> None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +12,9 @@ from model.bundle.schema import ITEM_ID, FeatureSchema, Group
 from service.store.behaviours import decode_behaviours
 from service.store.connection import RedisConnection
 from service.store.exchange import Command
-from service.store.layout import BEHAVIOURS_PATTERN, TIMESTAMP
+from service.store.layout import TIMESTAMP
+from service.store.users import stored_users
 
-_MOST_KEYS = 100_000  # a look at so many is enough to say "at least"
-_LONGEST_SCAN_S = 5.0
 _SAMPLED_USERS = 100
 _SAMPLED_BEHAVIOURS = 50  # the newest of each
 
@@ -48,7 +46,7 @@ class StoredSample:
         num_users: with behaviours; at least so many when `is_complete` is false.
         item_ids: of the sampled users' newest behaviours.
         num_malformed: their elements that could not be read.
-        newest_timestamp: in the data set's own unit; None without one.
+        newest_timestamps: of each sampled user that has one, in the data set's own unit.
     """
 
     num_users: int
@@ -56,7 +54,7 @@ class StoredSample:
     num_sampled: int = 0
     item_ids: Sequence[str] = field(default_factory=list)
     num_malformed: int = 0
-    newest_timestamp: float | None = None
+    newest_timestamps: Sequence[float] = field(default_factory=list)
 
 
 async def round_trips_ms(connection: RedisConnection, *, count: int) -> list[float]:
@@ -104,29 +102,22 @@ async def sample_users(connection: RedisConnection, schema: FeatureSchema | None
     Raises:
         FeatureStoreUnavailable
     """
-    keys: set[bytes] = set()
-    is_complete = True
-    deadline_s = time.monotonic() + _LONGEST_SCAN_S
-    async with aclosing(connection.scan(BEHAVIOURS_PATTERN)) as found:
-        async for key in found:
-            keys.add(key)
-            if len(keys) >= _MOST_KEYS or time.monotonic() > deadline_s:
-                is_complete = False
-                break
-    sampled = sorted(keys)[:: max(1, len(keys) // _SAMPLED_USERS)][:_SAMPLED_USERS]
+    users = await stored_users(connection)
+    sampled = sorted(users.keys)[:: max(1, len(users.keys) // _SAMPLED_USERS)][:_SAMPLED_USERS]
     if not sampled:
-        return StoredSample(0, is_complete)
+        return StoredSample(0, users.is_complete)
     replies = await connection.execute([("LRANGE", key, 0, _SAMPLED_BEHAVIOURS - 1) for key in sampled])
     item_features = {} if schema is None else {f.name: f for f in schema.group(Group.ITEM) if f.name != ITEM_ID}
     item_ids: list[str] = []
-    num_malformed, newest = 0, None
+    num_malformed = 0
+    newest: list[float] = []
     for reply in replies:
         elements = [] if isinstance(reply, ResponseError) else reply
         read = decode_behaviours(elements, item_features)
         item_ids += read.item_ids
         num_malformed += len(elements) - len(read.item_ids) + isinstance(reply, ResponseError)
-        newest = max((time for time in [newest, *map(_timestamp, elements)] if time is not None), default=None)
-    return StoredSample(len(keys), is_complete, len(sampled), item_ids, num_malformed, newest)
+        newest += sorted(time for time in map(_timestamp, elements) if time is not None)[-1:]
+    return StoredSample(len(users.keys), users.is_complete, len(sampled), item_ids, num_malformed, newest)
 
 
 def _timestamp(element: bytes) -> float | None:

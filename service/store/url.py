@@ -49,6 +49,11 @@ class RedisUrl:
     password: str | None = field(default=None, repr=False)
     tls_files: dict[str, str] = field(default_factory=dict)
 
+    def place(self) -> str:
+        """Where it is, to be printed: never with a login."""
+        where = self.socket_path or ", ".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"Redis {'' if self.topology is Topology.SERVER else f'({self.topology}) '}at {where}"
+
 
 def parse_redis_url(url: str) -> RedisUrl:
     """Take `url` apart and refuse whatever would be ignored or would fail at the first request.

@@ -15,9 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
+from service.store.url import parse_redis_url
 from tests.fixtures.bundle import expected_ctr
 from tests.fixtures.command import ONE_AD, TIMEOUT_S, assert_gone, run, served
 from tests.fixtures.log_settings import log_settings_kept
+from tests.fixtures.redis_server import RedisServer
 
 
 def write_dataset(directory: Path) -> Path:
@@ -140,7 +142,13 @@ def invoke(*arguments: str, **settings: str) -> Any:
 def test_a_missing_bundle_is_named_as_a_setting() -> None:
     ended = invoke("serve")
     assert ended.exit_code == 1
-    assert ended.stderr == "error: DINRANK_BUNDLE or its flag: Field required\n"
+    assert ended.stderr == "error: give --bundle, or set DINRANK_BUNDLE\n"
+
+
+def test_a_bundle_that_is_not_there_is_named_with_what_makes_one(tmp_path: Path) -> None:
+    ended = invoke("serve", "--bundle", str(tmp_path / "nope"))
+    assert ended.exit_code == 1
+    assert "nope/manifest.json: expected a file, found no file: name the directory that" in ended.stderr
 
 
 def test_a_wrong_setting_is_named(bundle_path: Path) -> None:
@@ -159,7 +167,8 @@ def test_a_taken_port_is_named(bundle_path: Path, redis_url: str) -> None:
         port = taken.getsockname()[1]
         ended = invoke("serve", "--bundle", str(bundle_path), "--redis", redis_url, "--port", str(port))
     assert ended.exit_code == 1
-    assert ended.stderr == f"error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    cannot = f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+    assert ended.stderr == f"error: {cannot}; --port takes another, 0 a free one\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "publish"])
@@ -180,6 +189,62 @@ def test_a_dataset_that_cannot_be_read_ends_publish_with_its_file(
     ended = invoke("publish", "--bundle", str(bundle_path), "--data", str(tmp_path), "--redis", redis_url)
     assert ended.exit_code == 1
     assert ended.stderr.startswith(f"error: {tmp_path}")
+
+
+def _said(served_output: Path) -> str:
+    return served_output.read_text(encoding="utf-8")
+
+
+def _suggested_user(said: str) -> str:
+    [body] = re.findall(r"-d '(.*)'$", said, re.MULTILINE)
+    user_id: str = json.loads(body)["user_id"]
+    return user_id
+
+
+def test_serve_suggests_a_request_for_somebody_who_is_there(
+    bundle_path: Path, redis_url: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.client.lpush("{u:Ana Ö}:behaviours", b'{"item_id": "2", "timestamp": 5}')
+    with served(tmp_path, bundle_path, "--redis", redis_url) as service:
+        said = _said(service.output)
+        assert _suggested_user(said) == "Ana Ö"
+        assert "warning" not in said
+        [body] = re.findall(r"-d '(.*)'$", said, re.MULTILINE)
+        answer = httpx.post(f"{service.address}/rank", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 200
+        assert answer.json()["behaviours"] == 1
+
+
+def test_serve_says_that_nobody_is_stored(bundle_path: Path, redis_url: str, tmp_path: Path) -> None:
+    with served(tmp_path, bundle_path, "--redis", redis_url) as service:
+        assert "warning: no user has behaviours in Redis; until that changes all users are" in _said(service.output)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_serve_starts_without_redis_and_says_so(bundle_path: Path, tmp_path: Path, log_format: str) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{nobody.getsockname()[1]}"
+        url = f"redis://:secret@{where}"
+        with served(tmp_path, bundle_path, "--redis", url, DINRANK_LOG_FORMAT=log_format) as service:
+            said = _said(service.output)
+            assert httpx.post(f"{service.address}/rank", json=ONE_AD).json()["degraded"] != []
+    [warning] = [line for line in said.splitlines() if "ranked as new ones" in line]
+    assert f"Redis at {where}: " in warning
+    assert "secret" not in said
+    assert log_format == "json" or warning.endswith("a firewall between the two looks the same")
+
+
+def test_publish_says_where_to_whom_else_and_what_comes_next(
+    bundle_path: Path, redis_url: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.client.lpush("{u:of another shop}:behaviours", b'{"item_id": "2", "timestamp": 5}')
+    data = write_dataset(tmp_path / "data")
+    done = invoke("publish", "--bundle", str(bundle_path), "--data", str(data), "--redis", redis_url)
+    assert done.exit_code == 0, done.output
+    assert f"to {parse_redis_url(redis_url).place()}" in done.stdout
+    assert "behaviours of 1 users who are not of this dataset" in done.stdout
+    assert done.stdout.endswith(f"Next: python -m service serve --bundle {bundle_path}, with the same Redis\n")
 
 
 @pytest.mark.parametrize("command", ["serve", "publish"])

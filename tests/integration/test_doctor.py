@@ -18,7 +18,7 @@ from service.cli import app
 from service.doctor.feature_store import check_feature_store, latency_finding, server_findings
 from service.doctor.findings import Finding, Level
 from service.settings import Settings
-from service.store import inspection
+from service.store import users
 from service.store.connection import connect
 from service.store.embedded import embedded_redis
 from service.store.inspection import Server
@@ -67,12 +67,12 @@ async def publish(url: str, schema: FeatureSchema, users: list[UserRecord]) -> N
 def test_users_and_their_behaviours_are_found_and_the_bundle_knows_their_items(
     any_redis_url: str, bundle_path: Path
 ) -> None:
-    behaviours = [TimedBehaviour(item, 3, {}) for item in ("1", "2", "brand new")]
-    users = [UserRecord(f"user {number}", behaviours, {}) for number in range(3)]
-    asyncio.run(publish(any_redis_url, open_bundle(bundle_path).schema, users))
+    behaviours = [TimedBehaviour(item, 3, {}) for item in (*["1", "2"] * 5, "brand new")]
+    records = [UserRecord(f"user {number}", behaviours, {}) for number in range(3)]
+    asyncio.run(publish(any_redis_url, open_bundle(bundle_path).schema, records))
     findings = look(any_redis_url, bundle_path)
     assert one(findings, "3 users have behaviours; 3 of them were read").level is Level.OK
-    assert one(findings, "the bundle knows the items of 66.7% of 9 sampled behaviours").level is Level.OK
+    assert one(findings, "the bundle knows the items of 90.9% of 33 sampled behaviours").level is Level.OK
     num_servers = 2 if "cluster" in any_redis_url else 1
     assert sum("no user is evicted" in finding.message for finding in findings) == num_servers
     assert sum("clocks of Redis and of this machine agree" in finding.message for finding in findings) == num_servers
@@ -81,7 +81,7 @@ def test_users_and_their_behaviours_are_found_and_the_bundle_knows_their_items(
 def test_of_very_many_users_some_are_counted(
     redis_server: RedisServer, redis_url: str, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "_MOST_KEYS", 3)
+    monkeypatch.setattr(users, "_MOST_COUNTED", 3)
     for number in range(5):
         store(redis_server, f"u{number}", "1")
     assert one(look(redis_url, bundle_path), "at least 3 users have behaviours").level is Level.OK
@@ -128,7 +128,7 @@ def test_what_a_login_may_not_ask_is_said_with_the_rights_that_it_lacks(
 
 def test_a_closed_port_is_wrong(bundle_path: Path) -> None:
     [finding] = look("redis://127.0.0.1:1", bundle_path)
-    assert (finding.level, finding.message.startswith("server 127.0.0.1:1: Redis cannot be used")) == (
+    assert (finding.level, finding.message.startswith("Redis at 127.0.0.1:1: Redis cannot be used")) == (
         Level.WRONG,
         True,
     )
@@ -187,6 +187,16 @@ def test_behaviours_in_the_future_are_a_warning(redis_server: RedisServer, redis
     assert one(look(redis_url, bundle_path), "newest sampled behaviour is 1.0 days old").level is Level.OK
     store(redis_server, "v", "1", timestamp=time.time() + 7_200)
     assert one(look(redis_url, bundle_path), "7,200 s in the future").level is Level.WARNING
+
+
+def test_behaviours_in_another_unit_than_most_are_a_warning(
+    redis_server: RedisServer, redis_url: str, bundle_path: Path
+) -> None:
+    for number in range(3):
+        store(redis_server, f"u{number}", "1", timestamp=time.time() - 86_400)
+    store(redis_server, "milliseconds", "1", timestamp=1_000 * time.time())
+    finding = one(look(redis_url, bundle_path), "of 1 of 4 sampled users is in another unit")
+    assert finding.level is Level.WARNING
 
 
 def test_a_slow_redis_is_measured_against_the_time_that_the_service_waits() -> None:

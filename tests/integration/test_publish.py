@@ -112,11 +112,11 @@ def test_everything_lies_where_the_layout_says(tmp_path: Path, redis_url: str, r
         b"{u:9}:profile": {b"age": b"41"},
         b"ad:new": {b"genre": b'["Drama","Horror"]', b"price": b"12"},
     }
-    assert (report.num_users, report.num_behaviours, report.num_ads) == (3, 6, 2)
+    assert (report.num_users, report.num_behaviours, report.num_ads, report.num_others) == (3, 6, 2, 0)
 
 
 def test_a_report_reads_as_a_sentence() -> None:
-    report = PublishReport(num_users=1_234, num_behaviours=50_000, num_ads=7, duration_s=2.04)
+    report = PublishReport(num_users=1_234, num_behaviours=50_000, num_ads=7, num_others=0, duration_s=2.04)
     assert str(report) == "1,234 users, 50,000 behaviours and 7 new ads published in 2.0 s"
 
 

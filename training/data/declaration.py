@@ -70,8 +70,9 @@ def _negative_sampling_rate(file: Path, section: Mapping[str, Any]) -> float:
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise DatasetError(file, expected="a dataset's schema.toml", found="no file") from exc
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        advice = "name what `python -m training prepare` wrote; `prepare logs` makes a dataset of CSV or Parquet files"
+        raise DatasetError(file, expected="a dataset's schema.toml", found="no file", advice=advice) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise DatasetError(file, expected="TOML", found=str(exc)) from exc
     for section in ("dataset", "behaviours", "features"):

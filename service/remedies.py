@@ -1,0 +1,28 @@
+"""What an operator can do about what keeps the service from working: said by every command alike."""
+
+from model.bundle.errors import BundleError, ChecksumMismatch, GoldenMismatch, MissingFile, UnsupportedFormat
+from service.errors import FeatureStoreUnavailable, StoreFailure
+
+_OF_BUNDLES: dict[type[BundleError], str] = {
+    MissingFile: "name the directory that `python -m training train --out` wrote, or copy it again with all its files",
+    ChecksumMismatch: "copy the bundle again, or train it again: a file was changed or damaged on the way",
+    UnsupportedFormat: "train the bundle again with the version of this service, or run the version that it is for",
+    GoldenMismatch: "train the bundle again; if it was trained elsewhere, compare the versions of onnxruntime",
+}
+_OF_STORES = {
+    StoreFailure.UNREACHABLE: (
+        "start it, or mend --redis or DINRANK_REDIS (`embedded` needs no server); a firewall between the two looks the "
+        "same"
+    ),
+    StoreFailure.TIMEOUT: "is it overloaded, or does a firewall swallow what is sent to it?",
+    StoreFailure.REFUSED: "mend user and password in DINRANK_REDIS; SECURITY.md has the rights that the service needs",
+}
+
+
+def remedy_for(error: Exception) -> str:
+    """A sentence without its first capital; empty where nothing better is known than the error's message."""
+    if isinstance(error, FeatureStoreUnavailable):
+        return _OF_STORES.get(error.kind, "")
+    if isinstance(error, BundleError):
+        return next((said for kind, said in _OF_BUNDLES.items() if isinstance(error, kind)), "train the bundle again")
+    return ""
