@@ -63,6 +63,7 @@ class EventOutcome(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     TOO_OLD = "too_old"
+    OTHER_UNIT = "other_unit"
     UNAVAILABLE = "unavailable"  # the feature store did not say: the caller has to send it again
 
 

@@ -1,5 +1,8 @@
 """Behaviours as they happen: the next ranking of the user sees them."""
 
+import logging
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -10,7 +13,7 @@ from service.api.routes import problems
 from service.api.strict_json import StrictJsonRoute
 from service.errors import FeatureStoreUnavailable
 from service.store.behaviour_writer import EventCounts
-from service.telemetry import EventOutcome, Telemetry
+from service.telemetry import EventOutcome, Telemetry, log_event
 
 router = APIRouter(route_class=StrictJsonRoute)
 
@@ -22,6 +25,10 @@ class BehavioursResponse(BaseModel):
     duplicates: int = Field(description="Their ids were known already.")
     too_old: int = Field(
         description="Not newer than what was published of their user, or older than all that a full history keeps."
+    )
+    other_unit: int = Field(
+        description="Refused: their timestamps are a hundred times what was published of their user, or more, so "
+        "milliseconds among seconds for instance."
     )
 
 
@@ -43,10 +50,18 @@ async def write_behaviours(body: BehavioursRequest, served: ChampionHere, live: 
         served.telemetry.behaviour_events.labels(EventOutcome.UNAVAILABLE).inc(len(events))
         raise
     _count(served.telemetry, counts)
-    return BehavioursResponse(accepted=counts.accepted, duplicates=counts.duplicates, too_old=counts.too_old)
+    return BehavioursResponse(**asdict(counts))
 
 
 def _count(telemetry: Telemetry, counts: EventCounts) -> None:
     telemetry.behaviour_events.labels(EventOutcome.ACCEPTED).inc(counts.accepted)
     telemetry.behaviour_events.labels(EventOutcome.DUPLICATE).inc(counts.duplicates)
     telemetry.behaviour_events.labels(EventOutcome.TOO_OLD).inc(counts.too_old)
+    telemetry.behaviour_events.labels(EventOutcome.OTHER_UNIT).inc(counts.other_unit)
+    if counts.other_unit:
+        log_event(
+            logging.WARNING,
+            "behaviours_in_another_unit",
+            count=counts.other_unit,
+            advice="send timestamps in the unit of the published ones, seconds since 1970 where the log had dates",
+        )

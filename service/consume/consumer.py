@@ -176,13 +176,14 @@ class _Progress:
 
     def tell(self, event: str) -> None:
         counts, now_s = self._counts, time.monotonic()
-        num_entries = counts.accepted + counts.duplicates + counts.too_old + self._refused
+        num_entries = counts.total + self._refused
         log_event(
             logging.INFO,
             event,
             accepted=counts.accepted,
             duplicates=counts.duplicates,
             too_old=counts.too_old,
+            other_unit=counts.other_unit,
             refused=self._refused,
             per_second=round(num_entries / max(now_s - self._since_s, 1e-3), 1),
             behind_s=round(self._behind_s, 3),

@@ -37,16 +37,25 @@ class EventCounts:
         accepted: they stand in their user's list.
         duplicates: their id was there already.
         too_old: not newer than what was published of their user, or older than all that a full list keeps.
+        other_unit: refused, as the timestamp is a hundred times what was published of their user, or more.
     """
 
     accepted: int = 0
     duplicates: int = 0
     too_old: int = 0
+    other_unit: int = 0
 
     def __add__(self, other: Self) -> "EventCounts":
         return EventCounts(
-            self.accepted + other.accepted, self.duplicates + other.duplicates, self.too_old + other.too_old
+            self.accepted + other.accepted,
+            self.duplicates + other.duplicates,
+            self.too_old + other.too_old,
+            self.other_unit + other.other_unit,
         )
+
+    @property
+    def total(self) -> int:
+        return self.accepted + self.duplicates + self.too_old + self.other_unit
 
 
 class BehaviourWriter:

@@ -8,6 +8,7 @@ A user's list holds, newest first, the live behaviours and behind them those tha
 Live behaviours stand in the order of the sorted set, which is that of (timestamp, event id, byte by byte): so the rank
 of an event among the events is its place in the list, and no element need be read to find it. The horizon is the newest
 published timestamp. Whatever is not newer is taken to be published already: a dataset has no event ids to tell it by.
+Whatever is a hundred times as large, in a horizon that looks like a clock, is in another unit and refused.
 So the list is a function of what was published last and of the set of events, whatever their order and repetition.
 
 A user without live behaviours has no sorted set; the horizon is then the timestamp of the list's first element. A list
@@ -57,8 +58,20 @@ async def run_script(connection: RedisConnection, script: Script, calls: Sequenc
     return replies
 
 
-# Gives `list`, `events`, `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements).
-_STATE = """
+# A timestamp in milliseconds among seconds would be the newest behaviour for ever; such units are a thousand apart.
+# Below 100,000,000, seconds of 1973, the published timestamps may as well be days or ranks, which tell of no unit.
+_LEAST_CLOCK = 1e8
+_UNITS_APART = 100
+
+# Gives `list`, `events`, `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements); and
+# `unit_end(newest)`, the first timestamp that is in another unit than `newest`, nil where that cannot be told.
+_STATE = (
+    f"""
+local function unit_end(newest)
+  if newest and newest >= {_LEAST_CLOCK} then return {_UNITS_APART} * newest end
+end
+"""
+    + """
 local function in_portions(command, key, values)
   for start = 1, #values, 1000 do
     redis.call(command, key, unpack(values, start, math.min(start + 999, #values)))
@@ -79,13 +92,14 @@ if stored < live then
   known, live, horizon = 0, 0, nil
 end
 """
+)
 
 # Events are merged with the elements before them, which all pass through Lua. Where that would be so many for each
 # event, every event is put in its place by itself instead, which an empty element marks: there is no other one.
 _MANY_TO_MOVE = 50
 
 # KEYS: the list and the events. ARGV: how many behaviours the list may hold; of each event id, timestamp and element.
-# Gives how many were accepted, were known already, and were too old.
+# Gives how many were accepted, were known already, were too old, and were in another unit.
 ADD_EVENTS = Script(
     f"\nlocal many_to_move = {_MANY_TO_MOVE}"
     + """
@@ -98,7 +112,8 @@ if known == 0 and stored > 0 then
   local is_json, newest = pcall(cjson.decode, redis.call('LINDEX', list, 0))
   if is_json and type(newest) == 'table' and type(newest.timestamp) == 'number' then horizon = newest.timestamp end
 end
-local num_known, num_too_old, num_new = 0, 0, 0
+local other_unit = unit_end(horizon)
+local num_known, num_too_old, num_other_unit, num_new = 0, 0, 0, 0
 local new, added = {}, {}
 for place = 2, #ARGV, 3 do
   local id, timestamp = ARGV[place], ARGV[place + 1]
@@ -106,13 +121,15 @@ for place = 2, #ARGV, 3 do
     num_known = num_known + 1
   elseif horizon and tonumber(timestamp) <= horizon then
     num_too_old = num_too_old + 1
+  elseif other_unit and tonumber(timestamp) >= other_unit then
+    num_other_unit = num_other_unit + 1
   else
     new[id] = ARGV[place + 2]
     added[#added + 1] = timestamp
     added[#added + 1] = id
   end
 end
-if #added == 0 then return {0, num_known, num_too_old} end
+if #added == 0 then return {0, num_known, num_too_old, num_other_unit} end
 local lowest = 0
 if horizon then
   lowest = 1
@@ -170,14 +187,14 @@ else
   in_portions('LPUSH', list, oldest_first)
 end
 if stored + num_new > bound then redis.call('LTRIM', list, 0, bound - 1) end
-return {num_new, num_known, num_too_old}
+return {num_new, num_known, num_too_old, num_other_unit}
 """
 )
 
 # KEYS: the list, the events and the profile. ARGV: how many behaviours the list may hold; the newest published
 # timestamp, empty without one; how many parts of fields to set follow, and they; how many names of fields to remove
-# follow, and they; the published elements, newest first. Live behaviours that are newer than all these stay, the others
-# go.
+# follow, and they; the published elements, newest first. Live behaviours that are newer than all these, and in their
+# unit, stay, the others go.
 REPLACE_USER = Script(
     """
 local list, events, profile = KEYS[1], KEYS[2], KEYS[3]
@@ -185,13 +202,19 @@ local bound, newest = tonumber(ARGV[1]), tonumber(ARGV[2])
 """
     + _STATE
     + """
-local num_kept = live
+local num_kept, num_other_unit = live, 0
+local other_unit = unit_end(newest)
 if newest and live > 0 then
   num_kept = redis.call('ZCOUNT', events, '(' .. ARGV[2], '+inf')
   if horizon and horizon > newest then num_kept = num_kept - 1 end
+  if other_unit then
+    num_other_unit = redis.call('ZCOUNT', events, string.format('%.17g', other_unit), '+inf')
+    if horizon and horizon >= other_unit then num_other_unit = num_other_unit - 1 end
+    num_kept = num_kept - num_other_unit
+  end
 end
 local kept = {}
-if num_kept > 0 then kept = redis.call('LRANGE', list, 0, num_kept - 1) end
+if num_kept > 0 then kept = redis.call('LRANGE', list, num_other_unit, num_other_unit + num_kept - 1) end
 local place = 3
 local function values()
   local taken = {}
@@ -221,6 +244,7 @@ if num_kept == 0 then
   redis.call('DEL', events)
 elseif newest then
   redis.call('ZREMRANGEBYSCORE', events, '-inf', ARGV[2])
+  if other_unit then redis.call('ZREMRANGEBYSCORE', events, string.format('%.17g', other_unit), '+inf') end
   redis.call('ZADD', events, ARGV[2], '')
 else
   redis.call('ZREM', events, '')

@@ -293,5 +293,5 @@ def test_a_consumer_killed_between_writing_and_acknowledging_loses_nothing_and_d
     finally:
         client.execute_command("ACL", "DELUSER", "hindered")
     assert history(client) == list(range(20, -1, -1))
-    assert 'consumer_stopped accepted="1" duplicates="20" too_old="0" refused="0"' in log.read_text()
+    assert 'consumer_stopped accepted="1" duplicates="20" too_old="0" other_unit="0" refused="0"' in log.read_text()
     assert "secret" not in log.read_text()

@@ -23,8 +23,8 @@ def sent(service: RunningService, *events: dict[str, Any]) -> httpx.Response:
     return service.request("POST", "/behaviours", json={"events": events})
 
 
-def counts(accepted: int = 0, duplicates: int = 0, too_old: int = 0) -> dict[str, int]:
-    return {"accepted": accepted, "duplicates": duplicates, "too_old": too_old}
+def counts(accepted: int = 0, duplicates: int = 0, too_old: int = 0, other_unit: int = 0) -> dict[str, int]:
+    return {"accepted": accepted, "duplicates": duplicates, "too_old": too_old, "other_unit": other_unit}
 
 
 def ctr(service: RunningService, ad_id: str = "1", user_id: str = "42") -> tuple[float, int]:
@@ -158,6 +158,18 @@ def test_events_are_counted_by_what_became_of_them(service: RunningService) -> N
     full = [EVENT | {"event_id": f"e{n}", "timestamp": n} for n in range(3)]
     sent(service, *full, full[0])
     assert [service.metric(name) - value for name, value in zip(names, before, strict=True)] == [3, 1, 0]
+
+
+def test_milliseconds_among_seconds_are_refused_and_said(
+    service: RunningService, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    store_user(redis_server, "42", [{"item_id": "2", "timestamp": 1_700_000_000}])
+    name = 'dinrank_behaviour_events_total{outcome="other_unit"}'
+    before = service.metric(name)
+    assert sent(service, EVENT | {"timestamp": 1_800_000_000_000}).json() == counts(other_unit=1)
+    assert service.metric(name) == before + 1
+    assert ctr(service)[1] == 1
+    assert any("behaviours_in_another_unit" in str(record.msg) for record in caplog.records)
 
 
 def test_a_user_is_shown_with_everything_that_is_stored(service: RunningService, redis_server: RedisServer) -> None:
