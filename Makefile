@@ -29,6 +29,7 @@ install: $(INSTALLED) ## .venv with everything that development needs
 
 # Two steps, so that the first ranking does not wait for tools of development.
 $(RUNNABLE): pyproject.toml constraints.txt
+	@echo "installing into $(VENV), with torch and onnxruntime: two minutes or more"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,training]'
 	@touch $@

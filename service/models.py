@@ -78,7 +78,7 @@ def _served(loaded: LoadedBundle, role: Role, shared: Shared) -> Served:
     shadow = None
     if role is Role.SHADOW:
         shadow = Shadow(_ranker(loaded, store, Uncounted(), shared), shared.telemetry, version=version)
-    ranker = _ranker(loaded, store, Counted(shared.telemetry, version=version), shared)
+    ranker = _ranker(loaded, store, Counted(shared.telemetry, version=version, schema=loaded.bundle.schema), shared)
     return Served(shared.settings, loaded.bundle, loaded.predictor, store, ranker, shared.telemetry, shadow)
 
 

@@ -121,6 +121,12 @@ class Telemetry:
         self.unknown_users = Counter(
             "dinrank_unknown_users", "Requests for users of whom the store knows nothing.", registry=registry
         )
+        self.unknown_context = Counter(
+            "dinrank_unknown_context",
+            "Requests whose context lacks the feature, or has a value of it that the model does not know.",
+            ["feature"],
+            registry=registry,
+        )
         self.weighed_pairs = Counter(
             "dinrank_weighed_pairs",
             "Pairs of a candidate and a behaviour by where their weight came from: the activation table, or computed.",

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from model.bundle.graph import request_input
+from model.bundle.request import EncodedRequest
+from model.bundle.schema import FeatureSchema, Group
+from model.bundle.vocabulary import UNKNOWN_ID
 from service.errors import StoreFailure
 from service.scoring.predictor import Prediction
 from service.scoring.ranking import Part
@@ -23,7 +27,13 @@ class Measures(Protocol):
         ...
 
     def ranked(
-        self, prediction: Prediction, stored: StoredFeatures, degraded: Sequence[Part], *, num_new_ads: int
+        self,
+        prediction: Prediction,
+        stored: StoredFeatures,
+        degraded: Sequence[Part],
+        *,
+        encoded: EncodedRequest,
+        num_new_ads: int,
     ) -> None:
         """A request was scored."""
         ...
@@ -32,7 +42,7 @@ class Measures(Protocol):
 class Counted:
     """The metrics of `telemetry`, for one model."""
 
-    def __init__(self, telemetry: Telemetry, *, version: str) -> None:
+    def __init__(self, telemetry: Telemetry, *, version: str, schema: FeatureSchema) -> None:
         self._telemetry = telemetry
         # Looked up once: it costs as much as counting, and the series exist from the start.
         self._degraded = {part: telemetry.degraded_answers.labels(part) for part in Part}
@@ -40,6 +50,10 @@ class Counted:
         self._pairs = {source: telemetry.weighed_pairs.labels(source) for source in WeightSource}
         self._rankings = telemetry.rankings.labels(version)
         self._predicted_ctr = telemetry.predicted_ctr.labels(version)
+        self._unknown_context = {
+            request_input(feature): telemetry.unknown_context.labels(feature.name)
+            for feature in schema.group(Group.CONTEXT)
+        }
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
         return self._telemetry.timed(stage)
@@ -48,7 +62,13 @@ class Counted:
         self._telemetry.store_failures.labels(kind).inc()
 
     def ranked(
-        self, prediction: Prediction, stored: StoredFeatures, degraded: Sequence[Part], *, num_new_ads: int
+        self,
+        prediction: Prediction,
+        stored: StoredFeatures,
+        degraded: Sequence[Part],
+        *,
+        encoded: EncodedRequest,
+        num_new_ads: int,
     ) -> None:
         telemetry = self._telemetry
         self._rankings.inc()
@@ -60,6 +80,9 @@ class Counted:
             self._degraded[part].inc()
         if not (degraded or len(stored.behaviours) or stored.profile):
             telemetry.unknown_users.inc()
+        for name, unknown in self._unknown_context.items():
+            if encoded.inputs[name].flat[0] == UNKNOWN_ID:
+                unknown.inc()
         self._pairs[WeightSource.TABLE].inc(prediction.num_looked_up)
         self._pairs[WeightSource.COMPUTED].inc(prediction.num_pairs - prediction.num_looked_up)
         self._predicted_ctr.observe_all(prediction.ctr_C)
@@ -74,5 +97,11 @@ class Uncounted:
     def store_failed(self, kind: StoreFailure) -> None: ...
 
     def ranked(
-        self, prediction: Prediction, stored: StoredFeatures, degraded: Sequence[Part], *, num_new_ads: int
+        self,
+        prediction: Prediction,
+        stored: StoredFeatures,
+        degraded: Sequence[Part],
+        *,
+        encoded: EncodedRequest,
+        num_new_ads: int,
     ) -> None: ...

@@ -103,7 +103,7 @@ class Ranker:
             prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
         scored_s = time.monotonic()
         self._after_fetch.add(scored_s - fetched_s, scored_s)
-        self._measures.ranked(prediction, stored, degraded, num_new_ads=len(new_ads))
+        self._measures.ranked(prediction, stored, degraded, encoded=encoded, num_new_ads=len(new_ads))
         return _ranking(task, stored.behaviours, prediction, degraded)
 
     def _refuse_unanswerable(self, task: RankingTask) -> None:

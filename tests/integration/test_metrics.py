@@ -16,6 +16,7 @@ from tests.fixtures.service import RunningService
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 OPEN_LABELS = {
+    "feature",
     "name",
     "version",
     "role",
@@ -75,6 +76,25 @@ def test_nothing_that_a_caller_sends_makes_a_new_series(
     sent = {name: "".join(filter(str.isprintable, value)).strip() for name, value in headers.items()}
     service.request(method, path, headers=sent, content=body)
     assert series(service) == before
+
+
+@pytest.mark.parametrize(
+    ("context", "unknown"),
+    [
+        ({"hour": "9", "is_weekend": True}, []),
+        ({"hour": "9"}, ["is_weekend"]),
+        ({"hour": "half past nine", "is_weekend": False}, ["hour"]),
+        ({}, ["hour", "is_weekend"]),
+    ],
+)
+def test_context_that_the_model_does_not_know_is_counted(
+    service: RunningService, context: dict[str, object], unknown: list[str]
+) -> None:
+    names = {each: f'dinrank_unknown_context_total{{feature="{each}"}}' for each in ("hour", "is_weekend")}
+    before = {each: service.metric(name) for each, name in names.items()}
+    sent = {"user_id": "1", "context": context, "candidates": [{"ad_id": "1", "bid": 1.0}]}
+    assert service.rank(sent).status_code == 200
+    assert [each for each, name in names.items() if service.metric(name) - before[each] == 1] == unknown
 
 
 def test_every_outcome_is_there_before_it_happens(service: RunningService) -> None:

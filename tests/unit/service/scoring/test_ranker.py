@@ -137,7 +137,7 @@ def make_stage(bundle_path: Path) -> Iterator[object]:
                 store=store,
                 executor=executor,
                 scoring_threads=1,
-                measures=Counted(telemetry, version="v1"),
+                measures=Counted(telemetry, version="v1", schema=bundle.schema),
                 max_candidates=LIMIT,
                 refuses_without_store=refuses_without_store,
             )
