@@ -30,27 +30,30 @@ DOCUMENTS = documents()
 MKDOCS = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 MADE_OF_CODE = {
     "decisions/index.md",
-    *(f"reference/{name}.md" for name in ("commands", "settings", "http", "training")),
+    *(f"reference/{name}.md" for name in ("commands", "http", "training")),
 }
 APPS = {"service": service_app, "training": training_app}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def commands() -> list[list[str]]:
-    """Every `python -m ...` line of README's shell blocks, without comments."""
-    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python -m")]
+    """Every `python -m ...` line of the shell blocks of these pages, without comments."""
+    pages = ("README.md", "docs/training.md", "docs/serving.md")
+    shown = [block for page in pages for block in blocks(page, "bash")]
+    lines = [line for block in shown for line in block.splitlines() if line.startswith("python -m")]
     return [shlex.split(line, comments=True) for line in lines]
 
 
 def test_the_settings_table_is_the_code() -> None:
-    assert settings_table() in README
+    assert settings_table() in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_has_the_flags_that_readme_gives_it(command: list[str]) -> None:
+def test_every_command_has_the_flags_that_the_documents_give_it(command: list[str]) -> None:
     _, _, package, *arguments = command
     names = list(itertools.takewhile(lambda argument: not argument.startswith("--"), arguments))
     result = CliRunner().invoke(typer.main.get_command(APPS[package]), [*names, "--help"], terminal_width=200)
@@ -106,14 +109,16 @@ def test_the_reference_has_all_commands_routes_and_options() -> None:
 def test_every_make_target_that_readme_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     named = set(
-        re.findall(r"\bmake ([a-z]+)\b", "\n".join(blocks("bash")) + "".join(re.findall(r"`make [a-z]+`", README)))
+        re.findall(
+            r"\bmake ([a-z]+)\b", "\n".join(blocks("README.md", "bash")) + "".join(re.findall(r"`make [a-z]+`", README))
+        )
     )
     assert {"demo", "serve", "test", "check", "help"} <= named
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in named)
 
 
 def test_every_file_in_the_tree_exists() -> None:
-    tree = next(block for block in blocks("text") if block.startswith("model/"))
+    tree = next(block for block in blocks("docs/code.md", "text") if block.startswith("model/"))
     folder = Path()
     for line in tree.splitlines():
         names = [name for name in re.split(r"\s{2,}", line.strip())[0].split() if re.fullmatch(r"[\w./]+", name)]
@@ -132,7 +137,7 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 
 
 def test_the_shown_request_and_answer_are_of_the_documented_form() -> None:
-    shown = blocks("console")[0]
+    shown = blocks("README.md", "console")[0]
     body = re.search(r"-d '(.*?)'", shown, flags=re.DOTALL)
     assert body is not None
     RankRequest.model_validate_json(body[1])
@@ -142,11 +147,11 @@ def test_the_shown_request_and_answer_are_of_the_documented_form() -> None:
 
 
 def test_the_shown_schema_can_be_read(tmp_path: Path) -> None:
-    (tmp_path / "schema.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    (tmp_path / "schema.toml").write_text(blocks("docs/training.md", "toml")[0], encoding="utf-8")
     assert [feature.name for feature in read_declaration(tmp_path / "schema.toml").features][-1] == "hour"
 
 
-def test_every_training_option_is_documented_where_readme_points() -> None:
+def test_every_training_option_is_documented_where_the_documents_point() -> None:
     for config in (TrainConfig, type(TrainConfig().network)):
         assert config.__doc__ is not None
         assert all(f"{name}:" in config.__doc__ for name in config.__slots__ if name != "network")
@@ -165,7 +170,7 @@ def test_the_table_of_the_chaos_suite_has_every_fault() -> None:
 
 
 def test_the_shown_behaviours_are_of_the_documented_form() -> None:
-    [posted] = [block for block in blocks("bash") if "/behaviours" in block]
-    [added] = [block for block in blocks("bash") if "XADD" in block]
+    [posted] = [block for block in blocks("docs/serving.md", "bash") if "/behaviours" in block]
+    [added] = [block for block in blocks("docs/serving.md", "bash") if "XADD" in block]
     BehavioursRequest.model_validate_json(posted[posted.index("-d '") + 4 : posted.rindex("'")])
     EventBody.model_validate_json(added[added.index("event '") + 7 : added.rindex("'")])

@@ -8,12 +8,10 @@ from mkdocs.structure.files import File, Files
 from docs.hooks.commands import commands_page
 from docs.hooks.decisions import decisions_page
 from docs.hooks.http_api import http_page
-from docs.hooks.settings import settings_page
 from docs.hooks.training_options import training_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
-    "reference/settings.md": settings_page,
     "reference/http.md": http_page,
     "reference/training.md": training_page,
     "decisions/index.md": decisions_page,

@@ -1,20 +1,9 @@
-"""The service's settings as a table, for README and the site alike."""
+"""The service's settings as a table, which docs/settings.md must have."""
 
 from service.settings import ENV_PREFIX, Settings
 
-_HEADING = """# Settings
-
-Environment variables of `python -m service`; the flags of a command override them. Times
-are in milliseconds where the name ends in `_MS`.
-"""
-
-
-def settings_page() -> str:
-    return f"{_HEADING}\n{settings_table()}\n"
-
 
 def settings_table() -> str:
-    """The table as README must have it."""
     lines = ["| variable | default | what it does |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {_default(name)} | {field.description} |")

@@ -17,7 +17,7 @@ def training_page() -> str:
         "# Training options",
         "",
         "Keys of the file for `python -m training train --config options.toml`. What is left out has its default; an "
-        "unknown key is refused. Which network reads which is in [README](../../README.md#train-your-own).",
+        "unknown key is refused. Which network reads which is in [training](../training.md#networks).",
         "",
         "## Training",
         "",
