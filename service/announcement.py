@@ -12,13 +12,15 @@ from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.remedies import remedy_for
 from service.settings import Settings
 from service.store.connection import connect
+from service.store.layout import MalformedElement, user_id_of
 from service.store.url import parse_redis_url
-from service.store.users import some_user_id
+from service.store.users import stored_users
 from service.telemetry import log_event
 
 _NUM_CANDIDATES = 2
 _NOBODY = "1"  # whoever is not stored is ranked as a new user
 _LOOK_TIMEOUT_MS = 1_000
+_LONGEST_LOOK_S = 1.0
 
 
 def announce(settings: Settings, address: str, bundle: Bundle, redis: str) -> None:
@@ -58,7 +60,7 @@ def curl_command(address: str, bundle: Bundle, *, user_id: str, needs_key: bool)
 
 
 def _look(redis: str) -> tuple[str | None, FeatureStoreUnavailable | None]:
-    """Somebody who has behaviours, if there is anybody; or why that is not known."""
+    """Somebody who has behaviours, or None if there is nobody; and why that is not known."""
     try:
         return asyncio.run(_somebody(redis)), None
     except FeatureStoreUnavailable as exc:
@@ -69,13 +71,19 @@ async def _somebody(redis: str) -> str | None:
     connection = connect(redis, timeout_ms=_LOOK_TIMEOUT_MS, max_connections=1)
     try:
         await connection.ping()
-        return await some_user_id(connection)
+        users = await stored_users(connection, most=1, longest_s=_LONGEST_LOOK_S)
     except FeatureStoreUnavailable as exc:
         if exc.kind is not StoreFailure.REFUSED:
             raise
         return _NOBODY  # the service itself needs no right to list keys
     finally:
         await connection.aclose()
+    if not users.keys:
+        return None if users.is_complete else _NOBODY
+    try:
+        return user_id_of(next(iter(users.keys)))
+    except MalformedElement:
+        return _NOBODY
 
 
 def _warn(settings: Settings, what: str, advice: str) -> None:

@@ -133,7 +133,8 @@ def publish(
         if report.num_others:
             typer.echo(
                 f"It holds behaviours of {report.num_others:,} users who are not of this dataset, and keeps them; "
-                "DELETE /users/ID removes one. Another data set of yours? Give each a Redis of its own."
+                "DELETE /users/ID removes one. Is that another data set of yours? Give each a Redis of its own: "
+                f"--redis, or {ENV_PREFIX}REDIS_DATA_DIR for the embedded one."
             )
         typer.echo(f"Next: python -m service serve --bundle {settings.bundle}{_redis_flag(settings)}")
 

@@ -88,11 +88,11 @@ async def _publish(
     try:
         await connection.ping()  # a wrong URL should show before a large dataset has been read
         dataset = read_dataset(data, bundle.schema, bundle.encoder.catalogue)
+        num_others = await _num_others(connection, dataset)
         writer = RedisFeatureWriter(connection, bundle.schema, max_stored=max_stored)
         with _progress(console) as progress:
             await _write_ads(writer, dataset, progress)
             num_behaviours = await _write_users(writer, dataset, progress, bundle.schema.max_behaviours)
-        num_others = await _num_others(connection, dataset)
     finally:
         await connection.aclose()
     return PublishReport(

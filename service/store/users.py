@@ -1,7 +1,6 @@
 """Who is in Redis: the load generator asks for real users, `serve` for one, `publish` for how many."""
 
 import asyncio
-import time
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -20,31 +19,25 @@ class StoredUsers:
     is_complete: bool
 
 
-async def stored_users(connection: RedisConnection) -> StoredUsers:
-    """Looks at 100,000 users and for five seconds at most.
+async def stored_users(
+    connection: RedisConnection, *, most: int | None = None, longest_s: float = _LONGEST_LOOK_S
+) -> StoredUsers:
+    """Looks until it has found so many users, 100,000 by default, and no longer than `longest_s`.
 
     Raises:
         FeatureStoreUnavailable: Redis does not answer, or this login may not list keys.
     """
     keys: set[bytes] = set()
-    deadline_s = time.monotonic() + _LONGEST_LOOK_S
-    async with aclosing(connection.scan(BEHAVIOURS_PATTERN)) as found:
-        async for key in found:
-            keys.add(key)
-            if len(keys) >= _MOST_COUNTED or time.monotonic() > deadline_s:
-                return StoredUsers(frozenset(keys), is_complete=False)
+    enough = _MOST_COUNTED if most is None else most
+    try:
+        async with asyncio.timeout(longest_s), aclosing(connection.scan(BEHAVIOURS_PATTERN)) as found:
+            async for key in found:
+                keys.add(key)
+                if len(keys) >= enough:
+                    return StoredUsers(frozenset(keys), is_complete=False)
+    except TimeoutError:  # among very many keys of others, too
+        return StoredUsers(frozenset(keys), is_complete=False)
     return StoredUsers(frozenset(keys), is_complete=True)
-
-
-async def some_user_id(connection: RedisConnection) -> str | None:
-    """The id of one user with behaviours, or None where there is none. Raises: FeatureStoreUnavailable."""
-    async with aclosing(connection.scan(BEHAVIOURS_PATTERN)) as found:
-        async for key in found:
-            try:
-                return user_id_of(key)
-            except MalformedElement:
-                continue
-    return None
 
 
 def published_user_ids(url: str, *, timeout_ms: int = 5_000) -> list[str]:

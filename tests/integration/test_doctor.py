@@ -87,6 +87,25 @@ def test_of_very_many_users_some_are_counted(
     assert one(look(redis_url, bundle_path), "at least 3 users have behaviours").level is Level.OK
 
 
+async def _look_for_users(url: str, **limits: float) -> users.StoredUsers:
+    connection = connect(url, timeout_ms=5_000, max_connections=1)
+    try:
+        found = await users.stored_users(connection, **limits)  # type: ignore[arg-type]
+        await connection.ping()  # a look that was cut short leaves a connection that works
+        return found
+    finally:
+        await connection.aclose()
+
+
+def test_a_look_among_very_many_other_keys_ends_in_time(redis_server: RedisServer, redis_url: str) -> None:
+    redis_server.client.mset({f"other:{number}": b"" for number in range(200_000)})
+    store(redis_server, "u", "1")
+    cut_short = asyncio.run(_look_for_users(redis_url, longest_s=0.001))
+    assert not cut_short.is_complete
+    whole = asyncio.run(_look_for_users(redis_url))
+    assert (whole.keys, whole.is_complete) == (frozenset({behaviours_key("u")}), True)
+
+
 def test_a_url_that_names_no_redis_is_wrong_and_says_what_is_accepted(bundle_path: Path) -> None:
     [finding] = look("http://127.0.0.1", bundle_path)
     assert finding.level is Level.WRONG
