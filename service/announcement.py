@@ -10,7 +10,7 @@ import typer
 from model.bundle.reader import Bundle
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.remedies import remedy_for
-from service.settings import Settings
+from service.settings import EMBEDDED, Settings
 from service.store.connection import connect
 from service.store.layout import MalformedElement, user_id_of
 from service.store.url import parse_redis_url
@@ -42,7 +42,7 @@ def announce(settings: Settings, address: str, bundle: Bundle, redis: str) -> No
     if failure is not None:
         _warn(settings, f"{parse_redis_url(redis).place()}: {failure}", remedy_for(failure))
     elif user_id is None:
-        _warn(settings, "no user has behaviours in Redis", "python -m service publish brings a dataset's")
+        _warn(settings, "no user has behaviours in Redis", _how_to_publish(settings))
 
 
 def curl_command(address: str, bundle: Bundle, *, user_id: str, needs_key: bool) -> str:
@@ -59,6 +59,12 @@ def curl_command(address: str, bundle: Bundle, *, user_id: str, needs_key: bool)
     return f"curl -s {address}/rank {key}{shlex.join(['-H', json_type, '-d', json.dumps(body)])}"
 
 
+def _how_to_publish(settings: Settings) -> str:
+    if settings.redis == EMBEDDED:  # one command at a time has it
+        return "end this, bring a dataset's with `python -m service publish`, and start it again"
+    return "`python -m service publish` brings a dataset's"
+
+
 def _look(redis: str) -> tuple[str | None, FeatureStoreUnavailable | None]:
     """Somebody who has behaviours, or None if there is nobody; and why that is not known."""
     try:
@@ -71,11 +77,12 @@ async def _somebody(redis: str) -> str | None:
     connection = connect(redis, timeout_ms=_LOOK_TIMEOUT_MS, max_connections=1)
     try:
         await connection.ping()
-        users = await stored_users(connection, most=1, longest_s=_LONGEST_LOOK_S)
-    except FeatureStoreUnavailable as exc:
-        if exc.kind is not StoreFailure.REFUSED:
-            raise
-        return _NOBODY  # the service itself needs no right to list keys
+        try:
+            users = await stored_users(connection, most=1, longest_s=_LONGEST_LOOK_S)
+        except FeatureStoreUnavailable as exc:
+            if exc.kind is not StoreFailure.REFUSED:
+                raise
+            return _NOBODY  # the service itself needs no right to list keys
     finally:
         await connection.aclose()
     if not users.keys:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from rich.console import Console
 
 from model.bundle.errors import BundleError
@@ -132,11 +132,13 @@ def publish(
             )
         if report.num_others:
             typer.echo(
-                f"It holds behaviours of {report.num_others:,} users who are not of this dataset, and keeps them; "
+                f"It holds and keeps behaviours of at least {report.num_others:,} users who are not of this dataset; "
                 "DELETE /users/ID removes one. Is that another data set of yours? Give each a Redis of its own: "
                 f"--redis, or {ENV_PREFIX}REDIS_DATA_DIR for the embedded one."
             )
-        typer.echo(f"Next: python -m service serve --bundle {settings.bundle}{_redis_flag(settings)}")
+        with_what = "" if settings.redis == EMBEDDED else ", with the same Redis"  # whose URL may hold a password
+        serve_it = ["python", "-m", "service", "serve", "--bundle", str(settings.bundle)]
+        typer.echo(f"Next{with_what}: {shlex.join(serve_it)}")
 
 
 @app.command(epilog="Example: python -m service consume --bundle bundles/din --redis redis://127.0.0.1:6379")
@@ -215,11 +217,6 @@ def _destination(settings: Settings) -> str:
     return f"to {parse_redis_url(settings.redis).place()}"
 
 
-def _redis_flag(settings: Settings) -> str:
-    """A URL may hold a password, so it is not repeated."""
-    return "" if settings.redis == EMBEDDED else ", with the same Redis"
-
-
 @contextmanager
 def _installed_by(extra: str) -> Iterator[None]:
     """Around imports of what only some installations have."""
@@ -237,7 +234,7 @@ def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "te
     try:
         yield
     except ValidationError as exc:
-        _fail(_complaint(exc.errors()[0]), exc, log_format)
+        _fail(_complaint(exc), exc, log_format)
     except (BundleError, StoreSetupError, CannotListen, Exposed, BadKeyFile, BadCertificate, ServiceError) as exc:
         advice = remedy_for(exc)
         _fail(f"{exc}: {advice}" if advice else str(exc), exc, log_format)
@@ -245,8 +242,9 @@ def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "te
         _fail(str(exc), exc, log_format)
 
 
-def _complaint(error: ErrorDetails) -> str:
-    """What is wrong with a setting, by both of its names."""
+def _complaint(invalid: ValidationError) -> str:
+    """What is wrong with the first of the settings that are, by both of its names."""
+    error = invalid.errors()[0]
     name = ".".join(str(step) for step in error["loc"])
     variable = f"{ENV_PREFIX}{name.upper()}"
     if error["type"] == "missing":

@@ -136,7 +136,7 @@ class StoreFailure(StrEnum):
 
     TIMEOUT = "timeout"  # no complete answer within the store's own limit
     UNREACHABLE = "unreachable"  # no connection, or it broke
-    REFUSED = "refused"  # it answered, and would not: a wrong login, a missing right
+    REFUSED = "refused"  # it answered, and would not: a wrong login, a missing right, no memory
     DEADLINE = "deadline"  # not within the time that the caller still waited
     BREAKER = "breaker"  # it was not asked, because it failed too often
 

@@ -15,7 +15,10 @@ _OF_STORES = {
         "same"
     ),
     StoreFailure.TIMEOUT: "is it overloaded, or does a firewall swallow what is sent to it?",
-    StoreFailure.REFUSED: "mend user and password in DINRANK_REDIS; SECURITY.md has the rights that the service needs",
+    StoreFailure.REFUSED: (
+        "if it is about the login, mend user and password in DINRANK_REDIS, SECURITY.md has the rights that are "
+        "needed; if it is about memory or disk, give Redis room"
+    ),
 }
 
 

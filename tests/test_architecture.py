@@ -56,7 +56,7 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     "matplotlib": ("training/compare/plot.py", "training/html_report"),
     "jinja2": ("training/html_report",),
     "markupsafe": ("training/html_report",),
-    "typer": ("service/cli.py", "training"),
+    "typer": ("service/cli.py", "service/announcement.py", "training"),
     "rich": ("service/cli.py", "service/demo.py", "service/publish", "training"),
     "httpx": ("service/demo.py",),
 }

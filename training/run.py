@@ -1,5 +1,6 @@
 """One training run from a dataset directory to a bundle and its report."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         checkpoint.remove()
         write_html_report(html_report_path(options.out), report)
     console.print(f"bundle {options.out} (version {manifest.model_version}), report {html_report_path(options.out)}")
-    console.print(f"Next: python -m service publish --bundle {options.out} --data {options.data}", highlight=False)
+    publish = ["python", "-m", "service", "publish", "--bundle", str(options.out), "--data", str(options.data)]
+    console.print(f"Next: {shlex.join(publish)}", highlight=False, soft_wrap=True)
     return report
 
 

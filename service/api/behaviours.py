@@ -1,6 +1,5 @@
 """Behaviours as they happen: the next ranking of the user sees them."""
 
-import logging
 from dataclasses import asdict
 
 from fastapi import APIRouter
@@ -13,7 +12,7 @@ from service.api.routes import problems
 from service.api.strict_json import StrictJsonRoute
 from service.errors import FeatureStoreUnavailable
 from service.store.behaviour_writer import EventCounts
-from service.telemetry import EventOutcome, Telemetry, log_event
+from service.telemetry import EventOutcome, Telemetry
 
 router = APIRouter(route_class=StrictJsonRoute)
 
@@ -27,8 +26,8 @@ class BehavioursResponse(BaseModel):
         description="Not newer than what was published of their user, or older than all that a full history keeps."
     )
     other_unit: int = Field(
-        description="Refused: their timestamps are a hundred times what was published of their user, or more, so "
-        "milliseconds among seconds for instance."
+        description="Refused: their timestamps are a hundred times what was published of their user, or more, where "
+        "that is 100,000,000 at least, so milliseconds among seconds for instance."
     )
 
 
@@ -58,10 +57,3 @@ def _count(telemetry: Telemetry, counts: EventCounts) -> None:
     telemetry.behaviour_events.labels(EventOutcome.DUPLICATE).inc(counts.duplicates)
     telemetry.behaviour_events.labels(EventOutcome.TOO_OLD).inc(counts.too_old)
     telemetry.behaviour_events.labels(EventOutcome.OTHER_UNIT).inc(counts.other_unit)
-    if counts.other_unit:
-        log_event(
-            logging.WARNING,
-            "behaviours_in_another_unit",
-            count=counts.other_unit,
-            advice="send timestamps in the unit of the published ones, seconds since 1970 where the log had dates",
-        )

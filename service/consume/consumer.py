@@ -178,7 +178,7 @@ class _Progress:
         counts, now_s = self._counts, time.monotonic()
         num_entries = counts.total + self._refused
         log_event(
-            logging.INFO,
+            logging.WARNING if counts.other_unit else logging.INFO,
             event,
             accepted=counts.accepted,
             duplicates=counts.duplicates,

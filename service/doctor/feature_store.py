@@ -18,6 +18,7 @@ from service.store.connection import RedisConnection, connect
 from service.store.embedded import url_of_owner
 from service.store.errors import DataDirectoryInUse, StoreSetupError
 from service.store.inspection import Server, StoredSample, look_at_servers, round_trips_ms, sample_users
+from service.store.scripts import UNITS_APART
 from service.store.url import parse_redis_url
 
 CHECK = "redis"
@@ -27,7 +28,7 @@ CLOCK_TOLERANCE_S = 5.0
 FULL_SHARE = 0.9
 _PINGS = 20
 _PATIENCE_MS = 3_000  # a Redis that is too slow for the service is measured, not given up
-_FIRST_SECOND, _LAST_SECOND = 1e9, 4e9  # 2001 to 2096: what a timestamp in seconds since 1970 lies between
+_FIRST_SECOND, _LAST_SECOND = 1e8, 4e9  # 1973 to 2096: what a timestamp in seconds since 1970 lies between
 
 
 def check_feature_store(settings: Settings, bundle: Bundle | None) -> list[Finding]:
@@ -189,6 +190,8 @@ def _clock(name: str, ahead_s: float) -> Finding:
 
 def sample_findings(sample: StoredSample, bundle: Bundle | None, *, now_s: float) -> list[Finding]:
     """What users are there, whether their behaviours can be read, and whether the bundle knows the items."""
+    if not sample.num_users and not sample.is_complete:
+        return [warning("users", "among very many other keys no user was found in the time of the look", "look again")]
     if not sample.num_users:
         return [
             warning(
@@ -230,14 +233,14 @@ def _newest(timestamps: Sequence[float], now_s: float) -> list[Finding]:
     """Nothing where the timestamps of most users are no seconds since 1970."""
     if not timestamps or not _FIRST_SECOND <= float(np.median(timestamps)) <= _LAST_SECOND:
         return []
-    in_seconds = [each for each in timestamps if _FIRST_SECOND <= each <= _LAST_SECOND]
+    in_seconds = [each for each in timestamps if each < UNITS_APART * _FIRST_SECOND]
     if len(in_seconds) < len(timestamps):
         return [
             warning(
                 "clock",
                 f"the newest behaviour of {len(timestamps) - len(in_seconds)} of {len(timestamps)} sampled users is in "
                 "another unit than the others', which are seconds since 1970",
-                "send live behaviours in the unit of the published ones; remove these users and publish them again",
+                "send live behaviours in the unit of the published ones; publishing again removes what is in another",
             )
         ]
     age_s = now_s - max(in_seconds)

@@ -33,8 +33,8 @@ class PublishReport:
     Attributes:
         num_behaviours: list elements, after older ones were cut off.
         num_ads: items that the bundle's catalogue lacks.
-        num_others: users with behaviours whom Redis held before and the dataset does not name, of 100,000 users at
-            most; None where the login may not list keys.
+        num_others: users with behaviours whom Redis held before and the dataset does not name; at least so many where
+            it holds 100,000 and more; None where the login may not list keys.
         duration_s: wall time, reading the dataset included.
     """
 

@@ -81,7 +81,7 @@ class Counted:
         if not (degraded or len(stored.behaviours) or stored.profile):
             telemetry.unknown_users.inc()
         for name, unknown in self._unknown_context.items():
-            if encoded.inputs[name].flat[0] == UNKNOWN_ID:
+            if (encoded.inputs[name] == UNKNOWN_ID).any():
                 unknown.inc()
         self._pairs[WeightSource.TABLE].inc(prediction.num_looked_up)
         self._pairs[WeightSource.COMPUTED].inc(prediction.num_pairs - prediction.num_looked_up)

@@ -37,7 +37,8 @@ class EventCounts:
         accepted: they stand in their user's list.
         duplicates: their id was there already.
         too_old: not newer than what was published of their user, or older than all that a full list keeps.
-        other_unit: refused, as the timestamp is a hundred times what was published of their user, or more.
+        other_unit: refused, as the timestamp is a hundred times what was published of their user, or more, where that
+            is large enough to be a clock; see `scripts`.
     """
 
     accepted: int = 0

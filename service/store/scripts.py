@@ -9,7 +9,8 @@ Live behaviours stand in the order of the sorted set, which is that of (timestam
 of an event among the events is its place in the list, and no element need be read to find it. The horizon is the newest
 published timestamp. Whatever is not newer is taken to be published already: a dataset has no event ids to tell it by.
 Whatever is a hundred times as large, in a horizon that looks like a clock, is in another unit and refused.
-So the list is a function of what was published last and of the set of events, whatever their order and repetition.
+So the list is a function of what was published last and of the set of events, whatever their order and repetition; but
+for what a crowd in another unit pushed out of a full list before anything was published.
 
 A user without live behaviours has no sorted set; the horizon is then the timestamp of the list's first element. A list
 that is shorter than its events say was cut or replaced by somebody else: what is left of it counts as published.
@@ -61,14 +62,14 @@ async def run_script(connection: RedisConnection, script: Script, calls: Sequenc
 # A timestamp in milliseconds among seconds would be the newest behaviour for ever; such units are a thousand apart.
 # Below 100,000,000, seconds of 1973, the published timestamps may as well be days or ranks, which tell of no unit.
 _LEAST_CLOCK = 1e8
-_UNITS_APART = 100
+UNITS_APART = 100
 
 # Gives `list`, `events`, `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements); and
 # `unit_end(newest)`, the first timestamp that is in another unit than `newest`, nil where that cannot be told.
 _STATE = (
     f"""
 local function unit_end(newest)
-  if newest and newest >= {_LEAST_CLOCK} then return {_UNITS_APART} * newest end
+  if newest and newest >= {_LEAST_CLOCK} then return {UNITS_APART} * newest end
 end
 """
     + """

@@ -243,8 +243,29 @@ def test_publish_says_where_to_whom_else_and_what_comes_next(
     done = invoke("publish", "--bundle", str(bundle_path), "--data", str(data), "--redis", redis_url)
     assert done.exit_code == 0, done.output
     assert f"to {parse_redis_url(redis_url).place()}" in done.stdout
-    assert "behaviours of 1 users who are not of this dataset" in done.stdout
-    assert done.stdout.endswith(f"Next: python -m service serve --bundle {bundle_path}, with the same Redis\n")
+    assert "behaviours of at least 1 users who are not of this dataset" in done.stdout
+    assert done.stdout.endswith(f"Next, with the same Redis: python -m service serve --bundle {bundle_path}\n")
+
+
+@pytest.mark.parametrize(
+    ("rights", "warns"), [("+ping +lrange +hgetall", False), ("+ping +scan +lrange +hgetall", False), ("", True)]
+)
+def test_serve_warns_of_a_login_that_is_wrong_and_not_of_one_that_may_not_list_users(
+    rights: str, warns: bool, bundle_path: Path, redis_url: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.client.lpush("{u:7}:behaviours", b'{"item_id": "2", "timestamp": 5}')
+    rule = f"on >secret resetkeys -@all ~* {rights}".split()
+    redis_server.client.execute_command("ACL", "SETUSER", "tester", *rule)
+    password = "another" if warns else "secret"
+    url = f"redis://tester:{password}@127.0.0.1:{redis_server.port}"
+    try:
+        with served(tmp_path, bundle_path, "--redis", url) as service:
+            said = _said(service.output)
+    finally:
+        redis_server.client.execute_command("ACL", "DELUSER", "tester")
+    assert ("warning: Redis at 127.0.0.1" in said) is warns
+    assert ("mend user and password" in said) is warns
+    assert _suggested_user(said) == ("7" if "+scan" in rights else "1")
 
 
 @pytest.mark.parametrize("command", ["serve", "publish"])

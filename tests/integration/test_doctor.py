@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from model.bundle.reader import open_bundle
 from model.bundle.schema import FeatureSchema
 from service.cli import app
-from service.doctor.feature_store import check_feature_store, latency_finding, server_findings
+from service.doctor.feature_store import check_feature_store, latency_finding, sample_findings, server_findings
 from service.doctor.findings import Finding, Level
 from service.settings import Settings
 from service.store import users
 from service.store.connection import connect
 from service.store.embedded import embedded_redis
-from service.store.inspection import Server
+from service.store.inspection import Server, StoredSample
 from service.store.layout import behaviours_key, encode_behaviour
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 from tests.fixtures.redis_server import RedisServer
@@ -214,8 +214,20 @@ def test_behaviours_in_another_unit_than_most_are_a_warning(
     for number in range(3):
         store(redis_server, f"u{number}", "1", timestamp=time.time() - 86_400)
     store(redis_server, "milliseconds", "1", timestamp=1_000 * time.time())
-    finding = one(look(redis_url, bundle_path), "of 1 of 4 sampled users is in another unit")
+    store(redis_server, "of 1999", "1", timestamp=9.2e8)
+    finding = one(look(redis_url, bundle_path), "of 1 of 5 sampled users is in another unit")
     assert finding.level is Level.WARNING
+
+
+def test_old_behaviours_are_in_no_other_unit(redis_server: RedisServer, redis_url: str, bundle_path: Path) -> None:
+    for user, timestamp in (("of 1999", 9.2e8), ("of 2011", 1.3e9), ("of 2012", 1.34e9)):
+        store(redis_server, user, "1", timestamp=timestamp)
+    assert one(look(redis_url, bundle_path), "newest sampled behaviour is").level is Level.OK
+
+
+def test_a_look_that_found_nobody_in_time_does_not_say_that_there_is_nobody() -> None:
+    [finding] = sample_findings(StoredSample(0, is_complete=False), None, now_s=0.0)
+    assert (finding.level, "no user was found in the time of the look" in finding.message) == (Level.WARNING, True)
 
 
 def test_a_slow_redis_is_measured_against_the_time_that_the_service_waits() -> None:

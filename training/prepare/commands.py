@@ -85,10 +85,14 @@ def logs(
     user_column: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Column of the impressions that describes the user.")
     ] = None,
+    context_column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column of the impressions that describes neither, though it looks so."),
+    ] = None,
     separator: Annotated[str, typer.Option(help="Between the fields of a CSV.")] = ",",
     name: Annotated[str | None, typer.Option(help="Of the data set, for reports; else that of the folder.")] = None,
 ) -> None:
-    """Your own logs. Features and their kinds are guessed from the columns; all but --impressions may be left out."""
+    """Your own logs. Features and their kinds are guessed from the columns; --impressions alone is needed."""
     options = LogOptions(
         impressions=impressions,
         items=items,
@@ -98,6 +102,7 @@ def logs(
         wishes=dict([_feature(text) for text in features or []] + [_multi(text) for text in multi or []]),
         item_columns=item_column or [],
         user_columns=user_column or [],
+        context_columns=context_column or [],
         separator=_one_byte(separator),
         name=name,
     )

@@ -42,6 +42,7 @@ class LogOptions:
         wishes: by column, what it is to be.
         item_columns, user_columns: columns of the impressions that describe the item or the user, where these have no
             file of their own.
+        context_columns: those that describe neither, whatever their values look like.
         separator: between a CSV's fields.
         name: of the data set; None for that of the directory.
     """
@@ -54,6 +55,7 @@ class LogOptions:
     wishes: Mapping[str, Wish] = field(default_factory=dict)
     item_columns: Sequence[str] = ()
     user_columns: Sequence[str] = ()
+    context_columns: Sequence[str] = ()
     separator: str = ","
     name: str | None = None
 
@@ -127,6 +129,7 @@ def _read(options: LogOptions) -> _Logs:
     _require_known("--feature or --multi", [name for name in options.wishes if name != ITEM_ID], raw)
     _require_entity_columns("--item-column", options.item_columns, options.items, raw[options.impressions])
     _require_entity_columns("--user-column", options.user_columns, options.users, raw[options.impressions])
+    _require_entity_columns("--context-column", options.context_columns, None, raw[options.impressions])
     file = options.impressions
     require_columns(file, raw[file], _IMPRESSION, options.renames)
     impressions = with_timestamp(file, with_clicked(file, with_ids(file, raw[file], ["user_id", "item_id"])))
@@ -157,25 +160,26 @@ def _owners(options: LogOptions, impressions: pl.DataFrame) -> tuple[Mapping[str
     """Columns of the impressions that are the items', with the reason, and what else looks like one's of another."""
     owned: dict[str, str] = {}
     hints = []
-    named = {*options.item_columns, *options.user_columns, *_OF_THE_IMPRESSION}
+    named = {*options.item_columns, *options.user_columns, *options.context_columns, *_OF_THE_IMPRESSION}
     for column in impressions.columns:
         wish = options.wishes.get(column)
         if column in named or (wish is not None and wish.kind is None):
             continue
         of_items, of_users = agreement(impressions, "item_id", column), agreement(impressions, "user_id", column)
+        keep = f"--context-column {column} keeps it as it is"
         if of_items.is_exact and options.items is None:
-            owned[column] = "the same in every impression of an item"
+            owned[column] = f"the same in every impression of an item; {keep}"
         elif of_items.is_exact or of_items.is_near:
             remedy = f"move it to {options.items.name}" if options.items is not None else f"--item-column {column}"
             hints.append(
                 f"{column} is the same in {of_items.share:.1%} of the impressions of an item. As context it would be "
-                f"one value for all candidates of a request: {remedy}, if it describes the item."
+                f"one value for all candidates of a request: {remedy}, if it describes the item; {keep}."
             )
         elif of_users.is_exact or of_users.is_near:
             remedy = f"move it to {options.users.name}" if options.users is not None else f"--user-column {column}"
             hints.append(
                 f"{column} is the same in {of_users.share:.1%} of the impressions of a user: {remedy}, if it describes "
-                "the user; as context every request has to bring it."
+                f"the user; as context every request has to bring it. {keep}."
             )
     return owned, hints
 

@@ -106,9 +106,13 @@ def test_with_a_file_of_items_it_is_to_go_there(tmp_path: Path) -> None:
     assert "move it to items.csv" in said
 
 
-@pytest.mark.parametrize("options", [{"item_columns": ["section"]}, {"user_columns": ["section"]}])
-def test_what_was_said_of_a_column_holds(options: dict[str, list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "group"),
+    [("item_columns", Group.ITEM), ("user_columns", Group.USER), ("context_columns", Group.CONTEXT)],
+)
+def test_what_was_said_of_a_column_holds(option: str, group: Group, tmp_path: Path) -> None:
     log = log_of(lambda item: f"s{int(item[1:]) % 4}", lambda number, _: f"d{number // 7 % 3}")
-    groups, said = prepared(tmp_path, log, **options)
-    assert groups["section"] is (Group.ITEM if "item_columns" in options else Group.USER)
+    groups, said = prepared(tmp_path, log, **{option: ["section"]})
+    assert groups["section"] is group
     assert "the same in every impression" not in said
+    assert "Look:" not in said
