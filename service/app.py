@@ -6,11 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from fastapi_offline import FastAPIOffline
 
 from service.api import admin, behaviours, errors, health, playground, routes, users
 from service.api.admission import AdmissionControl
 from service.api.documents import document_keys
-from service.api.key_check import KeyCheck
+from service.api.key_check import DOCS_PARTS_PREFIX, KeyCheck
 from service.api.live import open_live
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
@@ -61,13 +62,16 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
             stack.enter_context(loaded_objects_kept())
             yield {"telemetry": telemetry}  # the server hands it to its connections
 
-    app = FastAPI(
+    # Not FastAPI itself: its /docs runs scripts of another host, on a page that may call everything here.
+    app = FastAPIOffline(
         title="dinrank",
         summary=DESCRIPTION,
         version="1",
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would be to wherever the Host header says
         telemetry=_NOTHING_OF_FASTAPI,
+        redoc_url=None,
+        static_url=DOCS_PARTS_PREFIX.rstrip("/"),
     )
     app.include_router(routes.router)
     app.include_router(health.router)

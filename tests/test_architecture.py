@@ -28,6 +28,7 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
         "service/scoring/sessions.py",
     ),
     "fastapi": ("service/api", "service/app.py"),
+    "fastapi_offline": ("service/app.py",),
     "starlette": ("service/api", "service/app.py"),
     "uvicorn": (
         "service/server.py",

@@ -26,7 +26,8 @@ from service.telemetry import Telemetry, declare
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json"})
 ADMIN_PREFIX = "/admin/"
 USERS_PREFIX = "/users/"
-PAGE_PARTS_PREFIX = "/playground/parts/"  # what "/" loads: styles, scripts, pictures
+# What "/" and "/docs" load: styles, scripts, pictures.
+PAGE_PARTS_PREFIX, DOCS_PARTS_PREFIX = "/playground/parts/", "/docs/parts/"
 
 _BEARER = b"bearer"
 _BROWSERS = b"sec-fetch-site"  # all browsers send it, and no script in them can keep it back
@@ -99,7 +100,7 @@ class KeyCheck:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(PAGE_PARTS_PREFIX)
+    return path in OPEN_PATHS or path.startswith((PAGE_PARTS_PREFIX, DOCS_PARTS_PREFIX))
 
 
 def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:

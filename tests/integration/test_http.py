@@ -1,6 +1,7 @@
 """Everything about the application but POST /rank's answers: health, model, metrics, documents, bugs, its end."""
 
 import gc
+import re
 import threading
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def test_the_examples_in_the_documents_are_valid(service: RunningService) -> Non
     answer = RankResponse.model_validate(response)
     assert [ad.ecpm for ad in answer.ads] == pytest.approx([ad.bid * ad.ctr for ad in answer.ads])
     assert sorted(answer.ads, key=lambda ad: -ad.ecpm) == answer.ads
+
+
+def test_the_page_of_the_documents_loads_nothing_from_other_hosts(service: RunningService) -> None:
+    page = service.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) >= 3  # a script, styles and a picture
+    for path in loaded:
+        assert path.startswith("/docs/parts/")
+        assert service.get(path).status_code == 200
+    assert "//" not in re.sub(r"<!--.*?-->|^\s*//.*$", "", page.text, flags=re.MULTILINE | re.DOTALL)
+    assert service.get("/docs/parts/../../etc/passwd").status_code == 404
 
 
 def test_the_documents_name_every_status_of_a_ranking(service: RunningService) -> None:

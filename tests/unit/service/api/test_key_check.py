@@ -14,7 +14,7 @@ from service.telemetry import Telemetry
 
 KEY, OTHER, ADMIN = "k" * 32, "o" * 32, "a" * 32
 HERE, ELSEWHERE = ("127.0.0.1", 5), ("192.0.2.1", 5)
-OPEN = ["/livez", "/readyz", "/docs", "/openapi.json", "/", "/playground/parts/app.js"]
+OPEN = ["/livez", "/readyz", "/docs", "/openapi.json", "/", "/playground/parts/app.js", "/docs/parts/swagger-ui.css"]
 CLOSED = [
     "/rank",
     "/metrics",
