@@ -281,8 +281,13 @@ def test_a_missing_dataset_and_a_bad_config_are_one_line_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "bundle"
-    message = refusal(capsys, monkeypatch, "--data", tmp_path / "nothing", "--out", out)
-    assert message == f"error: {tmp_path}/nothing/schema.toml: expected a dataset's schema.toml, found no file"
+    (tmp_path / "clicks.csv").write_text("user_id,item_id\n")
+    for data in ("nothing", "clicks.csv"):
+        message = refusal(capsys, monkeypatch, "--data", tmp_path / data, "--out", out)
+        assert message.startswith(
+            f"error: {tmp_path}/{data}/schema.toml: expected a dataset's schema.toml, found no file; "
+        )
+        assert "`prepare logs` makes a dataset of CSV" in message
     (tmp_path / "train.toml").write_text("epoch = 3")
     message = refusal(capsys, monkeypatch, "--data", tmp_path, "--out", out, "--config", tmp_path / "train.toml")
     assert message.startswith(f"error: {tmp_path}/train.toml: unknown key 'epoch'; known are epochs")
