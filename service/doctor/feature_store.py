@@ -18,7 +18,7 @@ from service.store.connection import RedisConnection, connect
 from service.store.embedded import url_of_owner
 from service.store.errors import DataDirectoryInUse, StoreSetupError
 from service.store.inspection import Server, StoredSample, look_at_servers, round_trips_ms, sample_users
-from service.store.scripts import UNITS_APART
+from service.store.scripts import LEAST_CLOCK, UNITS_APART
 from service.store.url import parse_redis_url
 
 CHECK = "redis"
@@ -28,7 +28,7 @@ CLOCK_TOLERANCE_S = 5.0
 FULL_SHARE = 0.9
 _PINGS = 20
 _PATIENCE_MS = 3_000  # a Redis that is too slow for the service is measured, not given up
-_FIRST_SECOND, _LAST_SECOND = 1e8, 4e9  # 1973 to 2096: what a timestamp in seconds since 1970 lies between
+_LAST_SECOND = 4e9  # 2096: a timestamp in seconds since 1970 lies between LEAST_CLOCK, 1973, and this
 
 
 def check_feature_store(settings: Settings, bundle: Bundle | None) -> list[Finding]:
@@ -231,9 +231,9 @@ def _known_items(sample: StoredSample, bundle: Bundle) -> Finding:
 
 def _newest(timestamps: Sequence[float], now_s: float) -> list[Finding]:
     """Nothing where the timestamps of most users are no seconds since 1970."""
-    if not timestamps or not _FIRST_SECOND <= float(np.median(timestamps)) <= _LAST_SECOND:
+    if not timestamps or not LEAST_CLOCK <= float(np.median(timestamps)) <= _LAST_SECOND:
         return []
-    in_seconds = [each for each in timestamps if each < UNITS_APART * _FIRST_SECOND]
+    in_seconds = [each for each in timestamps if each < UNITS_APART * LEAST_CLOCK]
     if len(in_seconds) < len(timestamps):
         return [
             warning(

@@ -61,7 +61,7 @@ async def run_script(connection: RedisConnection, script: Script, calls: Sequenc
 
 # A timestamp in milliseconds among seconds would be the newest behaviour for ever; such units are a thousand apart.
 # Below 100,000,000, seconds of 1973, the published timestamps may as well be days or ranks, which tell of no unit.
-_LEAST_CLOCK = 1e8
+LEAST_CLOCK = 1e8
 UNITS_APART = 100
 
 # Gives `list`, `events`, `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements); and
@@ -69,7 +69,7 @@ UNITS_APART = 100
 _STATE = (
     f"""
 local function unit_end(newest)
-  if newest and newest >= {_LEAST_CLOCK} then return {UNITS_APART} * newest end
+  if newest and newest >= {LEAST_CLOCK} then return {UNITS_APART} * newest end
 end
 """
     + """

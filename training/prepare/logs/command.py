@@ -165,17 +165,20 @@ def _owners(options: LogOptions, impressions: pl.DataFrame) -> tuple[Mapping[str
         wish = options.wishes.get(column)
         if column in named or (wish is not None and wish.kind is None):
             continue
-        of_items, of_users = agreement(impressions, "item_id", column), agreement(impressions, "user_id", column)
+        of_items = agreement(impressions, "item_id", column)
         keep = f"--context-column {column} keeps it as it is"
         if of_items.is_exact and options.items is None:
             owned[column] = f"the same in every impression of an item; {keep}"
-        elif of_items.is_exact or of_items.is_near:
+            continue
+        if of_items.is_exact or of_items.is_near:
             remedy = f"move it to {options.items.name}" if options.items is not None else f"--item-column {column}"
             hints.append(
                 f"{column} is the same in {of_items.share:.1%} of the impressions of an item. As context it would be "
                 f"one value for all candidates of a request: {remedy}, if it describes the item; {keep}."
             )
-        elif of_users.is_exact or of_users.is_near:
+            continue
+        of_users = agreement(impressions, "user_id", column)  # a pass over the log, so only where it is asked for
+        if of_users.is_exact or of_users.is_near:
             remedy = f"move it to {options.users.name}" if options.users is not None else f"--user-column {column}"
             hints.append(
                 f"{column} is the same in {of_users.share:.1%} of the impressions of a user: {remedy}, if it describes "
