@@ -128,8 +128,8 @@ async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Sha
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
         stack.push_async_callback(connection.aclose)
         live = await stack.enter_async_context(open_live(url, settings))
-        executor = stack.enter_context(ScoringThreads(settings.scoring_threads))
-        yield Shared(settings, connection, open_breaker(settings, telemetry), live, executor, telemetry)
+        threads = stack.enter_context(ScoringThreads(settings.scoring_threads))
+        yield Shared(settings, connection, open_breaker(settings, telemetry), live, threads, telemetry)
 
 
 @contextmanager

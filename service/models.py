@@ -32,7 +32,7 @@ class Shared:
     connection: RedisConnection
     breaker: Breaker
     live: Live
-    executor: ScoringThreads
+    threads: ScoringThreads
     telemetry: Telemetry
 
 
@@ -87,8 +87,7 @@ def _ranker(loaded: LoadedBundle, store: FeatureStore, measures: Measures, share
         bundle=loaded.bundle,
         predictor=loaded.predictor,
         store=store,
-        executor=shared.executor,
-        scoring_threads=shared.settings.scoring_threads,
+        threads=shared.threads,
         measures=measures,
         max_candidates=shared.settings.max_candidates,
         refuses_without_store=shared.settings.redis_failure == "refuse",

@@ -5,7 +5,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from service.scoring.measures import Measures
 from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import Part, Ranking, RankingTask
 from service.scoring.rows import RowCache
+from service.scoring.threads import ScoringThreads
 from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
 from service.telemetry import Stage, log_event
 
@@ -47,14 +47,12 @@ class Ranker:
         bundle: Bundle,
         predictor: Predictor,
         store: FeatureStore,
-        executor: Executor,
-        scoring_threads: int,
+        threads: ScoringThreads,
         measures: Measures,
         max_candidates: int,
         refuses_without_store: bool = False,
     ) -> None:
         """Args:
-        scoring_threads: how many threads the executor has.
         refuses_without_store: whether a store that does not answer makes requests fail, instead of degraded answers.
         """
         self._bundle = bundle
@@ -62,12 +60,12 @@ class Ranker:
         self._known = RowCache(bundle.encoder.catalogue)
         self._predictor = predictor
         self._store = store
-        self._executor = executor
+        self._threads = threads
         self._measures = measures
         self._max_candidates = max_candidates
         self._refuses_without_store = refuses_without_store
         # One more than threads: the next request is encoded while one is scored. Those further behind can still leave.
-        self._scoring_places = asyncio.Semaphore(scoring_threads + 1)
+        self._scoring_places = asyncio.Semaphore(threads.num_threads + 1)
         self._after_fetch = Estimate()
 
     async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
@@ -100,7 +98,7 @@ class Ranker:
         async with self._scoring_places:
             _stop_if_nobody_waits(caller)
             encoded = self._encode(task, stored, rows_C)
-            prediction = await asyncio.get_running_loop().run_in_executor(self._executor, self._score, task, encoded)
+            prediction = await self._threads.run(self._score, task, encoded)
         scored_s = time.monotonic()
         self._after_fetch.add(scored_s - fetched_s, scored_s)
         self._measures.ranked(prediction, stored, degraded, encoded=encoded, num_new_ads=len(new_ads))
@@ -177,7 +175,7 @@ class Ranker:
                 raise unknown_feature(task, self._encoder) from exc
 
     def _score(self, task: RankingTask, encoded: EncodedRequest) -> Prediction:
-        """Runs in the executor."""
+        """Runs in a scoring thread."""
         with self._measures.timed(Stage.SCORE):
             return self._predictor.predict(encoded, with_weights=task.explain)
 

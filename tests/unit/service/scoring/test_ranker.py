@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from service.scoring.measures import Counted
 from service.scoring.predictor import Predictor
 from service.scoring.ranker import Ranker
 from service.scoring.ranking import Candidates, Part, Ranking, RankingTask
+from service.scoring.threads import ScoringThreads
 from service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
 from service.telemetry import Telemetry
 from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr, item_number, make_bundle
@@ -127,7 +127,7 @@ class Stage:
 
 @pytest.fixture
 def make_stage(bundle_path: Path) -> Iterator[object]:
-    with ThreadPoolExecutor(1) as executor:
+    with ScoringThreads(1) as threads:
 
         def make(path: Path = bundle_path, *, refuses_without_store: bool = False) -> Stage:
             bundle, store, telemetry = open_bundle(path), DictionaryStore(), Telemetry()
@@ -135,8 +135,7 @@ def make_stage(bundle_path: Path) -> Iterator[object]:
                 bundle=bundle,
                 predictor=Predictor.load(bundle),
                 store=store,
-                executor=executor,
-                scoring_threads=1,
+                threads=threads,
                 measures=Counted(telemetry, version="v1", schema=bundle.schema),
                 max_candidates=LIMIT,
                 refuses_without_store=refuses_without_store,
