@@ -42,7 +42,7 @@ def hold_auction(
         second_prices: whether winners pay the generalised second price instead of their bid.
     """
     ecpm_C = ecpm(bid_C, ctr_C)
-    taking_part = np.flatnonzero(bid_C >= reserve_price)
+    (taking_part,) = (bid_C >= reserve_price).nonzero()
     order = taking_part[order_by_ecpm(ecpm_C[taking_part])]
     winner_K = order[:top_k]
     price_K = None
@@ -67,7 +67,7 @@ def order_by_ecpm(ecpm_C: Floats) -> Positions:
     >>> order_by_ecpm(np.array([0.1, 0.3, 0.1, 0.2])).tolist()
     [1, 3, 0, 2]
     """
-    return np.argsort(-ecpm_C, kind="stable")
+    return (-ecpm_C).argsort(kind="stable")
 
 
 def generalised_second_prices(bid_K: Floats, ctr_K: Floats, *, reserve_price: float = 0.0) -> Floats:

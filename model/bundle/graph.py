@@ -18,7 +18,7 @@ def behaviour_input(feature: Feature) -> str:
 
 def request_input(feature: Feature) -> str:
     """Input of a user or context feature."""
-    return f"{feature.group.value}_{feature.name}"
+    return f"{feature.group}_{feature.name}"
 
 
 def graph_inputs(schema: FeatureSchema) -> dict[str, tuple[str | int, ...]]:

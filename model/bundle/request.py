@@ -84,6 +84,8 @@ def encode_request(
 
 
 def _without(rows: Indices, attributes: Mapping[int, Attributes]) -> Indices:
+    if not attributes:
+        return rows
     rows = rows.copy()
     rows[[position for position, values in attributes.items() if values]] = OVERRIDDEN_ROW
     return rows

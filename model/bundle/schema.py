@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -67,8 +67,11 @@ class FeatureSchema:
 
     features: tuple[Feature, ...]
     max_behaviours: int
+    _groups: Mapping[Group, tuple[Feature, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        groups = {group: tuple(feature for feature in self.features if feature.group is group) for group in Group}
+        object.__setattr__(self, "_groups", groups)
         names = [feature.name for feature in self.features]
         duplicates = {name for name in names if names.count(name) > 1}
         if duplicates:
@@ -80,7 +83,7 @@ class FeatureSchema:
 
     def group(self, group: Group) -> tuple[Feature, ...]:
         """The features of one group, in schema order."""
-        return tuple(feature for feature in self.features if feature.group is group)
+        return self._groups[group]
 
     def to_json(self) -> dict[str, Any]:
         return {

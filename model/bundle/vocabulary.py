@@ -2,8 +2,8 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from model.bundle.token_index import ABSENT, TokenIndex
 PADDING_ID = 0
 UNKNOWN_ID = 1
 FIRST_ID = 2  # the first index that stands for a known value
+_FEW = 1_024  # tokens that a dictionary may hold in every process: some 100 KB
 
 RawScalar = str | int | float | bool | None
 RawValue = RawScalar | Sequence[RawScalar]
@@ -60,10 +61,14 @@ class Vocabulary:
     """The known tokens of a feature; the token at position i has index i + 2."""
 
     tokens: TokenIndex
+    _at_hand: Mapping[str, int] | None = field(repr=False, compare=False)  # all of them by text, when they are few
 
     def __init__(self, tokens: Iterable[str]) -> None:
         """Raises: ValueError, when a token comes twice."""
-        object.__setattr__(self, "tokens", TokenIndex.of(tokens))
+        index = TokenIndex.of(tokens)
+        object.__setattr__(self, "tokens", index)
+        at_hand = {text: position + FIRST_ID for position, text in enumerate(index)} if len(index) <= _FEW else None
+        object.__setattr__(self, "_at_hand", at_hand)
 
     @property
     def num_indices(self) -> int:
@@ -72,11 +77,17 @@ class Vocabulary:
     def index(self, value: RawScalar) -> int:
         """The value's index; UNKNOWN_ID for None and for a token the vocabulary lacks."""
         text = token(value)
-        position = ABSENT if text is None else self.tokens.position(text)
+        if text is None:
+            return UNKNOWN_ID
+        if self._at_hand is not None:
+            return self._at_hand.get(text, UNKNOWN_ID)
+        position = self.tokens.position(text)
         return UNKNOWN_ID if position == ABSENT else position + FIRST_ID
 
     def indices(self, values: Sequence[RawScalar]) -> NDArray[np.int64]:
         """The same for many values: [N]."""
+        if len(values) == 1:
+            return np.array([self.index(values[0])], dtype=np.int64)
         found = positions(self.tokens, values)
         return np.where(found == ABSENT, UNKNOWN_ID, found + FIRST_ID)
 

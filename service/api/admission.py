@@ -6,9 +6,9 @@ from functools import partial
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.arrivals import DISCONNECT, has_hung_up
 from service.api.deadline import patience_s
 from service.api.errors import service_problem
-from service.api.hang_up import DISCONNECT, has_hung_up
 from service.api.middleware import ARRIVED_S, RANK_PATH, replay
 from service.api.outcomes import DEGRADED, OK
 from service.api.refusals import Refusal

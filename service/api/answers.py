@@ -1,10 +1,10 @@
 """The answer of POST /rank: a task to bytes. `RankResponse` documents its form, and a test holds the two together."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from itertools import count, repeat
+from typing import Any
 
 import msgspec
-from fastapi import Request, Response
 from msgspec import UNSET, UnsetType
 
 from service.api.admission import CALLER
@@ -63,15 +63,22 @@ class _Answer(msgspec.Struct):
 _encoder = msgspec.json.Encoder()
 
 
-async def rank_answer(task: RankingTask, request: Request, line_up: LineUp) -> Response:
-    """Raises: ServiceError, CallerLeft."""
+async def rank_answer(task: RankingTask, state: MutableMapping[str, Any], line_up: LineUp) -> bytes:
+    """The body of the answer.
+
+    Args:
+        state: of the request; what becomes of it is left there.
+
+    Raises:
+        ServiceError, CallerLeft
+    """
     served = line_up.for_task(task)
     model = served.model_name()
-    request.state.num_candidates, request.state.model_version = len(task.candidates), model.version
-    ranking = await served.ranker.rank(task, request.scope["state"][CALLER])
-    request.state.outcome = DEGRADED if ranking.degraded else OK
+    state["num_candidates"], state["model_version"] = len(task.candidates), model.version
+    ranking = await served.ranker.rank(task, state[CALLER])
+    state["outcome"] = DEGRADED if ranking.degraded else OK
     line_up.compare(task, ranking)
-    return Response(_to_json(ranking, task, model), media_type="application/json")
+    return _to_json(ranking, task, model)
 
 
 def _to_json(ranking: Ranking, task: RankingTask, model: ModelName) -> bytes:

@@ -1,22 +1,25 @@
 """What happens around every request: its id, its time and outcome, and the limits of its body. Plain ASGI."""
 
 import asyncio
+import os
 import re
 import time
-import uuid
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.arrivals import DISCONNECT, at_once
 from service.api.errors import INTERNAL, REQUEST_ID_HEADER, service_problem
+from service.api.headers import header
 from service.api.outcomes import ABANDONED, OUTCOMES
-from service.errors import BodyTooLarge, RequestTimedOut, ServiceError
+from service.errors import BodyTooLarge, RequestTimedOut
 from service.telemetry import Stage, Telemetry, current_request_id, declare
 
 RANK_PATH = "/rank"
 ARRIVED_S = "arrived_s"  # in the scope's state: when the request came, by `time.monotonic`
+_REQUEST_ID_BYTES = REQUEST_ID_HEADER.lower().encode()
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # may go to logs and headers as it is
 
 
@@ -32,7 +35,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
+        request_id = _request_id(scope)
         # Not reset: the task ends with the request, and what it logs after this, as the server of a bug, is about it.
         current_request_id.set(request_id)
         state = scope.setdefault("state", {})
@@ -78,35 +81,39 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self._timeout_ms / 1_000):
-                body = await self._read(scope, receive)
-        except TimeoutError:
-            await _refuse(RequestTimedOut("body", self._timeout_ms), scope, receive, send)
-        except BodyTooLarge as exc:
-            await _refuse(exc, scope, receive, send)
-        else:
-            if body is not None:
-                await self._app(scope, replay(body, receive), send)
+            body = await self._body(scope, receive)
+        except (BodyTooLarge, RequestTimedOut) as exc:
+            await service_problem(Request(scope), exc)(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, replay(body, receive), send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body; None when the caller has hung up. Raises: BodyTooLarge."""
-        body = bytearray()
-        is_complete = False
-        too_large = _announced_bytes(Headers(scope=scope)) > self._max_body_bytes
-        while not (is_complete or too_large):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            is_complete = not message.get("more_body", False)
-            too_large = len(body) > self._max_body_bytes
-        if too_large:
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """All of it; None when the caller has hung up. Raises: BodyTooLarge, RequestTimedOut."""
+        if _announced_bytes(scope) > self._max_body_bytes:
             raise BodyTooLarge(self._max_body_bytes)
-        return bytes(body)
+        body = bytearray()
+        first = at_once(receive)  # most bodies have come with their heads, and need no timer
+        if first is not None and self._is_last(first, body):
+            return _unless_left(first, body)
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1_000):
+                while not self._is_last(last := await receive(), body):
+                    pass
+        except TimeoutError as exc:
+            raise RequestTimedOut("body", self._timeout_ms) from exc
+        return _unless_left(last, body)
+
+    def _is_last(self, message: Message, body: bytearray) -> bool:
+        """Whether nothing of the body comes after this message, whose part is added. Raises: BodyTooLarge."""
+        body += message.get("body", b"")
+        if len(body) > self._max_body_bytes:
+            raise BodyTooLarge(self._max_body_bytes)
+        return not message.get("more_body", False)
 
 
-async def _refuse(error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
-    await service_problem(Request(scope), error)(scope, receive, send)
+def _unless_left(last: Message, body: bytearray) -> bytes | None:
+    return None if last["type"] == DISCONNECT else bytes(body)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
@@ -119,15 +126,15 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _announced_bytes(headers: Headers) -> int:
-    announced = headers.get("content-length", "")
+def _announced_bytes(scope: Scope) -> int:
+    announced = header(scope, b"content-length")
     return int(announced) if announced.isdecimal() else 0
 
 
 def new_request_id() -> str:
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
-def _request_id(headers: Headers) -> str:
-    sent = headers.get(REQUEST_ID_HEADER, "")
+def _request_id(scope: Scope) -> str:
+    sent = header(scope, _REQUEST_ID_BYTES)
     return sent if _SANE_ID.fullmatch(sent) else new_request_id()

@@ -1,12 +1,14 @@
 """POST /rank as most callers send it, answered without FastAPI. Plain ASGI."""
 
-from starlette.datastructures import Headers
+from http import HTTPStatus
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.answers import rank_answer
 from service.api.bodies import read_task
 from service.api.errors import service_problem
+from service.api.headers import header
 from service.api.middleware import RANK_PATH, replay
 from service.errors import ServiceError
 
@@ -29,16 +31,18 @@ class OnePass:
             return
         message = await receive()
         body: bytes = message["body"]
-        request = Request(scope)
-        task = read_task(body, request.state.request_id)
+        task = read_task(body, scope["state"]["request_id"])
         if task is None:
             await self._app(scope, replay(body, receive), send)
             return
         try:
-            response = await rank_answer(task, request, scope["app"].state.line_up)
+            answer = await rank_answer(task, scope["state"], scope["app"].state.line_up)
         except ServiceError as exc:
-            response = service_problem(request, exc)
-        await response(scope, receive, send)
+            await service_problem(Request(scope), exc)(scope, receive, send)
+            return
+        head = [(b"content-length", str(len(answer)).encode()), (b"content-type", _JSON.encode())]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": head})
+        await send({"type": "http.response.body", "body": answer})
 
 
 def _is_ranking(scope: Scope) -> bool:
@@ -47,5 +51,5 @@ def _is_ranking(scope: Scope) -> bool:
         scope["type"] == "http"
         and scope["path"] == RANK_PATH
         and scope["method"] == "POST"
-        and Headers(scope=scope).get("content-type", "").partition(";")[0] == _JSON
+        and header(scope, b"content-type").partition(";")[0] == _JSON
     )

@@ -40,7 +40,8 @@ router = APIRouter(route_class=StrictJsonRoute)
 )
 async def rank(body: RankRequest, request: Request, line_up: LineUpHere) -> Response:
     """Score all candidates for one user in one pass and return them by eCPM, highest first."""
-    return await rank_answer(body.to_task(request.state.request_id), request, line_up)
+    answer = await rank_answer(body.to_task(request.state.request_id), request.scope["state"], line_up)
+    return Response(answer, media_type="application/json")
 
 
 @router.get("/model")

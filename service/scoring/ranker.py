@@ -145,13 +145,14 @@ class Ranker:
         too_late = "the caller's deadline leaves no time for the feature store"
         if limit_s <= 0:
             raise FeatureStoreUnavailable(too_late, StoreFailure.DEADLINE)
+        fetching = self._store.fetch(
+            task.user_id, max_behaviours=self._encoder.schema.max_behaviours, new_ads=list(dict.fromkeys(new_ads))
+        )
+        if math.isinf(limit_s):
+            return await fetching
         try:
-            async with asyncio.timeout(None if math.isinf(limit_s) else limit_s):
-                return await self._store.fetch(
-                    task.user_id,
-                    max_behaviours=self._encoder.schema.max_behaviours,
-                    new_ads=list(dict.fromkeys(new_ads)),
-                )
+            async with asyncio.timeout(limit_s):
+                return await fetching
         except TimeoutError as exc:
             raise FeatureStoreUnavailable(too_late, StoreFailure.DEADLINE) from exc
 

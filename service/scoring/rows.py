@@ -1,6 +1,7 @@
 """Item ids to catalogue rows, with the ids at hand that requests name again and again."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from model.bundle.catalogue import UNKNOWN_ROW, Catalogue
 from model.bundle.encoding import Indices
 
 MAX_IDS = 65_536  # some 10 MB per worker
+_NOT_HERE = -1  # no row of a catalogue
 _MANY = 2_000  # ids from which on the catalogue's arrays are faster
 
 
@@ -27,14 +29,13 @@ class RowCache:
         """What `Catalogue.rows` gives: [N]."""
         if len(item_ids) >= _MANY:
             return self._catalogue.rows(item_ids)
-        rows = list(map(self._rows.get, item_ids))
-        if None in rows:
-            missing = [position for position, row in enumerate(rows) if row is None]
-            found = self._catalogue.rows([item_ids[position] for position in missing]).tolist()
-            for position, row in zip(missing, found, strict=True):
-                rows[position] = row
-            self._keep({item_ids[position]: row for position, row in zip(missing, found, strict=True)})
-        return np.array(rows, dtype=np.int64)
+        rows_N = np.fromiter(map(self._rows.get, item_ids, repeat(_NOT_HERE)), dtype=np.int64, count=len(item_ids))
+        missing = np.flatnonzero(rows_N == _NOT_HERE).tolist()
+        if missing:
+            asked = [item_ids[position] for position in missing]
+            rows_N[missing] = found = self._catalogue.rows(asked)
+            self._keep(dict(zip(asked, found.tolist(), strict=True)))
+        return rows_N
 
     def _keep(self, found: dict[str, int]) -> None:
         known = {item_id: row for item_id, row in found.items() if row != UNKNOWN_ROW}
