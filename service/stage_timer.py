@@ -29,7 +29,8 @@ class StageTimer:
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
-        self._cpu_started = time.thread_time()
+        if self._cpu_seconds is not None:
+            self._cpu_started = time.thread_time()
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
