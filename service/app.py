@@ -49,6 +49,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Telemetry]]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(telemetry.tally.counted_regularly())
             shared = await stack.enter_async_context(_shared(settings, telemetry))
             app.state.live = shared.live
             app.state.line_up = line_up = open_line_up(shared)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
 
-from prometheus_client import Counter, Histogram
+from service.tally import LateCounter, LateHistogram
 
 
 class StageSpans(Protocol):
@@ -23,7 +23,7 @@ class StageTimer:
 
     __slots__ = ("_cpu_seconds", "_cpu_started", "_seconds", "_started")
 
-    def __init__(self, seconds: Histogram, cpu_seconds: Counter | None) -> None:
+    def __init__(self, seconds: LateHistogram, cpu_seconds: LateCounter | None) -> None:
         self._seconds = seconds
         self._cpu_seconds = cpu_seconds
 

@@ -21,7 +21,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
 )
@@ -30,6 +29,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from service.bulk_histogram import BulkHistogram
 from service.process_metrics import ProcessMetrics
 from service.stage_timer import Spanned, StageSpans, StageTimer
+from service.tally import Tally
 
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
 LOGGER_NAME = "dinrank"
@@ -84,13 +84,14 @@ class Telemetry:
         directory = os.environ.get(MULTIPROCESS_DIR_VARIABLE)
         self._directory = None if directory is None else Path(directory)
         self._spans: StageSpans | None = None
+        self.tally = tally = Tally()
         self.requests = Counter(
             "dinrank_requests",
             "Ranking requests by outcome: ok, degraded, or the problem.",
             ["outcome"],
             registry=registry,
         )
-        self.stage_seconds = Histogram(
+        stage_seconds = BulkHistogram(
             "dinrank_stage_seconds",
             "Time spent per stage of a request.",
             ["stage"],
@@ -106,20 +107,22 @@ class Telemetry:
         # Looked up once: finding the child of a label costs about as much as counting.
         self._timed = {
             stage: (
-                self.stage_seconds.labels(stage),
-                stage_cpu_seconds.labels(stage) if stage in _UNINTERRUPTED else None,
+                tally.histogram(stage_seconds.labels(stage)),
+                tally.counter(stage_cpu_seconds.labels(stage)) if stage in _UNINTERRUPTED else None,
             )
             for stage in Stage
         }
-        self.candidates = Histogram("dinrank_candidates", "Candidates per request.", buckets=_COUNTS, registry=registry)
-        self.behaviours = Histogram(
+        candidates = BulkHistogram("dinrank_candidates", "Candidates per request.", buckets=_COUNTS, registry=registry)
+        self.candidates = tally.histogram(candidates.labels())
+        behaviours = BulkHistogram(
             "dinrank_behaviours", "Behaviours that a request was scored with.", buckets=_COUNTS, registry=registry
         )
-        self.unknown_ads = Counter(
-            "dinrank_unknown_ads", "Candidates that the bundle's catalogue lacks.", registry=registry
+        self.behaviours = tally.histogram(behaviours.labels())
+        self.unknown_ads = tally.counter(
+            Counter("dinrank_unknown_ads", "Candidates that the bundle's catalogue lacks.", registry=registry)
         )
-        self.unknown_users = Counter(
-            "dinrank_unknown_users", "Requests for users of whom the store knows nothing.", registry=registry
+        self.unknown_users = tally.counter(
+            Counter("dinrank_unknown_users", "Requests for users of whom the store knows nothing.", registry=registry)
         )
         self.unknown_context = Counter(
             "dinrank_unknown_context",
@@ -166,9 +169,10 @@ class Telemetry:
         self.degraded_answers = Counter(
             "dinrank_degraded_answers", "Answers computed without a part of their input.", ["part"], registry=registry
         )
-        self.malformed_elements = Counter(
+        malformed_elements = Counter(
             "dinrank_malformed_elements", "Stored values that could not be used and were left out.", registry=registry
         )
+        self.malformed_elements = tally.counter(malformed_elements)
         self.store_failures = Counter(
             "dinrank_store_failures",
             "Requests that got nothing from the feature store, by why: timeout, unreachable, refused, deadline (the "
@@ -246,7 +250,8 @@ class Telemetry:
         self._spans = spans
 
     def exposition(self) -> bytes:
-        """All metrics in the Prometheus text format."""
+        """All metrics in the Prometheus text format; of other workers, as they were a moment ago."""
+        self.tally.count()
         return self._of_requests() + generate_latest(self._of_processes)
 
     def _of_requests(self) -> bytes:

@@ -15,7 +15,7 @@ from service.api.errors import INTERNAL, REQUEST_ID_HEADER, service_problem
 from service.api.headers import header
 from service.api.outcomes import ABANDONED, OUTCOMES
 from service.errors import BodyTooLarge, RequestTimedOut
-from service.telemetry import Stage, Telemetry, current_request_id, declare
+from service.telemetry import Stage, Telemetry, current_request_id
 
 RANK_PATH = "/rank"
 ARRIVED_S = "arrived_s"  # in the scope's state: when the request came, by `time.monotonic`
@@ -29,7 +29,7 @@ class RequestContext:
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
         self._app = app
         self._telemetry = telemetry
-        declare(telemetry.requests, OUTCOMES)
+        self._outcomes = {outcome: telemetry.tally.counter(telemetry.requests.labels(outcome)) for outcome in OUTCOMES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,7 +62,7 @@ class RequestContext:
             state["outcome"] = INTERNAL
             raise
         finally:
-            self._telemetry.requests.labels(state["outcome"]).inc()
+            self._outcomes[state["outcome"]].inc(1)
 
 
 class BodyLimit:

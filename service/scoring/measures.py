@@ -45,13 +45,14 @@ class Counted:
     def __init__(self, telemetry: Telemetry, *, version: str, schema: FeatureSchema) -> None:
         self._telemetry = telemetry
         # Looked up once: it costs as much as counting, and the series exist from the start.
-        self._degraded = {part: telemetry.degraded_answers.labels(part) for part in Part}
+        tally = telemetry.tally
+        self._degraded = {part: tally.counter(telemetry.degraded_answers.labels(part)) for part in Part}
         declare(telemetry.store_failures, StoreFailure)
-        self._pairs = {source: telemetry.weighed_pairs.labels(source) for source in WeightSource}
-        self._rankings = telemetry.rankings.labels(version)
-        self._predicted_ctr = telemetry.predicted_ctr.labels(version)
+        self._pairs = {source: tally.counter(telemetry.weighed_pairs.labels(source)) for source in WeightSource}
+        self._rankings = tally.counter(telemetry.rankings.labels(version))
+        self._predicted_ctr = tally.histogram(telemetry.predicted_ctr.labels(version))
         self._unknown_context = {
-            request_input(feature): telemetry.unknown_context.labels(feature.name)
+            request_input(feature): tally.counter(telemetry.unknown_context.labels(feature.name))
             for feature in schema.group(Group.CONTEXT)
         }
 
@@ -71,18 +72,18 @@ class Counted:
         num_new_ads: int,
     ) -> None:
         telemetry = self._telemetry
-        self._rankings.inc()
+        self._rankings.inc(1)
         telemetry.candidates.observe(len(prediction.ctr_C))
         telemetry.behaviours.observe(len(stored.behaviours))
         telemetry.unknown_ads.inc(num_new_ads)
         telemetry.malformed_elements.inc(stored.num_malformed)
         for part in degraded:
-            self._degraded[part].inc()
+            self._degraded[part].inc(1)
         if not (degraded or len(stored.behaviours) or stored.profile):
-            telemetry.unknown_users.inc()
+            telemetry.unknown_users.inc(1)
         for name, unknown in self._unknown_context.items():
             if (encoded.inputs[name] == UNKNOWN_ID).any():
-                unknown.inc()
+                unknown.inc(1)
         self._pairs[WeightSource.TABLE].inc(prediction.num_looked_up)
         self._pairs[WeightSource.COMPUTED].inc(prediction.num_pairs - prediction.num_looked_up)
         self._predicted_ctr.observe_all(prediction.ctr_C)

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.admission import CALLER, AdmissionControl
-from service.api.errors import service_problem
 from service.api.arrivals import has_hung_up
+from service.api.errors import service_problem
 from service.api.middleware import BodyLimit, RequestContext
 from service.errors import DeadlineTooShort, Overloaded
 from service.scoring.admission import Admission
