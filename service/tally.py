@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from prometheus_client import Counter
 
 from service.bulk_histogram import BulkHistogramChild
 
-_PERIOD_S = 0.25  # how far behind other workers' answers about this one may be
+_PERIOD_S = 0.25  # how far behind other workers' answers about this one are, when its event loop is not busy
 T = TypeVar("T")
 
 
@@ -40,31 +40,35 @@ class Tally:
     def count(self) -> None:
         """Count all that was noted until now. May be called by any thread."""
         with self._counting:
-            for counter in self._counters.values():
+            # Copied at one go each: another thread may add those of a model that is being loaded.
+            for counter in list(self._counters.values()):
                 counter.count()
-            for histogram in self._histograms.values():
+            for histogram in list(self._histograms.values()):
                 histogram.count()
 
     @asynccontextmanager
     async def counted_regularly(self) -> AsyncIterator[None]:
         """Count in the running event loop as long as the block runs, and once more at its end."""
-        task = asyncio.create_task(self._keep_counting())
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def count_again_and_again() -> None:
+            nonlocal timer
+            timer = loop.call_later(
+                _PERIOD_S, count_again_and_again
+            )  # first: an error, which the loop logs, ends nothing
+            self.count()
+
+        count_again_and_again()
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            self.count()
-
-    async def _keep_counting(self) -> None:
-        while True:
-            await asyncio.sleep(_PERIOD_S)
+            timer.cancel()
             self.count()
 
 
 class LateCounter:
-    """A counter behind a `Tally`: `inc(amount)` notes an amount."""
+    """A counter behind a `Tally`: `inc(amount)` notes an amount, which may not be negative."""
 
     __slots__ = ("_metric", "_noted", "inc")
 
@@ -74,12 +78,16 @@ class LateCounter:
         self.inc = self._noted.append
 
     def count(self) -> None:
+        """For the tally alone, one thread at a time."""
         if noted := _taken(self._noted):
             self._metric.inc(sum(noted))
 
 
 class LateHistogram:
-    """A histogram behind a `Tally`: `observe(value)` notes one value, `observe_all(values)` a vector of them."""
+    """A histogram behind a `Tally`: `observe(value)` notes one value, `observe_all(values)` a vector of them, [N].
+
+    None may be NaN. A vector is kept until it is counted and may not be changed.
+    """
 
     __slots__ = ("_metric", "_noted", "_noted_vectors", "observe", "observe_all")
 
@@ -91,6 +99,7 @@ class LateHistogram:
         self.observe_all = self._noted_vectors.append
 
     def count(self) -> None:
+        """For the tally alone, one thread at a time."""
         if noted := _taken(self._noted):
             self._metric.observe_all(np.array(noted, dtype=np.float64))
         if vectors := _taken(self._noted_vectors):

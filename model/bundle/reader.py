@@ -166,7 +166,11 @@ def _read_vocabulary(files: Mapping[str, Path], feature: Feature) -> FeatureVoca
     if feature.kind is Kind.NUMERIC:
         name = buckets_file(feature.name)
         return Buckets.from_json(_read_json(_listed(files, name)), file=name)
-    return Vocabulary(_read_index(files, vocabulary_path(feature.name)))
+    directory = vocabulary_path(feature.name)
+    try:
+        return Vocabulary(_read_index(files, directory))
+    except UnicodeDecodeError as exc:
+        raise SchemaMismatch(index_files(directory)["words"], expected="tokens in UTF-8", found=str(exc)) from exc
 
 
 def _read_catalogue(files: Mapping[str, Path], schema: FeatureSchema) -> Catalogue:

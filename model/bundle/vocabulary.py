@@ -15,7 +15,7 @@ from model.bundle.token_index import ABSENT, TokenIndex
 PADDING_ID = 0
 UNKNOWN_ID = 1
 FIRST_ID = 2  # the first index that stands for a known value
-_FEW = 1_024  # tokens that a dictionary may hold in every process: some 100 KB
+_FEW = 1_024  # tokens that a dictionary holds beside the index, some 100 KB per feature and process
 
 RawScalar = str | int | float | bool | None
 RawValue = RawScalar | Sequence[RawScalar]
@@ -61,7 +61,7 @@ class Vocabulary:
     """The known tokens of a feature; the token at position i has index i + 2."""
 
     tokens: TokenIndex
-    _at_hand: Mapping[str, int] | None = field(repr=False, compare=False)  # all of them by text, when they are few
+    _at_hand: Mapping[str, int] | None = field(init=False, repr=False, compare=False)  # all by text, if few
 
     def __init__(self, tokens: Iterable[str]) -> None:
         """Raises: ValueError, when a token comes twice."""

@@ -8,6 +8,8 @@ DISCONNECT = "http.disconnect"
 def at_once(receive: Receive) -> Message | None:
     """The next message, or None when it has not come yet; then a later call gives it.
 
+    For a `receive` that loses nothing when it is given up while it waits, as that of uvicorn and of the layers here.
+
     Takes one step of `receive` by hand, which costs some microseconds. Where it would wait there is no news, and it is
     given up. A cancel scope or a task for the same costs twenty times as much.
     """

@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 class ScoringThreads:
-    """Calls functions off the event loop, in order of arrival. To be entered before the first call.
+    """Calls functions off the event loop, in order of arrival, within its block.
 
     Hands over with one queue and one wake-up of the loop. `loop.run_in_executor` has a future for each side, with a
     lock in one and callbacks in both, and takes three times the CPU time, which on a ranking is as much as its
@@ -26,6 +26,7 @@ class ScoringThreads:
 
     def __init__(self, num_threads: int) -> None:
         self.num_threads = num_threads
+        self._is_entered = False
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # Daemons, so that a process which ends without leaving the block ends none the less.
         self._threads = [
@@ -35,22 +36,29 @@ class ScoringThreads:
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
+        self._is_entered = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Waits for what was begun, and for what was handed over before."""
+        self._is_entered = False
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
             thread.join()
 
     def run(self, function: Callable[[*Ts], R], *args: *Ts) -> asyncio.Future[R]:
-        """Call the function in a thread; what is returned gives its result, or raises what it raised.
+        """Call the function in a thread. Returns a future of what it returns or raises.
 
         To be called in a running event loop. A call whose future is cancelled before it has begun is left out.
+
+        Raises:
+            RuntimeError: before the block or after it.
         """
+        if not self._is_entered:
+            raise RuntimeError("the scoring threads do not run")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._calls.put(partial(_answer, loop, future, partial(copy_context().run, function, *args)))

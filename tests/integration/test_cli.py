@@ -19,7 +19,7 @@ from service.store.url import parse_redis_url
 from tests.fixtures.bundle import expected_ctr
 from tests.fixtures.command import ONE_AD, TIMEOUT_S, assert_gone, run, served
 from tests.fixtures.log_settings import log_settings_kept
-from tests.fixtures.redis_server import RedisServer
+from tests.fixtures.redis_server import RedisServer, wait_until
 
 
 def write_dataset(directory: Path) -> Path:
@@ -63,9 +63,11 @@ def test_two_workers_serve_what_was_published_and_leave_nothing_running(bundle_p
             },
             abs=1e-6,
         )
-        # Any worker answers for both.
-        metrics = httpx.get(f"{service.address}/metrics", timeout=30).text
-        assert f'dinrank_requests_total{{outcome="ok"}} {num_requests:.1f}' in metrics
+        counted = f'dinrank_requests_total{{outcome="ok"}} {num_requests:.1f}\n'
+        # Any worker answers for both, and knows of the other what that has counted by itself.
+        wait_until(
+            lambda: counted in httpx.get(f"{service.address}/metrics", timeout=30).text, "both workers have counted"
+        )
         commands = [" ".join(each.cmdline()) for each in service.family()]
         family = service.stop(signal.SIGTERM)
         assert service.process.returncode == 0

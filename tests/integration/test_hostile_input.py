@@ -1,15 +1,19 @@
 """Whatever is sent, the service answers in time, with no 500, no stack trace and no secret. `make fuzz` sends more."""
 
+import json
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.fixtures.command import ROOT, TIMEOUT_S, Served, served
+from tests.fixtures.command import ONE_AD, ROOT, TIMEOUT_S, Served, served
 from tests.fixtures.redis_server import RedisServer
 from tests.fuzz.caller import Caller
 from tests.fuzz.hostile import HUGE, Hostile, requests
@@ -69,6 +73,23 @@ def test_no_request_of_hundreds_gets_an_answer_that_must_not_be(
     for name, expected in {"slow head": "408", "slow body": "408", "slow without a key": "401"}.items():
         ends = {status for sort, status in slow if sort == name}
         assert ends <= {expected, "closed"}, name  # closed: a byte crossed the end of the connection
+
+
+@pytest.mark.parametrize("expects_100", [False, True])
+def test_a_body_that_comes_after_its_head_and_in_parts_is_read_to_its_end(worker: Served, expects_100: bool) -> None:
+    body = json.dumps(ONE_AD).encode()
+    head = f"POST /rank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: {KEY}\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n" + "Expect: 100-continue\r\n" * expects_100
+    with socket.create_connection(("127.0.0.1", int(worker.address.rpartition(":")[2])), timeout=TIMEOUT_S) as caller:
+        for part in (f"{head}\r\n".encode(), body[:10], body[10:-1], body[-1:]):
+            caller.sendall(part)
+            time.sleep(0.05)  # the worker has read it by then, and waits
+        answer = b"".join(iter(partial(caller.recv, 65_536), b""))
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.startswith(interim) is expects_100
+    status, _, rest = answer.removeprefix(interim).partition(b"\r\n")
+    assert status == b"HTTP/1.1 200 OK"
+    assert [ad["ad_id"] for ad in json.loads(rest.partition(b"\r\n\r\n")[2])["ads"]] == ["1"]
 
 
 def test_huge_bodies_cost_memory_in_proportion(worker: Served, caller: Caller) -> None:

@@ -108,3 +108,46 @@ def test_it_counts_by_itself_while_a_loop_runs_and_at_the_end() -> None:
     metrics = Metrics()
     asyncio.run(serve())
     assert metrics.value("clicks_total") == 2
+
+
+def test_metrics_may_be_added_while_a_thread_counts() -> None:
+    """As a reload does, while somebody reads the metrics."""
+    metrics = Metrics()
+    by_version = Counter("rankings", "Rankings.", ["version"], registry=metrics.registry)
+    is_over = threading.Event()
+    faults: list[Exception] = []
+
+    def count() -> None:
+        while not is_over.is_set():
+            try:
+                metrics.tally.count()
+            except RuntimeError as exc:
+                faults.append(exc)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    for version in range(2_000):
+        metrics.tally.counter(by_version.labels(str(version))).inc(1)
+    is_over.set()
+    counting.join()
+    metrics.tally.count()
+    assert not faults
+    assert sum(metrics.value("rankings_total", version=str(version)) or 0 for version in range(2_000)) == 2_000
+
+
+def test_a_number_that_cannot_be_counted_is_told_and_ends_nothing() -> None:
+    async def serve() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+        async with metrics.tally.counted_regularly():
+            metrics.clicks.inc(-1)
+            async with asyncio.timeout(10):
+                while not faults:
+                    await asyncio.sleep(0.01)
+                metrics.clicks.inc(1)
+                while metrics.value("clicks_total") == 0:
+                    await asyncio.sleep(0.01)
+
+    metrics, faults = Metrics(), list[Exception]()
+    asyncio.run(serve())
+    assert metrics.value("clicks_total") == 1
+    assert [type(fault) for fault in faults] == [ValueError]

@@ -173,6 +173,7 @@ def _listed(bundle: Path) -> dict[str, str]:
         ("items/ids/words.npy", np.zeros((6, 2)), r"expected uint64 in one dimension, found float64 \(6, 2\)"),
         ("vocabulary/genre/buckets.npy", np.array([0, 3, 3], dtype=np.int64), "expected uint32 in one dimension"),
         ("vocabulary/genre/fingerprints.npy", np.zeros(9, dtype=np.uint8), "expected 3, one per token, found 9"),
+        ("vocabulary/genre/words.npy", np.full(3, 0xFEFEFEFEFEFEFEFE, dtype=np.uint64), "expected tokens in UTF-8"),
         ("items/price.npy", np.zeros(5, dtype=np.int32), "price has 5 rows, the catalogue 8"),
         ("items/price.npy", np.array(0, dtype=np.int32), "price has no rows, the catalogue 8"),
         ("items/price.npy", np.array([{}] * 8), "expected a .npy array, found .*Python objects"),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.bundle import vocabulary as vocabulary_module
 from model.bundle.errors import SchemaMismatch
 from model.bundle.vocabulary import (
     FIRST_ID,
@@ -54,6 +55,24 @@ def test_padding_and_unknown_come_before_every_known_token() -> None:
     assert [vocabulary.index("a"), vocabulary.index("b")] == [FIRST_ID, FIRST_ID + 1]
     assert vocabulary.num_indices == 4
     assert {PADDING_ID, UNKNOWN_ID} == {0, 1}
+
+
+@given(
+    tokens=st.lists(st.text(st.characters(categories=None), max_size=4), unique=True, max_size=8),
+    others=st.lists(st.text(max_size=4) | st.none() | st.integers() | st.booleans(), max_size=4),
+    is_held=st.booleans(),
+)
+def test_few_tokens_and_many_are_found_alike(tokens: list[str], others: list[RawScalar], is_held: bool) -> None:
+    """In a dictionary, or in the index alone; one by one, one at a time, and all together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary_module, "_FEW", 1_000 if is_held else -1)
+        vocabulary = Vocabulary(tokens)
+    indices = {text: number + FIRST_ID for number, text in enumerate(tokens)}
+    values = [*tokens, *others]
+    expected = [UNKNOWN_ID if token(value) is None else indices.get(str(token(value)), UNKNOWN_ID) for value in values]
+    assert [vocabulary.index(value) for value in values] == expected
+    assert [vocabulary.indices([value]).tolist() for value in values] == [[each] for each in expected]
+    assert vocabulary.indices(values).tolist() == expected
 
 
 @pytest.mark.parametrize("value", ["c", None, math.nan, 7])

@@ -135,6 +135,18 @@ def test_leaving_the_block_waits_for_what_was_begun() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("scoring_")]
 
 
+def test_a_call_before_the_block_or_after_it_is_refused_at_once() -> None:
+    async def call() -> None:
+        with pytest.raises(RuntimeError, match="do not run"):
+            threads.run(int)
+
+    threads = ScoringThreads(1)
+    asyncio.run(call())
+    with threads:
+        pass
+    asyncio.run(call())
+
+
 @pytest.mark.parametrize("outcome", ["returns", "raises"])
 def test_nothing_of_a_call_stays_in_memory_when_it_is_over(outcome: str) -> None:
     """Without the garbage collector, which the service lets run seldom."""
