@@ -74,7 +74,7 @@ FULL = Effort(
     saturation_rounds=3,
     saturation_s=8.0,
     warm_up_s=2.0,
-    load_rounds=1,
+    load_rounds=3,
     load_s=10.0,
     load_shares=(0.2, 0.4, 0.6, 0.8, 1.0, 1.2),
 )

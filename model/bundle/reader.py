@@ -69,7 +69,8 @@ class Bundle:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Verify and load the bundle in `path`; vocabularies, item ids and the catalogue's columns stay memory-mapped.
+    """Verify and load the bundle in `path`; vocabularies, item ids and the catalogue's columns stay memory-mapped;
+    of small vocabularies there is a dictionary beside that.
 
     Raises:
         BundleError: a missing, changed or additional file, one that cannot be read, an unknown format, or parts that
