@@ -54,9 +54,8 @@ class Tally:
 
         def count_again_and_again() -> None:
             nonlocal timer
-            timer = loop.call_later(
-                _PERIOD_S, count_again_and_again
-            )  # first: an error, which the loop logs, ends nothing
+            # First, so that an error in what follows, which the loop logs, ends nothing.
+            timer = loop.call_later(_PERIOD_S, count_again_and_again)
             self.count()
 
         count_again_and_again()
