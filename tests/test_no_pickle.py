@@ -1,19 +1,16 @@
 """Nothing that the service reads can run code: no pickle, and nothing built on it, anywhere in its path."""
 
 import ast
-import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.bundle.errors import UnsupportedFormat
-from model.bundle.files import column_file, sha256
-from model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
+from model.bundle.files import column_file
 from model.bundle.reader import open_bundle
-from tests.fixtures.bundle import make_bundle
+from tests.fixtures.bundle import declare_as_genuine, make_bundle
 from tests.test_architecture import ROOT, imported_modules, is_within
 
 PICKLES = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "torch")
@@ -66,11 +63,3 @@ def test_a_pickle_in_an_array_of_the_bundle_is_refused_and_never_run(tmp_path: P
     with pytest.raises(UnsupportedFormat, match=name):
         open_bundle(bundle)
     assert not trace.exists()
-
-
-def declare_as_genuine(bundle: Path, name: str) -> None:
-    """As who made the pickle would: with the checksum of it."""
-    before = Manifest.from_json(json.loads((bundle / MANIFEST_FILE).read_text(encoding="utf-8")))
-    files = {**before.files, name: sha256(bundle / name)}
-    after = replace(before, files=files, model_version=content_version(before.model_name, files))
-    (bundle / MANIFEST_FILE).write_text(json.dumps(after.to_json()), encoding="utf-8")

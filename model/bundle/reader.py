@@ -1,8 +1,9 @@
 """Open a bundle: verify every byte, then load; all or nothing."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from model.bundle.activations import COLUMNS_FILE, LINES_FILE, TABLE_FILES, WEIGHTS_FILE, ActivationTable
 from model.bundle.catalogue import FIRST_ROW, UNKNOWN_ROW, Catalogue
 from model.bundle.encoding import Encoder
-from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
+from model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
 from model.bundle.files import (
     GOLDEN_FILE,
     GRAPH_FILE,
@@ -34,6 +35,7 @@ from model.bundle.token_index import BrokenIndex, TokenIndex
 from model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
 
 _HASHING_THREADS = 4
+_LONGEST_FOUND = 300  # characters of an error's message: it may repeat what the file holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +76,113 @@ def open_bundle(path: Path) -> Bundle:
 
     Raises:
         BundleError: a missing, changed or additional file, one that cannot be read, an unknown format, or parts that
-            contradict each other.
+            contradict each other. Nothing else: a bundle may hold anything, and each fault of it is a refusal.
     """
-    try:
-        return _open(path)
-    except OSError as exc:
-        file = str(exc.filename or path)
-        raise MissingFile(file, expected="a file that can be read", found=exc.strerror or repr(exc)) from exc
+    manifest = read_manifest(path)
+    verify_files(path, manifest)
+    return open_verified(path)
 
 
-def _open(path: Path) -> Bundle:
-    manifest = Manifest.from_json(_read_json(path / MANIFEST_FILE))
-    files = _verified_files(path, manifest)
-    schema = FeatureSchema.from_json(_read_json(_listed(files, SCHEMA_FILE)))
-    vocabularies = {feature.name: _read_vocabulary(files, feature) for feature in schema.features}
-    golden = tuple(GoldenAnswer.from_json(answer) for answer in _read_json(_listed(files, GOLDEN_FILE)))
-    if not golden:
-        raise SchemaMismatch(GOLDEN_FILE, expected="at least one request with its answers", found="none")
-    encoder = Encoder(schema=schema, vocabularies=vocabularies, catalogue=_read_catalogue(files, schema))
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of the bundle in `path`, and nothing else of it.
+
+    Raises:
+        BundleError
+    """
+    with _refusing(MANIFEST_FILE):
+        return Manifest.from_json(_read_json(path / MANIFEST_FILE))
+
+
+def verify_files(path: Path, manifest: Manifest) -> None:
+    """Compare every file of a bundle with its checksum.
+
+    Raises:
+        BundleError: a file is missing, changed or not listed.
+    """
+    files = listed_files(path, manifest)
+    # hashlib lets other threads run, and one file may hold most of a bundle: the largest go first.
+    with _refusing(str(path)), ThreadPoolExecutor(_HASHING_THREADS) as executor:
+        by_size = sorted(files, key=lambda name: files[name].stat().st_size, reverse=True)
+        for name, found in zip(by_size, executor.map(lambda name: sha256(files[name]), by_size), strict=True):
+            if found != manifest.files[name]:
+                raise ChecksumMismatch(name, expected=f"sha256 {manifest.files[name]}", found=found)
+
+
+def listed_files(path: Path, manifest: Manifest) -> dict[str, Path]:
+    """Find every file of a bundle, by name; the manifest itself excepted.
+
+    There may be no other in it: a graph can name any file beside it as that of its tables, and ONNX Runtime would read
+    it unasked.
+
+    Raises:
+        BundleError: a file is missing or not listed, or leads out of the bundle.
+    """
+    files = {name: path / name for name in manifest.files}
+    with _refusing(str(path)):
+        _listed(files, GRAPH_FILE)
+        for file in sorted(path.rglob("*")):
+            name = file.relative_to(path).as_posix()
+            if name != MANIFEST_FILE and not file.is_dir():
+                _listed(files, name)
+        for name, file in files.items():
+            if not file.resolve().is_relative_to(path.resolve()):
+                raise SchemaMismatch(MANIFEST_FILE, expected="paths inside the bundle", found=name)
+            if not file.is_file():
+                raise MissingFile(name, expected=f"a file with sha256 {manifest.files[name]}", found="no file")
+    return files
+
+
+def open_verified(path: Path) -> Bundle:
+    """Load a bundle whose files have been compared with their checksums and that nobody else can have changed since.
+
+    Raises:
+        BundleError
+    """
+    manifest = read_manifest(path)
+    files = {name: path / name for name in manifest.files}
+    with _refusing(SCHEMA_FILE):
+        schema = FeatureSchema.from_json(_read_json(_listed(files, SCHEMA_FILE)))
+        vocabularies = {feature.name: _read_vocabulary(files, feature) for feature in schema.features}
+    with _refusing(GOLDEN_FILE):
+        golden = tuple(GoldenAnswer.from_json(answer) for answer in _read_json(_listed(files, GOLDEN_FILE)))
+        if not golden:
+            raise SchemaMismatch(GOLDEN_FILE, expected="at least one request with its answers", found="none")
+    with _refusing(ITEM_IDS):
+        encoder = Encoder(schema=schema, vocabularies=vocabularies, catalogue=_read_catalogue(files, schema))
     has_stages = _has_all(manifest, [stage_file(stage) for stage in STAGES])
-    table = _read_table(files, encoder.catalogue) if _has_all(manifest, TABLE_FILES) else None
+    with _refusing(WEIGHTS_FILE):
+        table = _read_table(files, encoder.catalogue) if _has_all(manifest, TABLE_FILES) else None
     if table is not None and not has_stages:
         raise MissingFile(MANIFEST_FILE, expected="stages, as there is an activation table", found="none")
-    titles = _read_titles(files, encoder.catalogue) if _has_all(manifest, TITLE_FILES) else None
+    with _refusing(TEXT_FILE):
+        titles = _read_titles(files, encoder.catalogue) if _has_all(manifest, TITLE_FILES) else None
     return Bundle(path, manifest, encoder, golden, has_stages, table, titles)
+
+
+@contextmanager
+def _refusing(file: str) -> Iterator[None]:
+    """Refuse a bundle for whatever goes wrong in the block: its parts are data of unknown origin.
+
+    Args:
+        file: to be named when the error itself does not name one.
+
+    Raises:
+        BundleError
+    """
+    try:
+        yield
+    except BundleError:
+        raise
+    except OSError as exc:
+        found = exc.strerror or repr(exc)
+        raise MissingFile(str(exc.filename or file), expected="a file that can be read", found=found) from exc
+    except Exception as exc:  # any: what can be wrong in a file that says anything has no end
+        raise UnsupportedFormat(file, expected="a file that this service reads", found=_shortened(exc)) from exc
+
+
+def _shortened(exc: Exception) -> str:
+    text = " ".join(f"{type(exc).__name__}: {exc}".split())
+    return text if len(text) <= _LONGEST_FOUND else f"{text[:_LONGEST_FOUND]}..."
 
 
 def _has_all(manifest: Manifest, files: Sequence[str]) -> bool:
@@ -131,32 +216,6 @@ def _read_titles(files: Mapping[str, Path], catalogue: Catalogue) -> Titles:
     return titles
 
 
-def _verified_files(path: Path, manifest: Manifest) -> dict[str, Path]:
-    """Every file of the bundle, by name.
-
-    There may be no other in it: a graph can name any file beside it as that of its tables, and ONNX Runtime would read
-    it unasked.
-    """
-    files = {name: path / name for name in manifest.files}
-    _listed(files, GRAPH_FILE)
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        if name != MANIFEST_FILE and not file.is_dir():
-            _listed(files, name)
-    for name, file in files.items():
-        if not file.resolve().is_relative_to(path.resolve()):
-            raise SchemaMismatch(MANIFEST_FILE, expected="paths inside the bundle", found=name)
-        if not file.is_file():
-            raise MissingFile(name, expected=f"a file with sha256 {manifest.files[name]}", found="no file")
-    # hashlib lets other threads run, and one file may hold most of a bundle: the largest go first.
-    by_size = sorted(files, key=lambda name: files[name].stat().st_size, reverse=True)
-    with ThreadPoolExecutor(_HASHING_THREADS) as executor:
-        for name, found in zip(by_size, executor.map(lambda name: sha256(files[name]), by_size), strict=True):
-            if found != manifest.files[name]:
-                raise ChecksumMismatch(name, expected=f"sha256 {manifest.files[name]}", found=found)
-    return files
-
-
 def _listed(files: Mapping[str, Path], name: str) -> Path:
     if name not in files:
         raise MissingFile(MANIFEST_FILE, expected=f"an entry for {name}", found="none")
@@ -166,12 +225,14 @@ def _listed(files: Mapping[str, Path], name: str) -> Path:
 def _read_vocabulary(files: Mapping[str, Path], feature: Feature) -> FeatureVocabulary:
     if feature.kind is Kind.NUMERIC:
         name = buckets_file(feature.name)
-        return Buckets.from_json(_read_json(_listed(files, name)), file=name)
+        with _refusing(name):
+            return Buckets.from_json(_read_json(_listed(files, name)), file=name)
     directory = vocabulary_path(feature.name)
-    try:
-        return Vocabulary(_read_index(files, directory))
-    except UnicodeDecodeError as exc:
-        raise SchemaMismatch(index_files(directory)["words"], expected="tokens in UTF-8", found=str(exc)) from exc
+    with _refusing(directory):
+        try:
+            return Vocabulary(_read_index(files, directory))
+        except UnicodeDecodeError as exc:
+            raise SchemaMismatch(index_files(directory)["words"], expected="tokens in UTF-8", found=str(exc)) from exc
 
 
 def _read_catalogue(files: Mapping[str, Path], schema: FeatureSchema) -> Catalogue:
@@ -191,17 +252,22 @@ def _read_index(files: Mapping[str, Path], directory: str) -> TokenIndex:
 
 
 def _read_array(files: Mapping[str, Path], name: str) -> NDArray[Any]:
-    try:
-        mapped = np.lib.format.open_memmap(_listed(files, name), mode="r")
-    except (OSError, ValueError) as exc:
-        raise UnsupportedFormat(name, expected="a .npy array", found=str(exc)) from exc
-    return np.asarray(mapped)  # the same memory without the subclass, whose indexing is slower
+    with _refusing(name):
+        try:
+            mapped = np.lib.format.open_memmap(_listed(files, name), mode="r")
+        except (OSError, ValueError) as exc:
+            raise UnsupportedFormat(name, expected="a .npy array", found=str(exc)) from exc
+        return np.asarray(mapped)  # the same memory without the subclass, whose indexing is slower
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as exc:
         raise MissingFile(str(path), expected="a file", found="no file") from exc
     except ValueError as exc:
-        raise UnsupportedFormat(path.name, expected="JSON in UTF-8", found=str(exc)) from exc
+        raise UnsupportedFormat(path.name, expected="JSON in UTF-8", found=_shortened(exc)) from exc
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON")

@@ -1,5 +1,6 @@
 """What items are called, for people: shown beside ids and searched; no network sees them."""
 
+import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ FOLDED_STARTS_FILE: Final = "titles/folded_starts.npy"
 TITLE_FILES: Final = (TEXT_FILE, STARTS_FILE, FOLDED_FILE, FOLDED_STARTS_FILE)
 
 _END: Final = b"\n"  # of every title; none contains it
+_BLOCK: Final = 1 << 20  # bytes that are checked together
 _MOST_LOOKED_AT: Final = 10_000  # matches of a search, so that "e" does not look at all titles
 
 Octets = NDArray[np.uint8]
@@ -36,6 +38,9 @@ class _Lines:
             raise ValueError(f"starts must be a vector of int64, not {starts.dtype} {starts.shape}")
         if starts[0] != 0 or starts[-1] != len(self.text) or not (np.diff(starts) >= len(_END)).all():
             raise ValueError("starts must rise from 0 to the end of the text")
+        if not (self.text[starts[1:] - len(_END)] == ord(_END)).all():
+            raise ValueError("each text must end with its line")
+        _check_utf8(self.text)
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Self:
@@ -53,6 +58,14 @@ class _Lines:
         matches = re.finditer(re.escape(part.encode()), self.text.data)
         found = np.fromiter((match.start() for match, _ in zip(matches, range(at_most), strict=False)), dtype=np.int64)
         return np.unique(self.starts.searchsorted(found, side="right") - 1)
+
+
+def _check_utf8(text: Octets) -> None:
+    """Raise ValueError for bytes that are no UTF-8. Needs no memory for the whole text."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(text), _BLOCK):
+        decoder.decode(text[start : start + _BLOCK].tobytes())
+    decoder.decode(b"", final=True)
 
 
 class Titles:

@@ -19,9 +19,9 @@ from model.bundle.reader import open_bundle
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
 from service.scoring.predictor import Predictor
+from tests.fixtures.bundle import declare_as_genuine
 from tests.fixtures.service import RunningService, running_service
 from tests.integration.test_reload import switch
-from tests.unit.model.bundle.test_bundle_on_disk import sign
 from training.config import TrainConfig
 from training.run import RunOptions, run
 from training.table.command import TableOptions, add_table
@@ -120,7 +120,7 @@ def test_a_stage_that_gives_no_number_is_refused(bundles: tuple[Path, Path], tmp
             value = onnx.numpy_helper.to_array(initializer)
             initializer.CopyFrom(onnx.numpy_helper.from_array(np.full_like(value, np.nan), initializer.name))
     stage.write_bytes(graph.SerializeToString())
-    sign(bad, stage.name)
+    declare_as_genuine(bad, stage.name)
     with pytest.raises(GoldenMismatch, match=r"stage_scores.onnx: expected an answer to golden request 0, found .*nan"):
         Predictor.load(open_bundle(bad))
 
@@ -130,6 +130,6 @@ def test_a_table_of_wrong_weights_is_refused(bundles: tuple[Path, Path], tmp_pat
     bad = Path(shutil.copytree(bundles[1], tmp_path / "bad"))
     weights_AB = np.load(bad / WEIGHTS_FILE)
     np.save(bad / WEIGHTS_FILE, np.full_like(weights_AB, weight))
-    sign(bad, WEIGHTS_FILE)
+    declare_as_genuine(bad, WEIGHTS_FILE)
     with pytest.raises(GoldenMismatch, match=r"stage_scores.onnx: expected "):
         Predictor.load(open_bundle(bad))

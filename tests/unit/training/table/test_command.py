@@ -1,7 +1,6 @@
 """Tables as a user makes them: with the training, and of a bundle."""
 
 import dataclasses
-import hashlib
 import io
 import json
 import re
@@ -17,12 +16,12 @@ from rich.console import Console
 
 from model.bundle.activations import COVERAGE_FILE, TABLE_FILES, WEIGHTS_FILE
 from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch
-from model.bundle.manifest import Manifest
 from model.bundle.reader import open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
 from service.scoring.predictor import Predictor
+from tests.fixtures.bundle import declare_as_genuine, rewrite_manifest
 from training import __main__ as command_line
 from training.config import TrainConfig
 from training.run import RunOptions, run
@@ -182,12 +181,6 @@ def copy(extended: Path, tmp_path: Path) -> Path:
     return out
 
 
-def rewrite_manifest(bundle: Path, files: dict[str, str]) -> None:
-    manifest = Manifest.from_json(json.loads((bundle / "manifest.json").read_text(encoding="utf-8")))
-    changed = dataclasses.replace(manifest, files=files)
-    (bundle / "manifest.json").write_text(json.dumps(changed.to_json()), encoding="utf-8")
-
-
 def test_a_flipped_bit_of_a_weight_is_refused(copy: Path) -> None:
     content = bytearray((copy / WEIGHTS_FILE).read_bytes())
     content[-1] ^= 1
@@ -207,7 +200,6 @@ def test_half_a_table_is_refused(copy: Path) -> None:
 
 def test_a_table_of_another_size_is_refused(copy: Path) -> None:
     np.save(copy / WEIGHTS_FILE, np.zeros((2, 2), dtype=np.float32))
-    digest = hashlib.sha256((copy / WEIGHTS_FILE).read_bytes()).hexdigest()
-    rewrite_manifest(copy, {**json.loads((copy / "manifest.json").read_text())["files"], WEIGHTS_FILE: digest})
+    declare_as_genuine(copy, WEIGHTS_FILE)
     with pytest.raises(SchemaMismatch, match="lines must name each of the table's 2 once"):
         open_bundle(copy)
