@@ -15,16 +15,19 @@ from service.api.key_check import DOCS_PARTS_PREFIX, KeyCheck
 from service.api.live import open_live
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
+from service.loading import own_loader
 from service.memory import loaded_objects_kept
 from service.models import Shared, open_line_up
 from service.outages import open_breaker
 from service.scoring.admission import PLACES_BESIDE_SCORING, Admission
+from service.scoring.run_limit import RunLimit
 from service.scoring.threads import ScoringThreads
 from service.settings import EMBEDDED, Settings
 from service.store.connection import connect
 from service.store.embedded import embedded_redis
 from service.telemetry import EventOutcome, Telemetry, declare
 from service.tracing import open_tracing
+from service.watchdog import watched
 from service.worker import ending_with_supervisor, on_hangup
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
@@ -57,6 +60,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
             if is_own_process:
                 stack.enter_context(on_hangup(line_up.ask_for_reload))
                 stack.enter_context(ending_with_supervisor())
+                stack.enter_context(watched(shared.run_limit, stuck_after_ms=settings.stuck_after_ms))
             for place in line_up.places:
                 await stack.enter_async_context(place.reloader.watching(poll_ms=settings.bundle_poll_ms))
             stack.enter_context(_traced(app, settings, telemetry))
@@ -130,7 +134,10 @@ async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Sha
         stack.push_async_callback(connection.aclose)
         live = await stack.enter_async_context(open_live(url, settings))
         threads = stack.enter_context(ScoringThreads(settings.scoring_threads))
-        yield Shared(settings, connection, open_breaker(settings, telemetry), live, threads, telemetry)
+        run_limit = stack.enter_context(RunLimit(settings.scoring_timeout_ms))
+        loader = stack.enter_context(own_loader(settings, run_limit=run_limit))
+        breaker = open_breaker(settings, telemetry)
+        yield Shared(settings, connection, breaker, live, threads, run_limit, loader, telemetry)
 
 
 @contextmanager

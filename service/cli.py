@@ -14,19 +14,20 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from model.bundle.errors import BundleError
-from model.bundle.reader import Bundle, open_bundle
 from service.announcement import announce
 from service.app import redis_url
 from service.errors import ServiceError
 from service.exposure import BadCertificate, Exposed, check_exposure
 from service.keys import BadKeyFile
+from service.loading import own_loader
 from service.logs import LogFormat, configure_logging
 from service.remedies import remedy_for
-from service.scoring.predictor import Predictor
+from service.run_directory import NoRunDirectory
 from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
 from service.settings import EMBEDDED, ENV_PREFIX, Settings
 from service.store.errors import StoreSetupError
 from service.store.url import parse_redis_url
+from service.supervisor import NoWorkerLeft
 from service.telemetry import log_event
 from service.tracing import TracingUnavailable, require_tracing
 
@@ -91,18 +92,15 @@ def _serve(settings: Settings) -> None:
     check_exposure(settings)
     if settings.trace_endpoint:
         require_tracing()
-    # Here too, so that a bad bundle ends the command and not one worker after the other.
-    verified, *_ = [_verified(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))]
-    with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
-        parse_redis_url(url)
-        announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified, url)
-        run_server(settings.model_copy(update={"redis": url}), bound)
-
-
-def _verified(path: Path) -> Bundle:
-    bundle = open_bundle(path)
-    Predictor.load(bundle)
-    return bundle
+    with own_loader(settings) as loader:
+        # Here too, so that a bad bundle ends the command and not one worker after the other.
+        checked, *_ = [
+            loader.check(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))
+        ]
+        with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
+            parse_redis_url(url)
+            announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), checked, url)
+            run_server(settings.model_copy(update={"redis": url}), bound, loader.directory)
 
 
 @app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/ml-100k --redis embedded")
@@ -121,8 +119,8 @@ def publish(
 
     with _failures_in_one_line(DatasetUnreadable), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis)
-        verified = open_bundle(settings.bundle)
-        with redis_url(settings) as url:
+        with own_loader(settings) as loader, redis_url(settings) as url:
+            verified = loader.open(settings.bundle)
             report = publish_dataset(
                 verified, data, url, console=Console(stderr=True), max_stored=settings.max_stored_behaviours
             )
@@ -178,7 +176,8 @@ def demo(
 
     with _failures_in_one_line(DatasetUnreadable, DemoFailed), exit_on_signals():
         settings = Settings.read(bundle=bundle)
-        run_demo(open_bundle(settings.bundle), data, Console())
+        with own_loader(settings) as loader:
+            run_demo(loader.open(settings.bundle), data, Console())
 
 
 @app.command(epilog="Example: python -m service doctor --bundle bundles/din --redis redis://127.0.0.1:6379")
@@ -228,6 +227,19 @@ def _installed_by(extra: str) -> Iterator[None]:
         _fail(f"this command needs {exc.name}: pip install 'dinrank[{extra}]'", exc, "text")
 
 
+_MENDABLE = (
+    BundleError,
+    StoreSetupError,
+    CannotListen,
+    Exposed,
+    BadKeyFile,
+    BadCertificate,
+    NoRunDirectory,
+    NoWorkerLeft,
+    ServiceError,
+)
+
+
 @contextmanager
 def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "text") -> Iterator[None]:
     """End with code 1 and a line that says what to mend, for what an operator can mend; bugs keep their traceback."""
@@ -235,7 +247,7 @@ def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "te
         yield
     except ValidationError as exc:
         _fail(_complaint(exc), exc, log_format)
-    except (BundleError, StoreSetupError, CannotListen, Exposed, BadKeyFile, BadCertificate, ServiceError) as exc:
+    except _MENDABLE as exc:
         advice = remedy_for(exc)
         _fail(f"{exc}: {advice}" if advice else str(exc), exc, log_format)
     except further as exc:

@@ -1,70 +1,151 @@
-"""A bundle from the disk to one that can serve, and how to tell that another one lies there."""
+"""A bundle from the disk to one that can serve: copied, verified, its graphs tried, loaded."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from model.bundle.errors import BundleError, UnsupportedFormat
-from model.bundle.manifest import MANIFEST_FILE
-from model.bundle.reader import Bundle, open_bundle
+from model.bundle.errors import BundleError
+from model.bundle.reader import Bundle, open_verified
+from service.bundle_copies import Adopted, BundleCopies, Identity
+from service.graph_check import check_graphs
+from service.run_directory import RUN_DIRECTORY_VARIABLE, run_directory
 from service.scoring.predictor import Predictor
+from service.scoring.run_limit import RunLimit
+from service.settings import Settings
 
-_ATTEMPTS = 3  # when the path leads elsewhere at the end than at the beginning
+_COPIES = "bundles"  # below the run directory
 
-
-class Identity(NamedTuple):
-    """Which directory a path leads to, and which manifest lies there: another one is another bundle.
-
-    Attributes:
-        directory: every symbolic link resolved.
-        manifest: device, inode, size and modification time in ns; None without a manifest. A bundle is never changed in
-            place, so nothing else need be looked at.
-    """
-
-    directory: Path
-    manifest: tuple[int, int, int, int] | None
+# Keys of bundles whose graphs were run in this process's environment and found good: equal bytes need no second check.
+_passed: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedBundle:
-    """A bundle that has reproduced its golden answers."""
+    """A bundle that has reproduced its golden answers.
+
+    Attributes:
+        identity: of the path that it came from.
+        key: of the service's copy.
+    """
 
     identity: Identity
+    key: str
     bundle: Bundle
     predictor: Predictor
 
 
-def identity_of(path: Path) -> Identity:
-    """Costs two calls of the operating system or few more, so it can be asked every second."""
-    directory = Path(os.path.realpath(path))
+class BundleLoader:
+    """Makes bundles ready to serve. Safe to use from several threads at once.
+
+    Args:
+        directory: the service's own, below which the copies lie.
+        run_limit: of the predictors that it makes.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, *, run_limit: RunLimit | None = None) -> None:
+        self.directory = directory
+        self._copies = BundleCopies(directory / _COPIES, mode=settings.bundle_copy)
+        self._graph_timeout_s = settings.bundle_timeout_ms / 1_000
+        self._run_limit = run_limit
+        self._stopped = threading.Event()
+
+    def adopt(self, path: Path, *, rereads: bool = False) -> Adopted:
+        """See `BundleCopies.adopt`."""
+        return self._copies.adopt(path, rereads=rereads)
+
+    def load(self, adopted: Adopted) -> LoadedBundle:
+        """Load an adopted bundle; its golden requests warm the graphs up.
+
+        Raises:
+            BundleError
+        """
+        with _named_by_content(adopted):
+            bundle = self._checked(adopted)
+            predictor = Predictor.load(bundle, run_limit=self._run_limit)
+        return LoadedBundle(adopted.identity, adopted.key, bundle, predictor)
+
+    def check(self, path: Path) -> Bundle:
+        """Adopt a bundle and try its graphs, without keeping these.
+
+        Raises:
+            BundleError
+        """
+        adopted = self.adopt(path)
+        with _named_by_content(adopted):
+            return self._checked(adopted)
+
+    def open(self, path: Path) -> Bundle:
+        """Adopt a bundle whose graphs nobody will run.
+
+        Raises:
+            BundleError
+        """
+        adopted = self.adopt(path)
+        with _named_by_content(adopted):
+            return open_verified(adopted.directory)
+
+    def load_copy(self, key: str) -> LoadedBundle:
+        """Load a bundle that was adopted before, whatever lies at its path now.
+
+        Raises:
+            BundleError
+        """
+        directory = self._copies.path_of(key)
+        return self.load(Adopted(Identity(directory, ()), key, directory))
+
+    def keep(self, keys: set[str]) -> None:
+        """See `BundleCopies.keep`."""
+        self._copies.keep(keys)
+
+    def stop(self) -> None:
+        """End a check that runs, and refuse further ones."""
+        self._stopped.set()
+
+    def _checked(self, adopted: Adopted) -> Bundle:
+        """Open the copy, and have its graphs tried unless that was done: once per content and service."""
+        bundle = open_verified(adopted.directory)
+        if adopted.key not in _passed:
+            with self._copies.locked():
+                if not self._copies.has_passed(adopted.key):
+                    check_graphs(adopted.directory, timeout_s=self._graph_timeout_s, stopped=self._stopped)
+                    self._copies.note_passed(adopted.key)
+            _passed.add(adopted.key)
+        return bundle
+
+
+@contextmanager
+def _named_by_content(adopted: Adopted) -> Iterator[None]:
+    """Have refusals name files within the bundle: nobody outside knows where the copy lies."""
     try:
-        found = (directory / MANIFEST_FILE).stat()
-    except OSError:
-        return Identity(directory, None)
-    return Identity(directory, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+        yield
+    except BundleError as exc:
+        file, found = (text.replace(f"{adopted.directory}/", "") for text in (exc.file, exc.found))
+        raise type(exc)(file, expected=exc.expected, found=found) from exc
 
 
-def load_bundle(path: Path) -> LoadedBundle:
-    """Verify a bundle and make it ready to score; its golden requests warm the graphs up.
-
-    `path` may be a symbolic link. It is followed once, so a switch amid the reading cannot mix two bundles. When the
-    path leads elsewhere afterwards, or the directory has been replaced, what lies there now is loaded instead.
+@contextmanager
+def own_loader(settings: Settings, *, run_limit: RunLimit | None = None) -> Iterator[BundleLoader]:
+    """Give a loader with copies of bundles that are removed when the service, or the command, ends.
 
     Raises:
-        BundleError: the bundle cannot be trusted, or the path leads elsewhere whenever one looks.
+        NoRunDirectory
     """
-    for _ in range(_ATTEMPTS):
-        identity = identity_of(path)
+    with _own_directory(settings) as directory:
+        loader = BundleLoader(directory, settings, run_limit=run_limit)
         try:
-            bundle = open_bundle(identity.directory)
-            loaded = LoadedBundle(identity, bundle, Predictor.load(bundle))
-        except BundleError:
-            if identity_of(path) == identity:
-                raise
-            continue  # it went away while it was read: what came instead may be whole
-        if identity_of(path) == identity:
-            return loaded
-    raise UnsupportedFormat(
-        MANIFEST_FILE, expected="one bundle while it is read", found=f"another one, {_ATTEMPTS} times in a row"
-    )
+            yield loader
+        finally:
+            loader.stop()
+
+
+@contextmanager
+def _own_directory(settings: Settings) -> Iterator[Path]:
+    """The directory that all processes of a service share, or one of this process's own."""
+    if (shared := os.environ.get(RUN_DIRECTORY_VARIABLE)) is not None:
+        yield Path(shared)
+        return
+    with run_directory(settings.run_dir) as directory:
+        yield directory

@@ -7,11 +7,12 @@ from model.bundle.schema import FeatureSchema, Group
 from service.api.line_up import LineUp, Place
 from service.api.live import Live
 from service.api.served import Served
-from service.loading import LoadedBundle
+from service.loading import BundleLoader, LoadedBundle
 from service.reloading import Reloader
 from service.role import Role
 from service.scoring.measures import Counted, Measures, Uncounted
 from service.scoring.ranker import Ranker
+from service.scoring.run_limit import RunLimit
 from service.scoring.shadow import Shadow
 from service.scoring.threads import ScoringThreads
 from service.settings import Settings
@@ -33,6 +34,8 @@ class Shared:
     breaker: Breaker
     live: Live
     threads: ScoringThreads
+    run_limit: RunLimit
+    loader: BundleLoader
     telemetry: Telemetry
 
 
@@ -49,7 +52,7 @@ def open_line_up(shared: Shared) -> LineUp:
         role = Role.SHADOW if challenger.share is None else Role.CHALLENGER
         places.append(_place(Slot(challenger.bundle, number), role, challenger.share or 0.0, shared))
     _tell_what_challengers_lack(places)
-    return LineUp(places, salt=settings.split_salt)
+    return LineUp(places, salt=settings.split_salt, run_limit=shared.run_limit)
 
 
 def _place(slot: Slot, role: Role, share: float, shared: Shared) -> Place:
@@ -59,11 +62,11 @@ def _place(slot: Slot, role: Role, share: float, shared: Shared) -> Place:
         place.served = _served(loaded, role, shared)
         _tell_telemetry(slot, place, shared.telemetry)
 
-    loaded = first_bundle(slot)
-    reloader = Reloader(slot, serves=loaded, swap=swap, telemetry=shared.telemetry)
+    loaded = first_bundle(slot, shared.loader)
+    reloader = Reloader(slot, shared.loader, serves=loaded, swap=swap, telemetry=shared.telemetry)
     place = Place(role, share, _served(loaded, role, shared), reloader)
     _tell_telemetry(slot, place, shared.telemetry)
-    remember_good_bundle(slot, loaded.identity.directory)
+    remember_good_bundle(slot, shared.loader, loaded.key)
     return place
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from model.bundle.errors import BundleError
-from service.loading import Identity, LoadedBundle, identity_of, load_bundle
+from service.bundle_copies import Adopted, Identity, identity_of
+from service.loading import BundleLoader, LoadedBundle
 from service.memory import give_memory_back
 from service.telemetry import Telemetry, declare, log_event
 from service.worker import Slot, remember_good_bundle
@@ -66,7 +67,13 @@ class Reloader:
     """
 
     def __init__(
-        self, slot: Slot, *, serves: LoadedBundle, swap: Callable[[LoadedBundle], None], telemetry: Telemetry
+        self,
+        slot: Slot,
+        loader: BundleLoader,
+        *,
+        serves: LoadedBundle,
+        swap: Callable[[LoadedBundle], None],
+        telemetry: Telemetry,
     ) -> None:
         """Args:
         serves: what is served now; not kept.
@@ -74,21 +81,21 @@ class Reloader:
         """
         self.refusal: Refusal | None = None
         self._slot = slot
+        self._loader = loader
         self._swap = swap
         self._telemetry = telemetry
         declare(telemetry.reloads, ReloadOutcome)
-        self._serves, self._version = serves.identity, serves.bundle.manifest.model_version
+        self._serves, self._key, self._version = serves.identity, serves.key, serves.bundle.manifest.model_version
         self._refused: Identity | None = None
         self._one_at_a_time = asyncio.Lock()
         self._asked = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loading")
 
     def ask(self) -> None:
         """Have the watch look again, at a bundle that was refused too. To be called in the event loop."""
         self._asked.set()
 
     async def reload(self) -> ReloadOutcome:
-        """Look at the path now; a bundle that was refused before is tried again."""
+        """Look at the path now, and into every file; a bundle that was refused before is tried again."""
         return await self._look(is_asked=True)
 
     @asynccontextmanager
@@ -101,7 +108,7 @@ class Reloader:
         finally:
             task.cancel()
             await asyncio.wait([task])
-            self._thread.shutdown()  # a bundle that is being loaded is loaded to its end: threads cannot be stopped
+            self._loader.stop()
 
     async def _watch(self, pause_s: float | None) -> None:
         while True:
@@ -114,29 +121,33 @@ class Reloader:
 
     async def _look(self, *, is_asked: bool) -> ReloadOutcome:
         async with self._one_at_a_time:
-            at_path = await self._in_thread(partial(identity_of, self._slot.path))
-            if at_path == self._serves:
+            at_path = await _in_thread(partial(identity_of, self._slot.path))
+            if not is_asked and at_path == self._serves:
                 self._refused = self.refusal = None  # a refused one was taken back
-                return self._counted(ReloadOutcome.UNCHANGED) if is_asked else ReloadOutcome.UNCHANGED
-            if at_path == self._refused and not is_asked:
+                return ReloadOutcome.UNCHANGED
+            if not is_asked and at_path == self._refused:
                 return ReloadOutcome.REFUSED  # said and counted when it was seen first
             try:
-                outcome = self._accept(await self._in_thread(partial(load_bundle, self._slot.path)))
+                adopted = await _in_thread(partial(self._loader.adopt, self._slot.path, rereads=is_asked))
+                outcome = await self._take(adopted)
             except Exception as exc:  # whatever it is, even a bug: the old bundle serves, and this is where one sees it
                 outcome = self._refuse(at_path, exc)
-            asyncio.get_running_loop().call_later(_SETTLED_S, give_memory_back)
             return self._counted(outcome)
 
-    def _accept(self, loaded: LoadedBundle) -> ReloadOutcome:
-        manifest = loaded.bundle.manifest
-        is_another = manifest.model_version != self._version  # otherwise the same bytes lie elsewhere
-        if is_another:
-            self._swap(loaded)
-        self._serves = loaded.identity
+    async def _take(self, adopted: Adopted) -> ReloadOutcome:
+        """Raises: BundleError."""
+        is_served = adopted.key == self._key  # the same bytes, perhaps in another place
+        if not is_served:
+            self._accept(await _in_thread(partial(self._loader.load, adopted)))
+            await _in_thread(partial(remember_good_bundle, self._slot, self._loader, adopted.key))
+        self._serves = adopted.identity
         self._refused = self.refusal = None
-        remember_good_bundle(self._slot, loaded.identity.directory)
-        if not is_another:
-            return ReloadOutcome.UNCHANGED
+        return ReloadOutcome.UNCHANGED if is_served else ReloadOutcome.SWAPPED
+
+    def _accept(self, loaded: LoadedBundle) -> None:
+        manifest = loaded.bundle.manifest
+        self._swap(loaded)
+        asyncio.get_running_loop().call_later(_SETTLED_S, give_memory_back)
         log_event(
             logging.INFO,
             "bundle_swapped",
@@ -145,12 +156,13 @@ class Reloader:
             version=manifest.model_version,
             instead_of=self._version,
         )
-        self._version = manifest.model_version
-        return ReloadOutcome.SWAPPED
+        self._key, self._version = loaded.key, manifest.model_version
 
     def _refuse(self, at_path: Identity, exc: Exception) -> ReloadOutcome:
-        self._refused = at_path
+        self._refused, before = at_path, self.refusal
         self.refusal = Refusal.of(at_path.directory, exc)
+        if self.refusal == before:  # while files arrive one by one, each look finds the same one missing
+            return ReloadOutcome.REFUSED
         bug = {} if isinstance(exc, BundleError) else {"traceback": "".join(traceback.format_exception(exc))}
         log_event(
             logging.ERROR, "bundle_refused", bundle=at_path.directory, serving=self._version, error=self.refusal, **bug
@@ -161,5 +173,24 @@ class Reloader:
         self._telemetry.reloads.labels(outcome).inc()
         return outcome
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Call a function off the event loop, in a thread that keeps no process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def call() -> None:
+        try:
+            settle = partial(future.set_result, function())
+        except BaseException as exc:  # whoever waits has to know
+            settle = partial(future.set_exception, exc)
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            loop.call_soon_threadsafe(_tell, future, settle)
+
+    threading.Thread(target=call, name="loading", daemon=True).start()
+    return await future
+
+
+def _tell(future: "asyncio.Future[T]", settle: Callable[[], None]) -> None:
+    if not future.done():  # cancelled meanwhile
+        settle()

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -17,11 +18,12 @@ import uvicorn._subprocess
 
 from service.logs import log_config
 from service.protocol import limited_protocol
+from service.run_directory import RUN_DIRECTORY_VARIABLE
 from service.settings import Settings
 from service.stopping import DrainingServer
 from service.supervisor import Supervisor
 from service.telemetry import MULTIPROCESS_DIR_VARIABLE, log_event
-from service.worker import RUN_DIRECTORY_VARIABLE, SUPERVISOR_PID_VARIABLE
+from service.worker import SUPERVISOR_PID_VARIABLE
 
 _LONGEST_TEMPORARY_PATH = 107 - len("/pymp-12345678/listener-12345678")  # a socket's path has 107 bytes at most
 GRACE_S = 10  # how long requests in flight may take to end when the service stops
@@ -77,9 +79,17 @@ def exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_server(settings: Settings, bound: socket.socket) -> None:
-    """Serve on `bound` until a signal comes; workers read `settings` from the environment, which is changed."""
+def run_server(settings: Settings, bound: socket.socket, directory: Path) -> None:
+    """Serve on `bound` until a signal comes; workers read `settings` from the environment, which is changed.
+
+    Args:
+        directory: of the service's own, which has its copies of bundles.
+
+    Raises:
+        NoWorkerLeft
+    """
     os.environ.update(settings.to_environment())
+    os.environ[RUN_DIRECTORY_VARIABLE] = str(directory)
     config = uvicorn.Config(
         "service.app:create_app_from_environment",
         factory=True,
@@ -100,11 +110,10 @@ def run_server(settings: Settings, bound: socket.socket) -> None:
     if settings.workers == 1:
         DrainingServer(config, drain_ms=settings.drain_ms).run(sockets=[bound])
         return
-    with tempfile.TemporaryDirectory(prefix="dinrank-run-") as directory:
-        os.environ[MULTIPROCESS_DIR_VARIABLE] = os.environ[RUN_DIRECTORY_VARIABLE] = directory
-        os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
-        _fork_workers()
-        Supervisor(config, sockets=[bound], drain_ms=settings.drain_ms).run()
+    os.environ[MULTIPROCESS_DIR_VARIABLE] = str(directory)
+    os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
+    _fork_workers()
+    Supervisor(config, sockets=[bound], drain_ms=settings.drain_ms).run()
 
 
 def _fork_workers() -> None:

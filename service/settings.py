@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.bundle_copies import CopyMode
 from service.challengers import Challenger, parse_challengers, spell_challengers
 from service.cores import usable_cores
 from service.logs import LogFormat
@@ -46,6 +47,17 @@ class Settings(BaseSettings):
     scoring_threads: int = Field(
         default=1, gt=0, description="Requests that one worker scores at the same time, each on one thread."
     )
+    scoring_timeout_ms: int = Field(
+        default=10_000,
+        gt=0,
+        description="Longest run of a graph, in milliseconds; after it the run is ended and the answer is 500.",
+    )
+    stuck_after_ms: int = Field(
+        default=30_000,
+        ge=1_000,
+        description="How long a worker may not move, in milliseconds: its event loop, or a run that cannot be ended. "
+        "After it the worker ends, and is replaced where there are several.",
+    )
     max_candidates: int = Field(default=2000, gt=0, description="Candidates that one request may carry.")
     max_body_bytes: int = Field(default=2_097_152, gt=0, description="Largest request body, in bytes.")
     challengers: Annotated[tuple[Challenger, ...], NoDecode] = Field(
@@ -58,6 +70,22 @@ class Settings(BaseSettings):
     )
     playground: bool = Field(
         default=True, description="Whether `/` shows the playground, a page to try users, ads and bids on."
+    )
+    run_dir: Path | None = Field(
+        default=None,
+        description="Where the service makes a directory for its own copies of bundles and its workers' metrics; the "
+        "system's place for temporary files when left out. It needs room for the bundle, during a reload for two.",
+    )
+    bundle_copy: CopyMode = Field(
+        default="copy",
+        description="How it takes a bundle for itself: `copy` shares blocks where the file system can and copies bytes "
+        "elsewhere; `link` makes hard links where it can, for bundles whose files are never overwritten in place.",
+    )
+    bundle_timeout_ms: int = Field(
+        default=60_000,
+        gt=0,
+        description="Longest time for a new bundle's graphs to load and to answer its golden requests, in "
+        "milliseconds; after it the bundle is refused.",
     )
     bundle_poll_ms: int = Field(
         default=1000,

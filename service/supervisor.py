@@ -15,6 +15,11 @@ from service.stopping import DrainingServer
 from service.telemetry import forget_worker, log_event
 
 _RETRY_S = 5.0  # before a worker that could not start is tried again
+_LONGEST_END_S = 10.0  # of a worker, beyond the time that draining and requests in flight may take
+
+
+class NoWorkerLeft(Exception):
+    """No worker runs, and the last one that was tried could not start."""
 
 
 class Worker(Process):
@@ -32,17 +37,18 @@ class Worker(Process):
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, which keeps the number of workers, and three things more.
+    """uvicorn's, which keeps the number of workers, and four things more.
 
     SIGHUP makes the workers look for another bundle; uvicorn would start them anew, one after the other. A worker that
-    cannot start does not end the others once any has served, for they have a bundle that is good. And the metrics
-    forget what a worker was when it has ended.
+    cannot start does not end the others, for they have a bundle that is good; when none is left the service ends, as
+    callers would wait at the listener for nobody. The metrics forget a worker that has ended. A worker that does not
+    end in time when the service stops is killed.
     """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], *, drain_ms: int) -> None:
         super().__init__(config, sockets)
         self._drain_ms = drain_ms
-        self._has_served = False
+        self._has_lost_all = False
         self._retry_at_s: dict[int, float] = {}  # by the worker's place
 
     def init_processes(self) -> None:
@@ -53,15 +59,33 @@ class Supervisor(Multiprocess):
         worker.start()
         return worker
 
+    def run(self) -> None:
+        """Return when a signal has ended the service.
+
+        Raises:
+            NoWorkerLeft
+        """
+        super().run()
+        if self._has_lost_all:
+            raise NoWorkerLeft("no worker is left, and none can start; the lines above say why")
+
+    def join_all(self) -> None:
+        grace_s = self.config.timeout_graceful_shutdown or 0
+        end_s = time.monotonic() + self._drain_ms / 1_000 + grace_s + _LONGEST_END_S
+        for worker in self.processes:
+            worker.process.join(max(0.0, end_s - time.monotonic()))
+            if worker.process.is_alive():
+                log_event(logging.ERROR, "worker_killed", pid=worker.pid, reason="it did not end in time")
+                worker.process.kill()
+                worker.process.join()
+
     def keep_subprocess_alive(self) -> None:
         for place, worker in enumerate(self.processes):
             if self.should_exit.is_set():
                 return
             if place in self._retry_at_s:
                 self._retry(place)
-            elif worker.is_alive(self.config.timeout_worker_healthcheck):
-                self._has_served = self._has_served or worker.is_ready(self.config.timeout_worker_healthcheck)
-            else:
+            elif not worker.is_alive(self.config.timeout_worker_healthcheck):
                 self._replace(place, worker)
 
     def _replace(self, place: int, worker: Process) -> None:
@@ -72,10 +96,11 @@ class Supervisor(Multiprocess):
         log_event(logging.ERROR, "worker_ended", pid=worker.pid, exit_code=worker.exitcode)
         if worker.exitcode != STARTUP_FAILURE:
             self.processes[place] = self._started()
-        elif self._has_served:
-            self._retry_at_s[place] = time.monotonic() + _RETRY_S
-        else:
-            self.should_exit.set()  # the first ones would fail in the same way for ever
+            return
+        self._retry_at_s[place] = time.monotonic() + _RETRY_S
+        if len(self._retry_at_s) == len(self.processes):
+            self._has_lost_all = True
+            self.should_exit.set()
 
     def _retry(self, place: int) -> None:
         if time.monotonic() >= self._retry_at_s[place]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model.bundle.errors import BundleError
-from service.loading import LoadedBundle, load_bundle
+from service.loading import BundleLoader, LoadedBundle
+from service.run_directory import RUN_DIRECTORY_VARIABLE
 from service.telemetry import log_event
 
 # Set by the supervising process; absent in a service of one worker. A forked worker's parent is the fork server.
 SUPERVISOR_PID_VARIABLE = "DINRANK_SUPERVISOR_PID"
-RUN_DIRECTORY_VARIABLE = "DINRANK_RUN_DIRECTORY"
 
 DRAINING = "draining"  # in the lifespan's state, and so in every request's, once the service is about to stop
 
@@ -78,34 +78,39 @@ def have_others_reload() -> None:
         os.kill(int(supervisor), signal.SIGHUP)
 
 
-def remember_good_bundle(slot: Slot, directory: Path) -> None:
-    """Leave word for workers that start later. Whoever dies amid this, or has no room, leaves the word of before."""
+def remember_good_bundle(slot: Slot, loader: BundleLoader, key: str) -> None:
+    """Record a bundle as good for workers that start later, and remove copies that none of them needs.
+
+    Atomic: a crash or a full disk keeps the record of before.
+    """
     if (file := _good_bundle_file(slot)) is None:
         return
-    written = file.with_name(f"{file.name}.{os.getpid()}")
+    written = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        written.write_bytes(os.fsencode(directory))
+        written.write_text(key, encoding="ascii")
         written.replace(file)
+        loader.keep({good.read_text(encoding="ascii") for good in file.parent.glob(f"{_GOOD_BUNDLE_FILE}-*")})
     except OSError as exc:
-        log_event(logging.ERROR, "good_bundle_not_noted", bundle=directory, error=exc)
+        log_event(logging.ERROR, "good_bundle_not_noted", key=key, error=exc)
 
 
-def first_bundle(slot: Slot) -> LoadedBundle:
-    """The bundle that a worker starts with: the one at the slot's path, or, when that is refused, the last one that any
-    worker of this service found good there. So a worker that dies is replaced even while a bad bundle lies at the path.
+def first_bundle(slot: Slot, loader: BundleLoader) -> LoadedBundle:
+    """Load the bundle that a worker starts with: the one at the slot's path, or, when that is refused, the last one
+    that any worker of this service found good there, of which the service has a copy. So a worker that dies is replaced
+    while a bad bundle lies at the path.
 
     Raises:
         BundleError: why the bundle at the path is refused, when there is no other.
     """
     try:
-        return load_bundle(slot.path)
+        return loader.load(loader.adopt(slot.path))
     except BundleError as exc:
         file = _good_bundle_file(slot)
         if file is None or not file.exists():
             raise
-        good = Path(os.fsdecode(file.read_bytes()))
-        log_event(logging.ERROR, "bundle_refused_at_start", bundle=slot.path, instead=good, error=exc)
-        return load_bundle(good)
+        key = file.read_text(encoding="ascii")
+        log_event(logging.ERROR, "bundle_refused_at_start", bundle=slot.path, instead=key, error=exc)
+        return loader.load_copy(key)
 
 
 def _good_bundle_file(slot: Slot) -> Path | None:

@@ -15,6 +15,9 @@ from service.worker import DRAINING
 
 router = APIRouter()
 
+ReadinessStatus = Literal["ready", "degraded", "draining", "stuck"]
+_UNREADY = ("draining", "stuck")
+
 
 class Liveness(BaseModel):
     """The process runs."""
@@ -41,8 +44,9 @@ class ChallengerReadiness(BaseModel):
 class Readiness(BaseModel):
     """The bundle is loaded; the status says whether Redis answers too."""
 
-    status: Literal["ready", "degraded", "draining"] = Field(
-        description="degraded: requests are answered without stored features. draining: the service is about to stop."
+    status: ReadinessStatus = Field(
+        description="degraded: requests are answered without stored features. draining: the service is about to stop. "
+        "stuck: a run of a graph cannot be ended; the worker is about to be replaced."
     )
     model: ModelName = Field(description="The champion, where several are served.")
     feature_store: Literal["available", "unavailable"]
@@ -58,21 +62,27 @@ async def livez() -> Liveness:
     return Liveness()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "The service is about to stop."}})
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "The service is about to stop, or stuck."}})
 async def readyz(request: Request, response: Response, line_up: LineUpHere) -> Readiness:
     """200 once the bundle is loaded and verified; before that, connections are refused.
 
     It stays 200 while Redis is away and says `degraded`: answers are still given, and taking every replica out of the
     balancer at once would turn worse answers into none. For the same reason it stays 200 while a refused bundle lies at
-    the path. It is 503 between SIGTERM and the end, while requests are still answered.
+    the path. It is 503 between SIGTERM and the end, while requests are still answered, and while a run of a graph goes
+    on that was told to end.
     """
     champion, *challengers = line_up.places
     served = champion.served
     has_store = await _answers(served.store)
-    if is_draining := request.scope["state"].get(DRAINING, False):
+    status: ReadinessStatus = "ready" if has_store else "degraded"
+    if line_up.run_limit.is_stuck():
+        status = "stuck"
+    if request.scope["state"].get(DRAINING, False):
+        status = "draining"
+    if status in _UNREADY:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(
-        status="draining" if is_draining else "ready" if has_store else "degraded",
+        status=status,
         model=served.model_name(),
         feature_store="available" if has_store else "unavailable",
         refused_bundle=_refused_bundle(champion),

@@ -11,6 +11,7 @@ from service.errors import ModelNotServed
 from service.reloading import Reloader
 from service.role import Role
 from service.scoring.ranking import Ranking, RankingTask
+from service.scoring.run_limit import RunLimit
 from service.split import challenger_of, point_of
 
 
@@ -34,10 +35,12 @@ class LineUp:
     Args:
         places: the champion first.
         salt: of the split, see `service.split`.
+        run_limit: of all these models.
     """
 
-    def __init__(self, places: Sequence[Place], *, salt: str) -> None:
+    def __init__(self, places: Sequence[Place], *, salt: str, run_limit: RunLimit) -> None:
         self.places = places
+        self.run_limit = run_limit
         self._salt = salt
         self._challengers = [place for place in places if place.role is Role.CHALLENGER]
         self._shares = [place.share for place in self._challengers]

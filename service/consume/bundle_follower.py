@@ -6,8 +6,8 @@ from pathlib import Path
 
 from model.bundle.encoding import Encoder
 from model.bundle.errors import BundleError
-from model.bundle.reader import open_bundle
-from service.loading import Identity, identity_of
+from service.bundle_copies import Identity, identity_of
+from service.loading import BundleLoader
 from service.telemetry import log_event
 
 
@@ -17,7 +17,7 @@ class BundleFollower:
     A bundle that cannot be trusted is passed over, with a log line, and the one before goes on.
     """
 
-    def __init__(self, path: Path, *, poll_ms: int) -> None:
+    def __init__(self, path: Path, loader: BundleLoader, *, poll_ms: int) -> None:
         """Args:
         poll_ms: pause between looks; 0 never looks again.
 
@@ -25,9 +25,10 @@ class BundleFollower:
             BundleError
         """
         self._path = path
+        self._loader = loader
         self._poll_s = poll_ms / 1_000
         self._identity: Identity = identity_of(path)
-        self._encoder = open_bundle(self._identity.directory).encoder
+        self._encoder = loader.open(path).encoder
         self._look_at_s = time.monotonic() + self._poll_s
 
     def encoder(self) -> Encoder:
@@ -42,7 +43,7 @@ class BundleFollower:
             return
         self._identity = identity
         try:
-            bundle = open_bundle(identity.directory)
+            bundle = self._loader.open(self._path)
         except BundleError as exc:
             log_event(logging.ERROR, "bundle_refused", error=exc)
         else:

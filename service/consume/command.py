@@ -8,6 +8,7 @@ import socket
 
 from service.consume.bundle_follower import BundleFollower
 from service.consume.consumer import Consumer
+from service.loading import BundleLoader, own_loader
 from service.settings import Settings
 from service.store.behaviour_writer import BehaviourWriter
 from service.store.connection import connect
@@ -25,13 +26,17 @@ def consume(settings: Settings, url: str, *, stream: str, group: str, consumer: 
         consumer: this one's name in the group; made of host and process when left out.
 
     Raises:
-        BundleError, BadRedisUrl
+        BundleError, BadRedisUrl, NoRunDirectory
     """
-    asyncio.run(_consume(settings, url, stream=stream, group=group, consumer=consumer or _own_name()))
+    name = consumer or _own_name()
+    with own_loader(settings) as loader:
+        asyncio.run(_consume(settings, url, loader, stream=stream, group=group, consumer=name))
 
 
-async def _consume(settings: Settings, url: str, *, stream: str, group: str, consumer: str) -> None:
-    bundle = BundleFollower(settings.bundle, poll_ms=settings.bundle_poll_ms)
+async def _consume(
+    settings: Settings, url: str, loader: BundleLoader, *, stream: str, group: str, consumer: str
+) -> None:
+    bundle = BundleFollower(settings.bundle, loader, poll_ms=settings.bundle_poll_ms)
     connection = connect(url, timeout_ms=_TIMEOUT_MS, max_connections=1)
     try:
         entries = BehaviourStream(connection, stream=stream, group=group, consumer=consumer)

@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 
 from model.bundle.errors import BundleError
+from model.bundle.manifest import MANIFEST_FILE
 from service.doctor.findings import Finding, ok, warning, wrong
-from service.loading import LoadedBundle, load_bundle
+from service.loading import BundleLoader, LoadedBundle
 from service.remedies import remedy_for
 
 CHECK = "bundle"
@@ -13,10 +14,10 @@ OLD_DAYS = 30
 _DAY_S = 86_400.0
 
 
-def check_bundle(path: Path) -> tuple[list[Finding], LoadedBundle | None]:
+def check_bundle(path: Path, loader: BundleLoader) -> tuple[list[Finding], LoadedBundle | None]:
     """Open it as the service does: every checksum, the graph against the schema, every golden answer."""
     try:
-        loaded = load_bundle(path)
+        loaded = loader.load(loader.adopt(path))
     except BundleError as exc:
         return [wrong(CHECK, f"{path} cannot be served: {exc}", remedy_for(exc))], None
     manifest = loaded.bundle.manifest
@@ -27,9 +28,8 @@ def check_bundle(path: Path) -> tuple[list[Finding], LoadedBundle | None]:
             f"say, {len(loaded.bundle.golden)} golden requests answered as in training",
         )
     ]
-    if loaded.identity.manifest is not None:
-        *_, modified_ns = loaded.identity.manifest
-        findings.append(_age(path, time.time() - modified_ns / 1e9))
+    written_ns = next(modified_ns for name, *_, modified_ns in loaded.identity.files if name == MANIFEST_FILE)
+    findings.append(_age(path, time.time() - written_ns / 1e9))
     return findings, loaded
 
 

@@ -10,14 +10,20 @@ from service.doctor.feature_store import check_feature_store
 from service.doctor.findings import Finding
 from service.doctor.libraries import check_libraries
 from service.doctor.port import check_port
+from service.loading import BundleLoader, own_loader
 from service.settings import EMBEDDED, Settings
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything that these settings name. Nothing is changed, and no request is made of a service."""
+    with own_loader(settings) as loader:
+        yield from _examine(settings, loader)
+
+
+def _examine(settings: Settings, loader: BundleLoader) -> Iterator[Finding]:
     champion: Bundle | None = None
     for number, path in enumerate((settings.bundle, *(challenger.bundle for challenger in settings.challengers))):
-        findings, loaded = check_bundle(path)
+        findings, loaded = check_bundle(path, loader)
         yield from findings
         if number == 0 and loaded is not None:
             champion = loaded.bundle

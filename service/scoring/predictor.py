@@ -27,6 +27,7 @@ from model.bundle.stages import (
     stage_inputs,
 )
 from service.errors import PredictionFailed
+from service.scoring.run_limit import RunLimit
 from service.scoring.sessions import Session
 
 Floats = NDArray[np.floating]
@@ -73,7 +74,7 @@ class Predictor:
         self.has_weights = scorer.has_weights
 
     @classmethod
-    def load(cls, bundle: Bundle, *, threads: int = 1) -> Self:
+    def load(cls, bundle: Bundle, *, threads: int = 1, run_limit: RunLimit | None = None) -> Self:
         """Load the graphs, check that they fit the schema and that they reproduce every golden answer.
 
         A bundle with stages is served by these. Its whole graph must reproduce the golden answers too, and is then let
@@ -81,16 +82,17 @@ class Predictor:
 
         Args:
             threads: how many threads one run may use.
+            run_limit: ends runs that take too long; without one they may take for ever.
 
         Raises:
             UnsupportedFormat: ONNX Runtime cannot read a graph.
             SchemaMismatch: a graph's inputs or outputs are not those of the schema.
             GoldenMismatch: a CTR differs from the trainer's by more than TOLERANCE.
         """
-        predictor = cls(_WholeGraph(bundle, threads=threads))
+        predictor = cls(_WholeGraph(bundle, threads=threads, run_limit=run_limit))
         predictor._check_golden(bundle.encoder, bundle.golden, file=GRAPH_FILE)
         if bundle.has_stages:
-            predictor = cls(_Stages(bundle, threads=threads))
+            predictor = cls(_Stages(bundle, threads=threads, run_limit=run_limit))
             predictor._check_golden(bundle.encoder, bundle.golden, file=stage_file(SCORES))
         return predictor
 
@@ -166,8 +168,8 @@ class _Difference:
 class _WholeGraph:
     """`model.onnx` from indices to CTRs."""
 
-    def __init__(self, bundle: Bundle, *, threads: int) -> None:
-        self._session = session = Session(bundle.graph_path, threads=threads)
+    def __init__(self, bundle: Bundle, *, threads: int, run_limit: RunLimit | None) -> None:
+        self._session = session = Session(bundle.graph_path, threads=threads, run_limit=run_limit)
         session.check_inputs(graph_inputs(bundle.schema))
         session.check_output(CTR_OUTPUT, ("C",))
         self.has_weights = session.has_output(WEIGHTS_OUTPUT)
@@ -185,8 +187,10 @@ class _Stages:
 
     has_weights = True
 
-    def __init__(self, bundle: Bundle, *, threads: int) -> None:
-        sessions = {stage: Session(bundle.path / stage_file(stage), threads=threads) for stage in STAGES}
+    def __init__(self, bundle: Bundle, *, threads: int, run_limit: RunLimit | None) -> None:
+        sessions = {
+            stage: Session(bundle.path / stage_file(stage), threads=threads, run_limit=run_limit) for stage in STAGES
+        }
         _check_stages(sessions, bundle.schema)
         runs = {stage: partial(_only_output, session, output_of(stage)) for stage, session in sessions.items()}
         self._graph = StagedGraph(bundle.schema, runs, table=bundle.table)

@@ -10,6 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from model.bundle.errors import SchemaMismatch, UnsupportedFormat
 from service.errors import PredictionFailed
+from service.scoring.run_limit import RunLimit
 
 # What ONNX Runtime raises; the classes share no parent but Exception.
 RUNTIME_ERRORS = (
@@ -31,13 +32,15 @@ class Session:
 
     Args:
         threads: how many threads one run may use.
+        run_limit: ends runs that take too long; without one they may take for ever.
 
     Raises:
         UnsupportedFormat: ONNX Runtime cannot read the graph.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, run_limit: RunLimit | None = None) -> None:
         self.file = path.name
+        self._run_limit = run_limit
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -96,12 +99,21 @@ class Session:
         """Run the graph once, in the calling thread.
 
         Raises:
-            PredictionFailed: ONNX Runtime refused.
+            PredictionFailed: ONNX Runtime refused, or the run was ended after its limit.
         """
+        options = ort.RunOptions()
+        if self._run_limit is not None:
+            self._run_limit.begin(options)
         try:
-            found: list[NDArray[np.floating]] = self._session.run(list(outputs), dict(inputs))
+            found: list[NDArray[np.floating]] = self._session.run(list(outputs), dict(inputs), options)
         except RUNTIME_ERRORS as exc:
+            if options.terminate and self._run_limit is not None:
+                limit_ms = self._run_limit.limit_ms
+                raise PredictionFailed(f"{self.file} ran longer than {limit_ms} ms, and was ended") from exc
             raise PredictionFailed(f"ONNX Runtime refused the request: {exc}") from exc
+        finally:
+            if self._run_limit is not None:
+                self._run_limit.end(options)
         return found
 
 

@@ -1,7 +1,9 @@
 """The threads that score, and the way to them and back."""
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -10,8 +12,12 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple
 
+from service.telemetry import log_event
+
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
+
+_LONGEST_END_S = 5.0  # for calls that go on when the block ends; a run of a graph may never end
 
 
 class ScoringThreads:
@@ -42,12 +48,15 @@ class ScoringThreads:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for what was begun, and for what was handed over before."""
+        """Wait for what was begun, and for what was handed over before; but not for ever."""
         self._is_entered = False
         for _ in self._threads:
             self._calls.put(None)
+        end_s = time.monotonic() + _LONGEST_END_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end_s - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            log_event(logging.ERROR, "scoring_not_ended", waited_s=_LONGEST_END_S)
 
     def run(self, function: Callable[[*Ts], R], *args: *Ts) -> asyncio.Future[R]:
         """Call the function in a thread. Returns a future of what it returns or raises.

@@ -18,6 +18,7 @@ from model.bundle.encoding import Encoder
 from service.consume import consumer
 from service.consume.bundle_follower import BundleFollower
 from service.consume.consumer import MAX_EVENT_BYTES, Consumer
+from service.loading import BundleLoader
 from service.store.behaviour_writer import BehaviourWriter
 from service.store.connection import connect
 from service.store.stream import BehaviourStream
@@ -239,13 +240,15 @@ def test_a_stream_that_redis_lost_is_begun_anew(redis_server: RedisServer, redis
     consumed(redis_url, consumed_after_a_loss, "one")
 
 
-def test_another_bundle_is_followed_and_a_bad_one_is_not(tmp_path: Path, seen_log: pytest.LogCaptureFixture) -> None:
+def test_another_bundle_is_followed_and_a_bad_one_is_not(
+    tmp_path: Path, seen_log: pytest.LogCaptureFixture, loader: BundleLoader
+) -> None:
     make_bundle(tmp_path / "old")
     make_bundle(tmp_path / "new", shift=1.0)
     (tmp_path / "bad").mkdir()
     current = tmp_path / "current"
     current.symlink_to(tmp_path / "old")
-    follower = BundleFollower(current, poll_ms=1)
+    follower = BundleFollower(current, loader, poll_ms=1)
     first = follower.encoder()
 
     def follows(target: str, said: str) -> Encoder:

@@ -148,14 +148,16 @@ def test_workers_end_when_their_supervisor_is_killed_so_that_the_port_is_free(
 def listening(service: Served) -> list[psutil.Process]:
     """The workers: processes other than the command itself that have the listener open."""
     port = int(service.address.rpartition(":")[2])
-    return [
-        process
-        for process in service.family()[1:]
-        if any(
-            each.laddr.port == port and each.status == psutil.CONN_LISTEN
-            for each in process.net_connections(kind="tcp")
-        )
-    ]
+    return [process for process in service.family()[1:] if has_open(process, port)]
+
+
+def has_open(process: psutil.Process, port: int) -> bool:
+    """False for a process that has ended meanwhile."""
+    try:
+        connections = process.net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in connections)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
