@@ -15,6 +15,7 @@ from tests.chaos import report
 from tests.chaos.bundle_faults import BUNDLE_FAULTS
 from tests.chaos.driver import LATE_AFTER_S
 from tests.chaos.fault import Fault
+from tests.chaos.graph_faults import GRAPH_FAULTS
 from tests.chaos.ground import Topology, prepared
 from tests.chaos.load_faults import LOAD_FAULTS
 from tests.chaos.process_faults import PROCESS_FAULTS
@@ -28,6 +29,7 @@ ALL_FAULTS: tuple[Fault, ...] = (
     *LOAD_FAULTS,
     *(fault for fault in REDIS_FAULTS if fault.topology is Topology.SINGLE),
     *BUNDLE_FAULTS,
+    *GRAPH_FAULTS,
     *PROCESS_FAULTS,
     *(fault for fault in REDIS_FAULTS if fault.topology is not Topology.SINGLE),
 )

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fixtures.bundle import declare_as_genuine, expected_ctr, make_bundle
 from tests.fixtures.command import ONE_AD, TIMEOUT_S, Served, assert_gone, run, served
-from tests.fixtures.failing_bundle import bundle_stuck_for_item_3, bundle_that_never_ends_for_item_3
+from tests.fixtures.failing_bundle import endless_bundle, stuck_bundle
 from tests.fixtures.redis_server import wait_until
 from tests.fixtures.service import running_service
 from tests.integration.test_processes import listening
@@ -25,7 +25,7 @@ CTR = expected_ctr("1")
 
 
 def test_a_run_that_never_ends_is_ended_and_other_requests_are_answered(tmp_path: Path, redis_url: str) -> None:
-    bundle = bundle_that_never_ends_for_item_3(tmp_path)
+    bundle = endless_bundle(tmp_path)
     with running_service(bundle, redis_url, redis_timeout_ms=5_000, scoring_timeout_ms=300) as service:
         for _ in range(2):
             refused = service.rank(ENDLESS)
@@ -42,7 +42,7 @@ def test_a_bundle_whose_graph_never_ends_is_refused_and_the_old_one_serves_on(
     link.symlink_to(bundle_path)
     settings = {"redis_timeout_ms": 5_000, "bundle_poll_ms": 0, "bundle_timeout_ms": 1_500}
     with running_service(link, redis_url, **settings) as service:
-        switch(link, bundle_that_never_ends_for_item_3(tmp_path, golden_holds_it=True))
+        switch(link, endless_bundle(tmp_path, golden_holds_it=True))
         refused = service.request("POST", "/admin/reload")
         assert refused.status_code == 409
         assert "model.onnx: expected answers to all golden requests within 1.5 s" in refused.json()["detail"]
@@ -72,7 +72,7 @@ def readiness(service: Served) -> str:
 
 
 def test_a_worker_whose_run_cannot_be_ended_says_so_and_is_replaced(tmp_path: Path, redis_url: str) -> None:
-    bundle = bundle_stuck_for_item_3(tmp_path)
+    bundle = stuck_bundle(tmp_path)
     with served(tmp_path, bundle, "--redis", redis_url, "--workers", "2", **STUCK_SETTINGS) as service:
         wait_until(lambda: len(listening(service)) == 2, "both workers listen")
         before = {process.pid for process in listening(service)}
@@ -94,7 +94,7 @@ def test_a_worker_whose_run_cannot_be_ended_says_so_and_is_replaced(tmp_path: Pa
 def test_a_single_worker_that_is_stuck_ends_so_that_its_supervisor_starts_it_again(
     tmp_path: Path, redis_url: str
 ) -> None:
-    bundle = bundle_stuck_for_item_3(tmp_path)
+    bundle = stuck_bundle(tmp_path)
     with served(tmp_path, bundle, "--redis", redis_url, **STUCK_SETTINGS) as service:
         caller = rank_in_background(service)
         assert service.process.wait(TIMEOUT_S) == 1
@@ -103,7 +103,7 @@ def test_a_single_worker_that_is_stuck_ends_so_that_its_supervisor_starts_it_aga
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.long)])
 def test_sigterm_ends_a_service_with_a_run_that_cannot_be_ended(tmp_path: Path, redis_url: str, workers: str) -> None:
-    bundle = bundle_stuck_for_item_3(tmp_path)
+    bundle = stuck_bundle(tmp_path)
     with served(tmp_path, bundle, "--redis", redis_url, "--workers", workers) as service:
         caller = rank_in_background(service)
         wait_until(lambda: is_at_work(service), "the request is being scored")
@@ -121,7 +121,7 @@ def test_sigterm_ends_a_verification_that_never_ends(bundle_path: Path, tmp_path
     link = tmp_path / "current"
     link.symlink_to(bundle_path)
     with served(tmp_path, link, "--redis", redis_url) as service:
-        switch(link, bundle_that_never_ends_for_item_3(tmp_path, golden_holds_it=True))
+        switch(link, endless_bundle(tmp_path, golden_holds_it=True))
         wait_until(lambda: any("service.graph_check" in each.cmdline() for each in service.family()), "it is verified")
         assert_gone(service.stop(signal.SIGTERM))
 

@@ -11,7 +11,7 @@ import pytest
 from model.bundle.errors import BundleError, GoldenMismatch, SchemaMismatch, UnsupportedFormat
 from service.graph_check import CheckStopped, GraphTimedOut, check_graphs
 from tests.fixtures.bundle import declare_as_genuine, golden_answers, make_bundle
-from tests.fixtures.failing_bundle import bundle_that_never_ends_for_item_3
+from tests.fixtures.failing_bundle import endless_bundle
 
 
 def check(bundle: Path, *, timeout_s: float = 60.0, is_stopped: bool = False) -> None:
@@ -26,7 +26,7 @@ def test_good_graphs_pass(bundle_path: Path) -> None:
 
 
 def test_graphs_that_never_end_are_refused_and_their_process_is_gone(tmp_path: Path) -> None:
-    bundle = bundle_that_never_ends_for_item_3(tmp_path, golden_holds_it=True)
+    bundle = endless_bundle(tmp_path, golden_holds_it=True)
     with pytest.raises(GraphTimedOut, match=r"model.onnx: expected answers to all golden requests within 1.5 s"):
         check(bundle, timeout_s=1.5)
     assert not [each for each in psutil.Process().children() if "service.graph_check" in each.cmdline()]
@@ -34,7 +34,7 @@ def test_graphs_that_never_end_are_refused_and_their_process_is_gone(tmp_path: P
 
 def test_a_check_that_nobody_needs_any_more_ends(tmp_path: Path) -> None:
     with pytest.raises(CheckStopped):
-        check(bundle_that_never_ends_for_item_3(tmp_path, golden_holds_it=True), is_stopped=True)
+        check(endless_bundle(tmp_path, golden_holds_it=True), is_stopped=True)
 
 
 def test_other_answers_are_refused_as_in_this_process(tmp_path: Path) -> None:
