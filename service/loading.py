@@ -62,6 +62,15 @@ class BundleLoader:
         Raises:
             BundleError
         """
+        try:
+            return self._loaded(adopted)
+        except BundleError:
+            if adopted.directory.exists():
+                raise
+        # Another worker, which serves a newer one already, has removed the copy.
+        return self._loaded(self.adopt(adopted.identity.directory))
+
+    def _loaded(self, adopted: Adopted) -> LoadedBundle:
         with _named_by_content(adopted):
             bundle = self._checked(adopted)
             predictor = Predictor.load(bundle, run_limit=self._run_limit)

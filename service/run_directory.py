@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-RUN_DIRECTORY_VARIABLE = "DINRANK_RUN_DIRECTORY"  # set for the workers by the process that starts them
+RUN_DIRECTORY_VARIABLE = "DINRANK_OWN_DIRECTORY"  # set for the workers by the process that starts them
 
 _PREFIX = "dinrank-run-"
 _UNLOCKED_PREFIX = ".dinrank-new-"  # a directory has its final name once it is locked
