@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import logging
 import shlex
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,12 @@ from rich.console import Console
 
 from model.bundle.errors import BundleError
 from model.bundle.reader import Bundle, open_bundle
+from service.admin_token import BadTokenFile, admin_token, token_path
 from service.announcement import announce
 from service.app import redis_url
 from service.errors import ServiceError
 from service.exposure import BadCertificate, Exposed, check_exposure
-from service.keys import BadKeyFile
+from service.keys import BadKeyFile, wait_until_settled, warn_of_writers
 from service.logs import LogFormat, configure_logging
 from service.remedies import remedy_for
 from service.scoring.predictor import Predictor
@@ -37,6 +39,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+_NOT_SAFE = (Exposed, BadKeyFile, BadTokenFile, BadCertificate)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -88,15 +93,35 @@ def serve(
 
 
 def _serve(settings: Settings) -> None:
-    check_exposure(settings)
+    _check_access(settings)
     if settings.trace_endpoint:
         require_tracing()
     # Here too, so that a bad bundle ends the command and not one worker after the other.
     verified, *_ = [_verified(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))]
     with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
         parse_redis_url(url)
-        announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified, url)
-        run_server(settings.model_copy(update={"redis": url}), bound)
+        with _admin_token(settings, bound):
+            announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified, url)
+            run_server(settings.model_copy(update={"redis": url}), bound)
+
+
+def _check_access(settings: Settings) -> None:
+    """Raises: Exposed, BadKeyFile, BadCertificate."""
+    for path in settings.files_of_keys():
+        wait_until_settled(path)  # whoever starts the service may have written it just now
+    check_exposure(settings)
+    for path in settings.secret_files():
+        warn_of_writers(path)
+
+
+@contextmanager
+def _admin_token(settings: Settings, bound: socket.socket) -> Iterator[None]:
+    """A token for admin routes as long as the block runs, where no file of admin keys is set. Raises: BadTokenFile."""
+    if settings.admin_keys_file is not None:
+        yield
+        return
+    with admin_token(token_path(settings.admin_token_dir, settings.host, bound.getsockname()[1])):
+        yield
 
 
 def _verified(path: Path) -> Bundle:
@@ -235,7 +260,7 @@ def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "te
         yield
     except ValidationError as exc:
         _fail(_complaint(exc), exc, log_format)
-    except (BundleError, StoreSetupError, CannotListen, Exposed, BadKeyFile, BadCertificate, ServiceError) as exc:
+    except (BundleError, StoreSetupError, CannotListen, *_NOT_SAFE, ServiceError) as exc:
         advice = remedy_for(exc)
         _fail(f"{exc}: {advice}" if advice else str(exc), exc, log_format)
     except further as exc:

@@ -10,9 +10,9 @@ from pydantic_core import to_json
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from model.bundle.schema import Group
-from service.api.key_check import USERS_PREFIX
 from service.api.line_up import ChampionHere
 from service.api.live import LiveHere, saying_what_to_do
+from service.api.paths import USERS_PATH, USERS_PREFIX
 from service.api.routes import problems
 from service.api.schemas import MAX_ID_LENGTH
 from service.errors import UnknownUser
@@ -31,6 +31,10 @@ _PATH = f"{USERS_PREFIX}{{user_id:any_text}}"
 UserId = Annotated[
     str, Path(min_length=1, max_length=MAX_ID_LENGTH, description="The user's id, percent-encoded.", examples=["42"])
 ]
+AnyUserId = Annotated[
+    str, Query(alias="user_id", min_length=1, max_length=MAX_ID_LENGTH, description="The user's id.", examples=["42"])
+]
+Limit = Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")]
 
 
 class UserResponse(BaseModel):
@@ -61,7 +65,7 @@ async def user(
     user_id: UserId,
     served: ChampionHere,
     live: LiveHere,
-    limit: Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")] = None,
+    limit: Limit = None,
 ) -> Response:
     """All that is stored of one user; 404 when that is nothing."""
     features = {feature.name: feature for feature in served.bundle.schema.group(Group.USER)}
@@ -91,3 +95,16 @@ async def remove_user(user_id: UserId, served: ChampionHere, live: LiveHere) -> 
         served.store.refuse_while_left_alone(user_id)
         removed = await live.users.remove(user_id)
     return RemovedResponse(user_id=user_id, **asdict(removed))
+
+
+# Ids with control characters stand in no path.
+@router.get(USERS_PATH, response_model=UserResponse, responses=problems(404, 422, 503))
+async def any_user(user_id: AnyUserId, served: ChampionHere, live: LiveHere, limit: Limit = None) -> Response:
+    """The same as `/users/{user_id}`, of a user whose id may hold any character."""
+    return await user(user_id, served, live, limit)
+
+
+@router.delete(USERS_PATH, responses=problems(403, 422, 503))
+async def remove_any_user(user_id: AnyUserId, served: ChampionHere, live: LiveHere) -> RemovedResponse:
+    """The same as `/users/{user_id}`, of a user whose id may hold any character. Needs an admin key too."""
+    return await remove_user(user_id, served, live)

@@ -18,6 +18,7 @@ import httpx
 import redis
 
 from model.bundle.reader import open_bundle
+from service.admin_token import token_path
 from service.store.connection import connect
 from service.store.embedded import find_redis_server
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
@@ -113,6 +114,7 @@ class ServiceProcess:
     def __init__(self, directory: Path, bundle: Path, redis_url: str, **settings: str) -> None:
         self.port = free_port()
         self._log = directory / "service.log"
+        self._admin_token_dir = directory / "admin"
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -120,6 +122,7 @@ class ServiceProcess:
             "DINRANK_REDIS": redis_url,
             "DINRANK_PORT": str(self.port),
             "DINRANK_WORKERS": str(WORKERS),
+            "DINRANK_ADMIN_TOKEN_DIR": str(self._admin_token_dir),
             **settings,
         }
         self.process: subprocess.Popen[bytes]
@@ -146,6 +149,9 @@ class ServiceProcess:
     def forget_log(self) -> None:
         """Before it starts again: what is asked of the log is about the new start."""
         self._log.write_bytes(b"")
+
+    def admin_token(self) -> str:
+        return token_path(self._admin_token_dir, HOST, self.port).read_text(encoding="ascii").strip()
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"http://{HOST}:{self.port}{path}", timeout=10.0)

@@ -19,7 +19,7 @@ from model.bundle.reader import open_bundle
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
 from service.scoring.predictor import Predictor
-from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.service import ADMIN, RunningService, running_service
 from tests.integration.test_reload import switch
 from tests.unit.model.bundle.test_bundle_on_disk import sign
 from training.config import TrainConfig
@@ -99,7 +99,7 @@ def test_bundles_with_stages_tables_and_other_schemas_follow_each_other(
     with running_service(link, redis_url, redis_timeout_ms=5_000, bundle_poll_ms=0) as service:
         for path in (plain, extended, bundle_path, extended, plain, bundle_path):
             switch(link, path)
-            assert service.request("POST", "/admin/reload").json()["outcome"] == "swapped"
+            assert service.request("POST", "/admin/reload", headers=ADMIN).json()["outcome"] == "swapped"
             bundle = open_bundle(path)
             body = {
                 "user_id": "nobody",
