@@ -22,11 +22,12 @@ from service.admin_token import token_path
 from service.store.connection import connect
 from service.store.embedded import find_redis_server
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
-from tests.chaos.driver import LATE_AFTER_S, Driver
+from tests.chaos.driver import KEY, LATE_AFTER_S, Driver
 from tests.chaos.traffic import Users
 from tests.fixtures.bundle import SCHEMA, make_bundle
 
 ROOT = Path(__file__).parents[2]
+KEYS_FILE = "keys"
 HOST = "127.0.0.1"
 SERVICE_NAME = "dinrank-chaos"
 WORKERS = 2
@@ -109,7 +110,11 @@ class RedisProcess:
 
 
 class ServiceProcess:
-    """`python -m service serve`, as an operator starts it."""
+    """`python -m service serve`, as an operator starts it.
+
+    There is a file with the driver's key, which counts only where a setting names it; in settings `{home}` is where it
+    lies.
+    """
 
     def __init__(self, directory: Path, bundle: Path, redis_url: str, **settings: str) -> None:
         self.port = free_port()
@@ -123,8 +128,9 @@ class ServiceProcess:
             "DINRANK_PORT": str(self.port),
             "DINRANK_WORKERS": str(WORKERS),
             "DINRANK_ADMIN_TOKEN_DIR": str(self._admin_token_dir),
-            **settings,
+            **{name: value.replace("{home}", str(directory)) for name, value in settings.items()},
         }
+        (directory / KEYS_FILE).write_text(f"{KEY}\n", encoding="ascii")
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> None:
@@ -154,7 +160,7 @@ class ServiceProcess:
         return token_path(self._admin_token_dir, HOST, self.port).read_text(encoding="ascii").strip()
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://{HOST}:{self.port}{path}", timeout=10.0)
+        return httpx.get(f"http://{HOST}:{self.port}{path}", headers={"X-API-Key": KEY}, timeout=10.0)
 
     def metric(self, sample: str) -> float:
         """Of all workers together; `sample` is a name and its labels as Prometheus prints them."""
