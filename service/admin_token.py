@@ -27,11 +27,14 @@ class BadTokenFile(Exception):
 
 
 def default_token_dir() -> Path:
-    """`$XDG_RUNTIME_DIR/dinrank`, or a directory of this account's own below the one for temporary files."""
+    """`$XDG_RUNTIME_DIR/dinrank`, or a directory of this account's own below the one for temporary files.
+
+    The variable may lead to another account's: `su` and `sudo` hand it on.
+    """
     configured = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    return (
-        configured / "dinrank" if configured.is_absolute() else Path(tempfile.gettempdir()) / f"dinrank-{os.getuid()}"
-    )
+    if configured.is_absolute() and configured.is_dir() and configured.stat().st_uid == os.getuid():
+        return configured / "dinrank"
+    return Path(tempfile.gettempdir()) / f"dinrank-{os.getuid()}"
 
 
 def token_path(directory: Path, host: str, port: int) -> Path:

@@ -43,7 +43,10 @@ def misled() -> Iterator[Browser]:
 
 
 def opened(browser: Browser, url: str) -> Page:
-    """A page without any policy, at a URL that nobody has to serve."""
+    """A page without any policy, at a URL that nobody has to serve.
+
+    Such a page's requests are sent without a preflight, so what browsers keep back is the service's to refuse.
+    """
     page = browser.new_page()
     page.route(url, lambda route: route.fulfill(body="<title>a page</title>", content_type="text/html"))
     page.goto(url)

@@ -206,7 +206,9 @@ def test_an_odd_path_is_a_problem_and_is_counted(keyless: Served, keyed: Served,
     "path", ["/rank\t", "/rank\x0b", "/rank\x01", "/rank\x7f", "/rank\x85", "/metrics#x", "/rank#"]
 )
 def test_a_target_with_raw_control_characters_or_a_fragment_is_not_http(keyless: Served, path: str) -> None:
-    assert asked(keyless, f"GET {path}").status_code == 400
+    answer = asked(keyless, f"GET {path}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
+    assert (answer.headers["X-Content-Type-Options"], answer.headers["Cache-Control"]) == ("nosniff", "no-store")
 
 
 @pytest.mark.parametrize(

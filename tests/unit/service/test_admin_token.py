@@ -118,9 +118,17 @@ def test_where_no_directory_can_be_made_the_message_has_both_ways_out(tmp_path: 
         pass
 
 
+def another_account_s(home: Path) -> Path:
+    directory = home / "other"
+    directory.mkdir()
+    os.chown(directory, 12_345, -1)
+    return directory
+
+
 def test_the_default_is_a_directory_of_the_account_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert default_token_dir() == tmp_path / "dinrank"
-    for nowhere in ("", "relative"):
+    others = "/root" if os.getuid() else str(another_account_s(tmp_path))
+    for nowhere in ("", "relative", str(tmp_path / "none"), others):
         monkeypatch.setenv("XDG_RUNTIME_DIR", nowhere)
         assert default_token_dir().name == f"dinrank-{os.getuid()}"
