@@ -15,6 +15,7 @@ from service.telemetry import log_event
 MIN_KEY_LENGTH = 16  # characters; `openssl rand -hex 32` gives 64
 _LOOK_AGAIN_S = 1.0  # the file is read so often at most
 _SETTLED_S = 1.0  # a file that was written to since may be half written
+_MOST_WAITS = 10
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -97,9 +98,17 @@ def read_digests(path: Path) -> tuple[bytes, ...]:
 
 
 def wait_until_settled(path: Path) -> None:
-    """Return once nothing was written to the file for a moment: whoever makes it may not be done."""
-    while path.exists() and 0 <= (age_s := time.time() - path.stat().st_ctime) < _SETTLED_S:
+    """Return once nothing was written to the file for a moment: whoever makes it may not be done.
+
+    Raises:
+        BadKeyFile: it is written to again and again.
+    """
+    for _ in range(_MOST_WAITS):
+        age_s = time.time() - path.stat().st_ctime if path.exists() else _SETTLED_S
+        if not 0 <= age_s < _SETTLED_S:
+            return
         time.sleep(_SETTLED_S - age_s)
+    raise BadKeyFile(f"{path} is written to again and again; start the service when it is whole")
 
 
 def writable_by_others(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Every path has one spelling. What is spelled otherwise is no path of this service.
+"""Every path has one spelling, the id of a user in it apart. What is spelled otherwise is no path of this service.
 
 Keys, admission and metrics go by exact paths, the router by patterns, and a proxy in front by whatever was sent. None
 of them can be got past by a spelling that another one reads differently, as there is no such spelling.

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.convertors import PathConvertor, register_url_convertor
@@ -31,9 +32,21 @@ _PATH = f"{USERS_PREFIX}{{user_id:any_text}}"
 UserId = Annotated[
     str, Path(min_length=1, max_length=MAX_ID_LENGTH, description="The user's id, percent-encoded.", examples=["42"])
 ]
-AnyUserId = Annotated[
-    str, Query(alias="user_id", min_length=1, max_length=MAX_ID_LENGTH, description="The user's id.", examples=["42"])
-]
+
+
+def _one_user_id(
+    request: Request,
+    user_id: Annotated[
+        str, Query(min_length=1, max_length=MAX_ID_LENGTH, description="The user's id.", examples=["42"])
+    ],
+) -> str:
+    """Of two ids a proxy may have looked at the other one."""
+    if len(request.query_params.getlist("user_id")) > 1:
+        raise RequestValidationError([{"type": "repeated", "loc": ("query", "user_id"), "msg": "send it once"}])
+    return user_id
+
+
+AnyUserId = Annotated[str, Depends(_one_user_id)]
 Limit = Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")]
 
 

@@ -24,6 +24,7 @@ def check_access(settings: Settings) -> list[Finding]:
     if is_loopback(settings.host):
         who = "callers with a key" if has_keys else "everybody on this machine"
         findings.append(ok("access", f"{settings.host} is reached from this machine alone; it serves {who}"))
+        findings += _pages_let_in(settings)
     elif has_keys:
         findings.append(ok("access", f"{settings.host} can be reached from outside; callers need a key"))
     else:
@@ -43,6 +44,18 @@ def check_access(settings: Settings) -> list[Finding]:
             )
         )
     return [*findings, *_secrets_that_others_read(settings), *_secrets_that_others_write(settings)]
+
+
+def _pages_let_in(settings: Settings) -> list[Finding]:
+    if settings.api_keys_file is not None or settings.anonymous != "allowed" or settings.allowed_hosts:
+        return []
+    return [
+        warning(
+            "access",
+            "with DINRANK_ANONYMOUS=allowed any page in a browser on this machine may be among the callers",
+            "set DINRANK_ALLOWED_HOSTS to the names under which the service is asked",
+        )
+    ]
 
 
 def check_admin(settings: Settings) -> list[Finding]:

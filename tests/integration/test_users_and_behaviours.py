@@ -239,6 +239,13 @@ def test_ids_in_a_parameter_may_hold_any_character(service: RunningService, user
     assert service.request("GET", "/users", **of_user).status_code == 404
 
 
+@pytest.mark.parametrize("query", ["", "?user_id=", f"?user_id={'x' * 257}", "?user_id=1&user_id=2"])
+def test_a_parameter_has_one_id(service: RunningService, query: str) -> None:
+    for method in ("GET", "DELETE"):
+        answer = service.request(method, f"/users{query}", headers=ADMIN)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "user_id")
+
+
 @pytest.mark.parametrize("path", ["/users/", f"/users/{'x' * 257}"])
 def test_an_id_in_a_path_has_the_length_of_an_id(service: RunningService, path: str) -> None:
     response = service.get(path)

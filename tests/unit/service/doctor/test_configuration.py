@@ -118,6 +118,12 @@ def test_secrets_that_others_can_write_are_a_warning(
         place.chmod(before)
 
 
+def test_pages_that_may_be_among_the_callers_are_a_warning() -> None:
+    [_, warned] = check_access(settings(anonymous="allowed"))
+    assert (warned.level, "DINRANK_ALLOWED_HOSTS" in warned.remedy) == (Level.WARNING, True)
+    assert len(check_access(settings(anonymous="allowed", allowed_hosts="shop.example"))) == 1
+
+
 def test_what_opens_admin_routes_is_said(tmp_path: Path, keys: Path) -> None:
     assert said(check_admin(settings(admin_keys_file=keys)))[0][1].startswith(f"admin routes take a key of {keys}")
     directory = tmp_path / "run"
