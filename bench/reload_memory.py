@@ -9,6 +9,7 @@ switch, while one caller ranks without a pause. An even number of reloads ends w
 
 import http.client
 import json
+import secrets
 import statistics
 import threading
 import time
@@ -69,7 +70,10 @@ def main(
         paths = [ground.bundle.resolve(), other.resolve()]
         link = ground.directory / "current"
         link.symlink_to(paths[0])
-        with serving(link, ground.redis_url, ground.directory / "log", DINRANK_BUNDLE_POLL_MS="0") as server:
+        keys = ground.directory / "admin-key"
+        keys.write_text(secrets.token_hex(32))
+        settings = {"DINRANK_BUNDLE_POLL_MS": "0", "DINRANK_ADMIN_KEYS_FILE": str(keys)}
+        with serving(link, ground.redis_url, ground.directory / "log", **settings) as server:
             figures = drive(server, link, paths, reloads)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1) + "\n")
@@ -114,7 +118,7 @@ def reload(admin: http.client.HTTPConnection, link: Path, target: Path) -> tuple
     switched.symlink_to(target)
     switched.replace(link)
     start = time.monotonic()
-    admin.request("POST", "/admin/reload")
+    admin.request("POST", "/admin/reload", headers={"X-API-Key": link.with_name("admin-key").read_text().strip()})
     answer = json.loads(admin.getresponse().read())
     end = time.monotonic()
     assert answer["outcome"] == "swapped", answer

@@ -8,13 +8,15 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 
+from service.admin_token import token_digest_from_environment
 from service.api import admin, behaviours, errors, health, playground, routes, users
 from service.api.admission import AdmissionControl
-from service.api.documents import document_keys
-from service.api.key_check import DOCS_PARTS_PREFIX, KeyCheck
+from service.api.documents import document_keys, install_page
+from service.api.key_check import KeyCheck
 from service.api.live import open_live
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.one_pass import OnePass
+from service.api.paths import DOCS_PARTS_PREFIX, DOCS_PATH
 from service.loading import own_loader
 from service.memory import loaded_objects_kept
 from service.models import Shared, open_line_up
@@ -37,7 +39,7 @@ DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate
 _NOTHING_OF_FASTAPI: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
-def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
+def create_app(settings: Settings, *, is_own_process: bool = False, admin_token: bytes | None = None) -> FastAPI:
     """The application. Its lifespan opens bundle, Redis and threads, and closes them in reverse order.
 
     Starting it raises BundleError when the bundle cannot be trusted. It starts while Redis does not answer, and gives
@@ -46,6 +48,8 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
     Args:
         is_own_process: whether this process is a worker, which looks for another bundle at SIGHUP and ends when the
             process that supervises it has ended.
+        admin_token: digest of what admin routes take where no file of admin keys is set; without either they take
+            nothing.
     """
     telemetry = Telemetry()
 
@@ -67,7 +71,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
             stack.enter_context(loaded_objects_kept())
             yield {"telemetry": telemetry}  # the server hands it to its connections
 
-    # Not FastAPI itself: its /docs runs scripts of another host, on a page that may call everything here.
+    # Not FastAPI itself: its pages run scripts of another host, and may call everything here.
     app = FastAPIOffline(
         title="dinrank",
         summary=DESCRIPTION,
@@ -75,6 +79,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would be to wherever the Host header says
         telemetry=_NOTHING_OF_FASTAPI,
+        docs_url=None,
         redoc_url=None,
         static_url=DOCS_PARTS_PREFIX.rstrip("/"),
     )
@@ -87,10 +92,11 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
         playground.install(app)
     errors.install(app)
     document_keys(app, settings)
+    install_page(app, DOCS_PATH)
     app.add_middleware(OnePass)  # what is added later is further out
     app.add_middleware(AdmissionControl, admission=_admission(settings), telemetry=telemetry)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_ms=settings.body_timeout_ms)
-    app.add_middleware(KeyCheck, settings=settings, telemetry=telemetry)
+    app.add_middleware(KeyCheck, settings=settings, telemetry=telemetry, admin_token=admin_token)
     app.add_middleware(RequestContext, telemetry=telemetry)
     if settings.trace_endpoint:
         # Here, as it brings OpenTelemetry's SDK with it.
@@ -103,7 +109,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False) -> FastAPI:
 def create_app_from_environment() -> FastAPI:
     """What a uvicorn worker calls."""
     logging.captureWarnings(True)
-    return create_app(Settings.read(), is_own_process=True)
+    return create_app(Settings.read(), is_own_process=True, admin_token=token_digest_from_environment())
 
 
 def _admission(settings: Settings) -> Admission:

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import logging
 import shlex
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,12 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from model.bundle.errors import BundleError
+from service.admin_token import BadTokenFile, admin_token, token_path
 from service.announcement import announce
 from service.app import redis_url
 from service.errors import ServiceError
 from service.exposure import BadCertificate, Exposed, check_exposure
-from service.keys import BadKeyFile
+from service.keys import BadKeyFile, wait_until_settled, warn_of_writers
 from service.loading import own_loader
 from service.logs import LogFormat, configure_logging
 from service.remedies import remedy_for
@@ -37,6 +39,21 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+)
+
+
+# What an operator can mend, and is told in one line.
+_MENDABLE = (
+    BundleError,
+    StoreSetupError,
+    CannotListen,
+    Exposed,
+    BadKeyFile,
+    BadTokenFile,
+    BadCertificate,
+    NoRunDirectory,
+    NoWorkerLeft,
+    ServiceError,
 )
 
 
@@ -89,7 +106,7 @@ def serve(
 
 
 def _serve(settings: Settings) -> None:
-    check_exposure(settings)
+    _check_access(settings)
     if settings.trace_endpoint:
         require_tracing()
     with own_loader(settings) as loader:
@@ -99,8 +116,28 @@ def _serve(settings: Settings) -> None:
         ]
         with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
             parse_redis_url(url)
-            announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), checked, url)
-            run_server(settings.model_copy(update={"redis": url}), bound, loader.directory)
+            with _admin_token(settings, bound):
+                announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), checked, url)
+                run_server(settings.model_copy(update={"redis": url}), bound, loader.directory)
+
+
+def _check_access(settings: Settings) -> None:
+    """Raises: Exposed, BadKeyFile, BadCertificate."""
+    for path in settings.files_of_keys():
+        wait_until_settled(path)  # whoever starts the service may have written it just now
+    check_exposure(settings)
+    for path in settings.secret_files():
+        warn_of_writers(path)
+
+
+@contextmanager
+def _admin_token(settings: Settings, bound: socket.socket) -> Iterator[None]:
+    """A token for admin routes as long as the block runs, where no file of admin keys is set. Raises: BadTokenFile."""
+    if settings.admin_keys_file is not None:
+        yield
+        return
+    with admin_token(token_path(settings.admin_token_dir, settings.host, bound.getsockname()[1])):
+        yield
 
 
 @app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/ml-100k --redis embedded")
@@ -225,19 +262,6 @@ def _installed_by(extra: str) -> Iterator[None]:
         if exc.name not in ("httpx", "polars"):
             raise
         _fail(f"this command needs {exc.name}: pip install 'dinrank[{extra}]'", exc, "text")
-
-
-_MENDABLE = (
-    BundleError,
-    StoreSetupError,
-    CannotListen,
-    Exposed,
-    BadKeyFile,
-    BadCertificate,
-    NoRunDirectory,
-    NoWorkerLeft,
-    ServiceError,
-)
 
 
 @contextmanager

@@ -7,11 +7,13 @@ ServiceError
 │   ├── MalformedHeader
 │   ├── HeadersTooLarge
 │   ├── MalformedRequest
+│   ├── MalformedPath
+│   ├── UnsupportedEncoding
 │   ├── RequestTimedOut
 │   ├── UnknownFeature
 │   ├── ExplanationUnavailable
 │   └── ModelNotServed
-├── NotAdmitted                 the caller shows a key, or the operator makes one
+├── NotAdmitted                 the caller shows a key or uses another name, or the operator sets one
 │   ├── Unauthorised
 │   └── Forbidden
 ├── TemporarilyUnavailable      the caller tries again later
@@ -79,6 +81,22 @@ class MalformedRequest(InvalidRequest):
     """What came is no HTTP/1.1, or is HTTP that two readers could understand differently."""
 
 
+class MalformedPath(InvalidRequest):
+    """The path is spelled as no path of this service is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no path here has control characters, and none is percent-encoded but the id in /users/{user_id}, in UTF-8"
+        )
+
+
+class UnsupportedEncoding(InvalidRequest):
+    """The body is compressed, or encoded in another way."""
+
+    def __init__(self) -> None:
+        super().__init__("bodies are read as they are: send none with Content-Encoding", field="Content-Encoding")
+
+
 class RequestTimedOut(InvalidRequest):
     """The request did not arrive whole in time."""
 
@@ -111,12 +129,12 @@ class NotAdmitted(ServiceError):
 class Unauthorised(NotAdmitted):
     """No key was sent, or not one of those that are accepted here. The message never repeats what was sent."""
 
-    def __init__(self) -> None:
-        super().__init__("send one of the service's keys as `Authorization: Bearer KEY` or as `X-API-Key: KEY`")
+    def __init__(self, needed: str = "one of the service's keys") -> None:
+        super().__init__(f"send {needed} as `Authorization: Bearer KEY` or as `X-API-Key: KEY`")
 
 
 class Forbidden(NotAdmitted):
-    """No key opens this, as the service has none for it; the message names the setting."""
+    """The request came under another name than the service's, or from another page; the message names the setting."""
 
 
 class TemporarilyUnavailable(ServiceError):

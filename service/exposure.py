@@ -29,9 +29,14 @@ def check_exposure(settings: Settings) -> None:
     Raises:
         Exposed, BadKeyFile, BadCertificate
     """
-    for path in (settings.api_keys_file, settings.admin_keys_file):
-        if path is not None:
-            read_digests(path)
+    api_keys, admin_keys = (
+        read_digests(path) if path is not None else () for path in (settings.api_keys_file, settings.admin_keys_file)
+    )
+    if set(api_keys) & set(admin_keys):
+        raise Exposed(
+            f"{settings.api_keys_file} and {settings.admin_keys_file} have a key in common, and callers are no admins: "
+            "`openssl rand -hex 32` makes another"
+        )
     if settings.api_keys_file is None and settings.anonymous != "allowed" and not is_loopback(settings.host):
         raise Exposed(
             f"on {settings.host} anybody who reaches this machine could use the service: set DINRANK_API_KEYS_FILE to "

@@ -16,6 +16,7 @@ from service.scoring.predictor import Predictor
 from service.scoring.run_limit import RunLimit
 from service.settings import Settings
 
+_LONGEST_STOP_S = 5.0
 _COPIES = "bundles"  # below the run directory
 
 # Keys of bundles whose graphs were run in this process's environment and found good: equal bytes need no second check.
@@ -51,6 +52,7 @@ class BundleLoader:
         self._graph_timeout_s = settings.bundle_timeout_ms / 1_000
         self._run_limit = run_limit
         self._stopped = threading.Event()
+        self._checking = threading.Lock()
 
     def adopt(self, path: Path, *, rereads: bool = False) -> Adopted:
         """See `BundleCopies.adopt`."""
@@ -112,6 +114,9 @@ class BundleLoader:
     def stop(self) -> None:
         """End a check that runs, and refuse further ones."""
         self._stopped.set()
+        # Its process is ended by the thread that waits for it, which a process that ends would not wait for.
+        if self._checking.acquire(timeout=_LONGEST_STOP_S):
+            self._checking.release()
 
     def _checked(self, adopted: Adopted) -> Bundle:
         """Open the copy, and have its graphs tried unless that was done: once per content and service."""
@@ -119,7 +124,8 @@ class BundleLoader:
         if adopted.key not in _passed:
             with self._copies.locked():
                 if not self._copies.has_passed(adopted.key):
-                    check_graphs(adopted.directory, timeout_s=self._graph_timeout_s, stopped=self._stopped)
+                    with self._checking:
+                        check_graphs(adopted.directory, timeout_s=self._graph_timeout_s, stopped=self._stopped)
                     self._copies.note_passed(adopted.key)
             _passed.add(adopted.key)
         return bundle

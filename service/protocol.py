@@ -117,6 +117,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._expect_head_in_time()
 
     # Parser callbacks. An error raised in one comes out of `feed_data`.
+    def on_url(self, url: bytes) -> None:
+        if b"#" in url:
+            raise MalformedRequest("its target has a fragment, which is for the caller alone")
+        super().on_url(url)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._expected = _Expected.HEAD

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.admin_token import default_token_dir
 from service.bundle_copies import CopyMode
 from service.challengers import Challenger, parse_challengers, spell_challengers
 from service.cores import usable_cores
+from service.host_names import parse_host_names, spell_host_names
 from service.logs import LogFormat
 from service.store.embedded import default_data_dir
 from service.store.layout import MAX_STORED_BEHAVIOURS
@@ -136,8 +138,17 @@ class Settings(BaseSettings):
     )
     admin_keys_file: Path | None = Field(
         default=None,
-        description="The same for `/admin`, which without it is for callers on this machine, and closed when `host` is "
-        "no loopback address.",
+        description="The same for `/admin` and for removing users. Without it these take a token that the service "
+        "writes at its start.",
+    )
+    admin_token_dir: Path = Field(
+        default_factory=default_token_dir,
+        description="Where it writes that token: `admin-token-HOST-PORT`, for this account's eyes alone.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Names beside those of loopback under which callers reach the service, with commas between them: "
+        "what `Host` and `Origin` may say. Without it only a service that asks for no keys on loopback looks at these.",
     )
     anonymous: Literal["loopback", "allowed"] = Field(
         default="loopback",
@@ -171,6 +182,11 @@ class Settings(BaseSettings):
     def _are_challengers(cls, value: object) -> object:
         return parse_challengers(value) if isinstance(value, str) else value
 
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _are_host_names(cls, value: object) -> object:
+        return parse_host_names(value) if isinstance(value, str) else value
+
     @field_validator("trace_endpoint")
     @classmethod
     def _is_url_or_empty(cls, endpoint: str) -> str:
@@ -187,8 +203,17 @@ class Settings(BaseSettings):
         """
         return cls(**{name: value for name, value in flags.items() if value is not None})
 
+    def files_of_keys(self) -> tuple[Path, ...]:
+        """Those that are set."""
+        return tuple(path for path in (self.api_keys_file, self.admin_keys_file) if path is not None)
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Those that are set, which nobody but this account should read or write."""
+        return self.files_of_keys() if self.tls_key is None else (*self.files_of_keys(), self.tls_key)
+
     def to_environment(self) -> dict[str, str]:
         """The variables from which another process reads equal settings."""
         given = {name: value for name, value in self.model_dump().items() if value is not None}
         given["challengers"] = spell_challengers(self.challengers)
+        given["allowed_hosts"] = spell_host_names(self.allowed_hosts)
         return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in given.items()}

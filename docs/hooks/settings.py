@@ -2,6 +2,8 @@
 
 from service.settings import ENV_PREFIX, Settings
 
+_OF_THE_ACCOUNT = {"redis_data_dir": "~/.local/share/dinrank/redis", "admin_token_dir": "$XDG_RUNTIME_DIR/dinrank"}
+
 
 def settings_table() -> str:
     lines = ["| variable | default | what it does |", "|---|---|---|"]
@@ -11,8 +13,8 @@ def settings_table() -> str:
 
 
 def _default(name: str) -> str:
-    if name == "redis_data_dir":
-        return "`~/.local/share/dinrank/redis`"
+    if name in _OF_THE_ACCOUNT:
+        return f"`{_OF_THE_ACCOUNT[name]}`"
     if name == "workers":
         return "usable cores"
     field = Settings.model_fields[name]

@@ -1,10 +1,17 @@
-"""What the OpenAPI document says beyond the routes: that keys are needed."""
+"""What the OpenAPI document says beyond the routes: that keys are needed. And the page that shows it."""
 
+import base64
+import hashlib
+import re
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 
+from service.api.answer_headers import page_headers
 from service.api.key_check import OPEN_PATHS, is_for_admins
+from service.api.paths import DOCS_PARTS_PREFIX
 from service.api.routes import problems
 from service.settings import Settings
 
@@ -20,9 +27,7 @@ _SCHEMES = {
 
 def document_keys(app: FastAPI, settings: Settings) -> None:
     """Have the document of `app` name both ways to send a key, and the 401 without one, where one is needed."""
-    needed = {False: settings.api_keys_file is not None, True: settings.admin_keys_file is not None}
-    if not any(needed.values()):
-        return
+    needs_key = settings.api_keys_file is not None
     of_routes = app.openapi
 
     def with_keys() -> dict[str, Any]:
@@ -30,9 +35,37 @@ def document_keys(app: FastAPI, settings: Settings) -> None:
         document["components"]["securitySchemes"] = _SCHEMES
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
-                if path not in OPEN_PATHS and needed[is_for_admins(path, method.upper())]:
+                if is_for_admins(path, method.upper()) or (needs_key and path not in OPEN_PATHS):
                     operation["security"] = [{name: []} for name in _SCHEMES]
                     operation["responses"] |= {"401": problems(401)[401]}
         return document
 
     app.openapi = with_keys  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+_WRITTEN_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+
+def install_page(app: FastAPI, path: str) -> None:
+    """Have `app` show its document at `path`. Scripts that are written into the page are allowed by their hashes."""
+    assert app.openapi_url is not None
+    page = get_swagger_ui_html(
+        openapi_url=app.openapi_url,
+        title=app.title,
+        swagger_js_url=f"{DOCS_PARTS_PREFIX}swagger-ui-bundle.js",
+        swagger_css_url=f"{DOCS_PARTS_PREFIX}swagger-ui.css",
+        swagger_favicon_url=f"{DOCS_PARTS_PREFIX}favicon.png",
+    )
+    content = bytes(page.body)
+    scripts = "".join(f" '{_hash_source(script)}'" for script in _WRITTEN_SCRIPT.findall(content))
+    headers = page_headers(scripts=scripts)
+
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(content, headers=headers)
+
+    app.add_api_route(path, docs, methods=["GET"], include_in_schema=False)
+
+
+def _hash_source(script: bytes) -> str:
+    """A script as a Content-Security-Policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}"

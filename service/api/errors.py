@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from service.api.answer_headers import OF_RANKINGS
 from service.api.schemas import FieldError, Problem
 from service.errors import (
     BodyTooLarge,
@@ -22,6 +23,7 @@ from service.errors import (
     HeadersTooLarge,
     InvalidRequest,
     MalformedHeader,
+    MalformedPath,
     MalformedRequest,
     ModelNotServed,
     Overloaded,
@@ -34,6 +36,7 @@ from service.errors import (
     Unauthorised,
     UnknownFeature,
     UnknownUser,
+    UnsupportedEncoding,
 )
 from service.telemetry import log_event
 
@@ -59,6 +62,8 @@ PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     MalformedHeader: ProblemKind(422, "malformed-header", "A header is not what this endpoint takes"),
     HeadersTooLarge: ProblemKind(431, "headers-too-large", "The headers are too large"),
     MalformedRequest: ProblemKind(400, "malformed-request", "This is not HTTP as the service takes it"),
+    MalformedPath: ProblemKind(404, "malformed-path", "No path is spelled like this"),
+    UnsupportedEncoding: ProblemKind(415, "unsupported-encoding", "The body has an encoding that is not read here"),
     RequestTimedOut: ProblemKind(408, "request-timeout", "The request did not arrive in time"),
     Unauthorised: ProblemKind(401, "unauthorised", "A key is needed"),
     Forbidden: ProblemKind(403, "forbidden", "Nobody may do this here"),
@@ -122,6 +127,8 @@ def _headers_of(exc: ServiceError, kind: ProblemKind) -> dict[str, str]:
             return {"WWW-Authenticate": 'Bearer realm="dinrank"'}
         case HTTPStatus.REQUEST_TIMEOUT:
             return {"Connection": "close"}  # what is left of the request may still come
+        case HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            return {"Accept-Encoding": "identity"}
     return {}
 
 
@@ -168,7 +175,12 @@ def http_problem(status: HTTPStatus) -> ProblemKind:
 async def _on_http_exception(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     kind = http_problem(HTTPStatus(exc.status_code))
-    return _problem(request, kind, detail=str(exc.detail), type_="about:blank", headers=exc.headers or {})
+    return _problem(request, kind, detail=str(exc.detail), type_="about:blank", headers=_with_head(exc.headers or {}))
+
+
+def _with_head(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The same, and HEAD among the methods that are allowed where GET is: the router knows nothing of it."""
+    return {name: f"{value}, HEAD" if (name, value) == ("Allow", "GET") else value for name, value in headers.items()}
 
 
 async def _on_unexpected(request: Request, exc: Exception) -> Response:
@@ -209,6 +221,11 @@ def _document(
 
 
 def _problem_response(document: Problem, headers: Mapping[str, str]) -> Response:
+    # Here too, as some problems leave without a way through `RequestContext`.
+    always = {name.decode(): value.decode() for name, value in OF_RANKINGS}
     return JSONResponse(
-        document.model_dump(), status_code=document.status, media_type="application/problem+json", headers=headers
+        document.model_dump(),
+        status_code=document.status,
+        media_type="application/problem+json",
+        headers={**always, **headers},
     )

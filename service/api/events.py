@@ -18,6 +18,7 @@ from pydantic_core import to_json
 
 from model.bundle.encoding import Encoder, UnknownFeatureError
 from model.bundle.schema import ITEM_ID, Feature, Group
+from service.api.repeated_keys import REPEATED, repeated_key
 from service.api.schemas import Features, Id, Sent, until_faults
 from service.errors import UnknownFeature
 from service.store.behaviour_writer import BehaviourEvent
@@ -120,7 +121,10 @@ class NoEvent(Exception):
 def read_event(text: bytes, encoder: Encoder) -> BehaviourEvent:
     """One event, from its JSON. Raises: NoEvent."""
     try:
-        return EventBody.model_validate_json(text).to_stored(encoder, "features")
+        event = EventBody.model_validate_json(text)
+        if (repeated := repeated_key(text)) is not None:
+            raise NoEvent(f"{'.'.join(repeated)}: {REPEATED}")
+        return event.to_stored(encoder, "features")
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(step) for step in first["loc"])

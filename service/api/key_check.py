@@ -1,64 +1,79 @@
 """Lets in who may come in, before anything of the body is read. Plain ASGI."""
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import PROBLEMS, service_problem
+from service.api.own_names import OwnNames
+from service.api.paths import ADMIN_PATH, DOCS_PARTS_PREFIX, PAGE_PARTS_PREFIX, USERS_PATH, has_one_spelling
 from service.errors import (
     Forbidden,
     HeadersTooLarge,
+    MalformedPath,
     MalformedRequest,
     NotAdmitted,
     RequestTimedOut,
     TooManyConnections,
     Unauthorised,
 )
-from service.exposure import is_loopback
-from service.keys import KeyRing
+from service.keys import KeyRing, OneKey
 from service.settings import Settings
 from service.telemetry import Telemetry, declare
 
 # Whoever asks these learns what the repository says anyway, and whether to send requests here. "/" is the playground's
 # page without anything of users and items, which it asks for with a key.
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json"})
-ADMIN_PREFIX = "/admin/"
-USERS_PREFIX = "/users/"
-# What "/" and "/docs" load: styles, scripts, pictures.
-PAGE_PARTS_PREFIX, DOCS_PARTS_PREFIX = "/playground/parts/", "/docs/parts/"
 
 _BEARER = b"bearer"
-_BROWSERS = b"sec-fetch-site"  # all browsers send it, and no script in them can keep it back
-# A browser adds the first for whatever page it shows, proxies the others for whomever they serve.
-_HEADERS_OF_OTHERS = frozenset({b"origin", b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 
+Headers = Iterable[tuple[bytes, bytes]]
 
+_ADMIN_KEY = (
+    "an admin key (one of DINRANK_ADMIN_KEYS_FILE or, where that is not set, the token in the file that the service's "
+    "log names at its start)"
+)
+_ANOTHER_NAME = (
+    "this service is asked as http://localhost or http://127.0.0.1, and by no page of another name; let "
+    "DINRANK_ALLOWED_HOSTS name the hosts that are its own"
+)
 # All that `dinrank_turned_away_total` counts, here and in `service.protocol`.
-_TURNED_AWAY = (Unauthorised, Forbidden, HeadersTooLarge, MalformedRequest, RequestTimedOut, TooManyConnections)
+_TURNED_AWAY = (
+    Unauthorised,
+    Forbidden,
+    MalformedPath,
+    HeadersTooLarge,
+    MalformedRequest,
+    RequestTimedOut,
+    TooManyConnections,
+)
 
 
 def is_for_admins(path: str, method: str) -> bool:
     """Whether it takes an admin key: operators' paths, and removing what is stored of a user."""
-    return path.startswith(ADMIN_PREFIX) or (method == "DELETE" and path.startswith(USERS_PREFIX))
+    return path.startswith(ADMIN_PATH) or (method == "DELETE" and path.startswith(USERS_PATH))
 
 
 class KeyCheck:
-    """Refuses requests without a key where one is needed: on all paths but the open ones when there is a file of keys.
+    """Refuses odd paths, and requests without a key where one is needed: on all paths but the open ones when there is a
+    file of keys, and always on those for admins, whose keys are others.
 
-    What is for admins has keys of its own. While there are none, it is for callers from this machine to a service that
-    listens to this machine alone.
+    Without keys, being on this machine is all that lets one in. So there the service's name has to be this machine's,
+    lest a page of somebody else gets in by way of a browser that runs here.
+
+    Args:
+        admin_token: digest of the one admin key that there is where no file of admin keys is set. Without either nobody
+            is an admin.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, telemetry: Telemetry, admin_token: bytes | None) -> None:
         self._app = app
         self._telemetry = telemetry
         declare(telemetry.turned_away, (PROBLEMS[error].name for error in _TURNED_AWAY))
         self._keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
-        self._admin_keys = KeyRing(settings.admin_keys_file) if settings.admin_keys_file else None
-        self._serves_this_machine_alone = is_loopback(settings.host)
-        self._is_for_this_machine_alone = self._serves_this_machine_alone and settings.anonymous != "allowed"
+        self._admin_keys = KeyRing(settings.admin_keys_file) if settings.admin_keys_file else OneKey(admin_token)
+        self._own_names = OwnNames(settings.allowed_hosts) if _looks_at_names(settings) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -68,42 +83,49 @@ class KeyCheck:
         self._telemetry.turned_away.labels(PROBLEMS[type(refusal)].name).inc()
         await service_problem(Request(scope), refusal)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> NotAdmitted | None:
-        path: str = scope["path"]
+    def _refusal(self, scope: Scope) -> NotAdmitted | MalformedPath | None:
+        path, headers = scope["path"], scope["headers"]
+        if not has_one_spelling(scope):
+            return MalformedPath()
+        if self._own_names is not None and not _is_for(self._own_names, headers):
+            return Forbidden(_ANOTHER_NAME)
         if is_for_admins(path, scope["method"]):
-            return self._admin_refusal(scope)
-        if self._keys is None:
-            return self._page_refusal(scope)
-        return None if _is_open(path) or _has_key(self._keys, scope["headers"]) else Unauthorised()
-
-    def _page_refusal(self, scope: Scope) -> NotAdmitted | None:
-        """Without keys, being on this machine is all that lets one in; a page of somebody else's shall not get by it.
-
-        Such a page has a name of its own, which its owner makes to mean 127.0.0.1 once it is open ("DNS rebinding").
-        """
-        if self._is_for_this_machine_alone and _is_page_of_another_name(scope["headers"]):
-            return Forbidden(
-                "a page in a browser has to be opened as http://localhost or http://127.0.0.1; set "
-                "DINRANK_API_KEYS_FILE, or DINRANK_ANONYMOUS=allowed if something else keeps strangers out"
-            )
-        return None
-
-    def _admin_refusal(self, scope: Scope) -> NotAdmitted | None:
-        if self._admin_keys is not None:
-            return None if _has_key(self._admin_keys, scope["headers"]) else Unauthorised()
-        if self._serves_this_machine_alone and _is_from_this_machine(scope):
+            return None if self._is_admin(headers) else Unauthorised(_ADMIN_KEY)
+        if self._keys is None or _is_open(path) or _has_key(headers, self._keys):
             return None
-        return Forbidden(
-            "without a file of admin keys this is for callers on the service's own machine, when it listens to no "
-            "other; set DINRANK_ADMIN_KEYS_FILE"
-        )
+        return Unauthorised()
+
+    def _is_admin(self, headers: Headers) -> bool:
+        """An API key is none of an admin, also where it stands in both files."""
+        if self._keys is not None and _has_key(headers, self._keys):
+            return False
+        return _has_key(headers, self._admin_keys)
+
+
+def _looks_at_names(settings: Settings) -> bool:
+    """Where keys are needed a page of somebody else has none; where anybody is let in, names keep nobody out."""
+    is_for_this_machine = settings.api_keys_file is None and settings.anonymous != "allowed"
+    return bool(settings.allowed_hosts) or is_for_this_machine
+
+
+def _is_for(names: OwnNames, headers: Headers) -> bool:
+    """Whether the request names this service, once, and comes from no page of another."""
+    num_hosts = 0
+    for name, value in headers:
+        if name == b"host":
+            num_hosts += 1
+            if not names.has_host(value):
+                return False
+        elif name == b"origin" and not names.has_origin(value):
+            return False
+    return num_hosts == 1
 
 
 def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith((PAGE_PARTS_PREFIX, DOCS_PARTS_PREFIX))
 
 
-def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def _has_key(headers: Headers, keys: KeyRing | OneKey) -> bool:
     """Of a request with several keys none counts: two readers might see different ones."""
     sent = []
     for name, value in headers:
@@ -113,23 +135,3 @@ def _has_key(keys: KeyRing, headers: Iterable[tuple[bytes, bytes]]) -> bool:
             scheme, _, key = value.partition(b" ")
             sent.append(key.strip() if scheme.lower() == _BEARER else b"")
     return len(sent) == 1 and keys.admits(sent[0])
-
-
-def _is_page_of_another_name(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a browser asks for a page, or for what one on it runs, under a name that is not this machine's own."""
-    sent = dict(headers)
-    if _BROWSERS not in sent:
-        return False
-    try:
-        host = urlsplit(f"//{sent.get(b'host', b'').decode('latin-1')}").hostname
-    except ValueError:
-        return True
-    return host is None or not is_loopback(host)
-
-
-def _is_from_this_machine(scope: Scope) -> bool:
-    """Not by way of a proxy, and not from a page in a browser, which may be anybody's."""
-    client = scope["client"]
-    if client is None or not is_loopback(client[0]):
-        return False
-    return _HEADERS_OF_OTHERS.isdisjoint(name for name, _ in scope["headers"])

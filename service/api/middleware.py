@@ -6,25 +6,29 @@ import re
 import time
 from collections.abc import Mapping
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.answer_headers import OF_ALL_OTHERS, OF_RANKINGS, with_headers
 from service.api.arrivals import DISCONNECT, at_once
 from service.api.errors import INTERNAL, REQUEST_ID_HEADER, service_problem
 from service.api.headers import header
 from service.api.outcomes import ABANDONED, OUTCOMES
-from service.errors import BodyTooLarge, RequestTimedOut
+from service.errors import BodyTooLarge, RequestTimedOut, UnsupportedEncoding
 from service.telemetry import Stage, Telemetry, current_request_id
 
 RANK_PATH = "/rank"
 ARRIVED_S = "arrived_s"  # in the scope's state: when the request came, by `time.monotonic`
 _REQUEST_ID_BYTES = REQUEST_ID_HEADER.lower().encode()
+_AS_IT_IS = (b"", b"identity")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # may go to logs and headers as it is
 
 
 class RequestContext:
-    """Gives every request an id, and measures and counts the ranking requests."""
+    """Gives every request an id and every answer its headers, and measures and counts the ranking requests.
+
+    HEAD is GET without the body of the answer, on every path.
+    """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
         self._app = app
@@ -42,15 +46,18 @@ class RequestContext:
         state["request_id"] = request_id
         state[ARRIVED_S] = time.monotonic()
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
-            await send(message)
+        is_ranking = scope["path"] == RANK_PATH
+        headers = ((_REQUEST_ID_BYTES, request_id.encode()), *(OF_RANKINGS if is_ranking else OF_ALL_OTHERS))
 
-        if scope["path"] == RANK_PATH:
-            await self._measured(scope, receive, send_with_id)
+        async def send_with_headers(message: Message) -> None:
+            await send(with_headers(message, headers) if message["type"] == "http.response.start" else message)
+
+        if scope["method"] == "HEAD":
+            await self._app({**scope, "method": "GET"}, receive, without_body(send_with_headers))
+        elif is_ranking:
+            await self._measured(scope, receive, send_with_headers)
         else:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_with_headers)
 
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
@@ -82,16 +89,15 @@ class BodyLimit:
             return
         try:
             body = await self._body(scope, receive)
-        except (BodyTooLarge, RequestTimedOut) as exc:
+        except (BodyTooLarge, RequestTimedOut, UnsupportedEncoding) as exc:
             await service_problem(Request(scope), exc)(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, replay(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of it; None when the caller has hung up. Raises: BodyTooLarge, RequestTimedOut."""
-        if _announced_bytes(scope) > self._max_body_bytes:
-            raise BodyTooLarge(self._max_body_bytes)
+        """All of it; None when the caller has hung up. Raises: BodyTooLarge, RequestTimedOut, UnsupportedEncoding."""
+        self._check_announcement(scope)
         body = bytearray()
         first = at_once(receive)  # most bodies have come with their heads, and need no timer
         if first is not None and self._is_last(first, body):
@@ -104,12 +110,30 @@ class BodyLimit:
             raise RequestTimedOut("body", self._timeout_ms) from exc
         return _unless_left(last, body)
 
+    def _check_announcement(self, scope: Scope) -> None:
+        """Raises: BodyTooLarge, UnsupportedEncoding."""
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                if value.isdigit() and int(value) > self._max_body_bytes:
+                    raise BodyTooLarge(self._max_body_bytes)
+            elif name == b"content-encoding" and value.strip().lower() not in _AS_IT_IS:
+                raise UnsupportedEncoding
+
     def _is_last(self, message: Message, body: bytearray) -> bool:
         """Whether nothing of the body comes after this message, whose part is added. Raises: BodyTooLarge."""
         body += message.get("body", b"")
         if len(body) > self._max_body_bytes:
             raise BodyTooLarge(self._max_body_bytes)
         return not message.get("more_body", False)
+
+
+def without_body(send: Send) -> Send:
+    """A channel for the answer to HEAD."""
+
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
 
 
 def _unless_left(last: Message, body: bytearray) -> bytes | None:
@@ -124,11 +148,6 @@ def replay(body: bytes, receive: Receive) -> Receive:
         return dict(unread.pop()) if unread else await receive()
 
     return receive_again
-
-
-def _announced_bytes(scope: Scope) -> int:
-    announced = header(scope, b"content-length")
-    return int(announced) if announced.isdecimal() else 0
 
 
 def new_request_id() -> str:

@@ -12,9 +12,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from model.bundle.reader import Bundle
-from service.api.key_check import PAGE_PARTS_PREFIX
+from service.api.answer_headers import page_headers
 from service.api.line_up import ChampionHere
 from service.api.live import LiveHere
+from service.api.paths import PAGE_PARTS_PREFIX
 from service.api.routes import problems
 from service.api.schemas import MAX_ID_LENGTH
 from service.api.strict_json import StrictJsonRoute
@@ -22,15 +23,7 @@ from service.api.strict_json import StrictJsonRoute
 _FILES = Path(__file__).parents[1] / "playground"
 _MOST_SHOWN = 100
 _MOST_NAMED = 10_000  # as many as behaviours that anybody looks at
-# The page loads nothing from elsewhere and runs nothing that is written into it: what is shown of users and items are
-# other people's words. Nobody may put it into a frame.
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # after an upgrade the parts fit together
-}
+_HEADERS = page_headers()  # what is shown of users and items are other people's words
 
 router = APIRouter(prefix="/playground", route_class=StrictJsonRoute, include_in_schema=False)
 _Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]

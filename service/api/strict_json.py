@@ -5,20 +5,32 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from starlette.exceptions import HTTPException
+
+from service.api.repeated_keys import REPEATED, has_keys, num_different_keys, repeated_key
 
 
 class _StrictJsonRequest(Request):
-    """Reads JSON as the standard has it: no lone surrogates, no bytes that are not UTF-8, no bottomless nesting."""
+    """Reads JSON as the standard has it: no lone surrogates, no bytes that are not UTF-8, no bottomless nesting. And no
+    key twice, of which the standard says that parsers differ.
+    """
+
+    fault: RequestValidationError | None = None  # of JSON that is in order
 
     async def json(self) -> Any:
         body = await self.body()
         try:
             # NaN and Infinity pass here, so that the schema can name the field they stand in.
-            return from_json(body, allow_inf_nan=True)
+            document = from_json(body, allow_inf_nan=True)
         except ValueError as exc:
             raise json.JSONDecodeError(str(exc), doc="", pos=0) from exc
+        if not has_keys(body, num_different_keys(document)) and (place := repeated_key(body)) is not None:
+            self.fault = RequestValidationError([{"type": "repeated_key", "loc": ("body", *place), "msg": REPEATED}])
+            raise self.fault
+        return document
 
 
 class StrictJsonRoute(APIRoute):
@@ -28,6 +40,12 @@ class StrictJsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
-            return await handle(_StrictJsonRequest(request.scope, request.receive))
+            strict = _StrictJsonRequest(request.scope, request.receive)
+            try:
+                return await handle(strict)
+            except HTTPException:  # FastAPI's, for whatever `json` raises that it does not know
+                if strict.fault is None:
+                    raise
+                raise strict.fault from None
 
         return handle_strictly

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from model.bundle.schema import Group
-from service.api.key_check import USERS_PREFIX
 from service.api.line_up import ChampionHere
 from service.api.live import LiveHere, saying_what_to_do
+from service.api.paths import USERS_PATH, USERS_PREFIX
 from service.api.routes import problems
 from service.api.schemas import MAX_ID_LENGTH
 from service.errors import UnknownUser
@@ -31,6 +32,22 @@ _PATH = f"{USERS_PREFIX}{{user_id:any_text}}"
 UserId = Annotated[
     str, Path(min_length=1, max_length=MAX_ID_LENGTH, description="The user's id, percent-encoded.", examples=["42"])
 ]
+
+
+def _one_user_id(
+    request: Request,
+    user_id: Annotated[
+        str, Query(min_length=1, max_length=MAX_ID_LENGTH, description="The user's id.", examples=["42"])
+    ],
+) -> str:
+    """Of two ids a proxy may have looked at the other one."""
+    if len(request.query_params.getlist("user_id")) > 1:
+        raise RequestValidationError([{"type": "repeated", "loc": ("query", "user_id"), "msg": "send it once"}])
+    return user_id
+
+
+AnyUserId = Annotated[str, Depends(_one_user_id)]
+Limit = Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")]
 
 
 class UserResponse(BaseModel):
@@ -61,7 +78,7 @@ async def user(
     user_id: UserId,
     served: ChampionHere,
     live: LiveHere,
-    limit: Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")] = None,
+    limit: Limit = None,
 ) -> Response:
     """All that is stored of one user; 404 when that is nothing."""
     features = {feature.name: feature for feature in served.bundle.schema.group(Group.USER)}
@@ -91,3 +108,16 @@ async def remove_user(user_id: UserId, served: ChampionHere, live: LiveHere) -> 
         served.store.refuse_while_left_alone(user_id)
         removed = await live.users.remove(user_id)
     return RemovedResponse(user_id=user_id, **asdict(removed))
+
+
+# Ids with control characters stand in no path.
+@router.get(USERS_PATH, response_model=UserResponse, responses=problems(404, 422, 503))
+async def any_user(user_id: AnyUserId, served: ChampionHere, live: LiveHere, limit: Limit = None) -> Response:
+    """The same as `/users/{user_id}`, of a user whose id may hold any character."""
+    return await user(user_id, served, live, limit)
+
+
+@router.delete(USERS_PATH, responses=problems(403, 422, 503))
+async def remove_any_user(user_id: AnyUserId, served: ChampionHere, live: LiveHere) -> RemovedResponse:
+    """The same as `/users/{user_id}`, of a user whose id may hold any character. Needs an admin key too."""
+    return await remove_user(user_id, served, live)

@@ -3,10 +3,11 @@
 import resource
 import stat
 
+from service.admin_token import token_path
 from service.cores import usable_cores
 from service.doctor.findings import Finding, ok, warning, wrong
 from service.exposure import BadCertificate, Exposed, check_exposure, is_loopback
-from service.keys import BadKeyFile
+from service.keys import BadKeyFile, read_digests, writable_by_others
 from service.settings import Settings
 
 _FILES_BESIDE_CONNECTIONS = 64  # of a worker: the bundle's, logs, sockets of its own
@@ -23,6 +24,7 @@ def check_access(settings: Settings) -> list[Finding]:
     if is_loopback(settings.host):
         who = "callers with a key" if has_keys else "everybody on this machine"
         findings.append(ok("access", f"{settings.host} is reached from this machine alone; it serves {who}"))
+        findings += _pages_let_in(settings)
     elif has_keys:
         findings.append(ok("access", f"{settings.host} can be reached from outside; callers need a key"))
     else:
@@ -41,15 +43,48 @@ def check_access(settings: Settings) -> list[Finding]:
                 "set DINRANK_TLS_CERTIFICATE and DINRANK_TLS_KEY, or end TLS in a proxy on this machine",
             )
         )
-    return findings + _secrets_that_others_read(settings)
+    return [*findings, *_secrets_that_others_read(settings), *_secrets_that_others_write(settings)]
+
+
+def _pages_let_in(settings: Settings) -> list[Finding]:
+    if settings.api_keys_file is not None or settings.anonymous != "allowed" or settings.allowed_hosts:
+        return []
+    return [
+        warning(
+            "access",
+            "with DINRANK_ANONYMOUS=allowed any page in a browser on this machine may be among the callers",
+            "set DINRANK_ALLOWED_HOSTS to the names under which the service is asked",
+        )
+    ]
+
+
+def check_admin(settings: Settings) -> list[Finding]:
+    """What opens admin routes. The token of a service that runs is read as its operators would."""
+    if settings.admin_keys_file is not None:
+        return [ok("admin", f"admin routes take a key of {settings.admin_keys_file}")]
+    path = token_path(settings.admin_token_dir, settings.host, settings.port)
+    try:
+        read_digests(path)
+    except BadKeyFile as exc:
+        if path.exists():
+            return [wrong("admin", str(exc), "ask as the account that the service runs as, or start the service again")]
+        return [ok("admin", f"admin routes take a token that the service has in {path} while it runs")]
+    return [ok("admin", f"admin routes take the token in {path}")]
 
 
 def _secrets_that_others_read(settings: Settings) -> list[Finding]:
-    secrets = (settings.api_keys_file, settings.admin_keys_file, settings.tls_key)
     return [
         warning("access", f"every user of this machine can read {path}", f"chmod 600 {path}")
-        for path in secrets
-        if path is not None and path.stat().st_mode & stat.S_IROTH
+        for path in settings.secret_files()
+        if path.stat().st_mode & stat.S_IROTH
+    ]
+
+
+def _secrets_that_others_write(settings: Settings) -> list[Finding]:
+    return [
+        warning("access", f"other accounts can write to {place} and so replace {path}", f"chmod go-w {place}")
+        for path in settings.secret_files()
+        for place in writable_by_others(path)
     ]
 
 

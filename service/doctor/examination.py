@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from model.bundle.reader import Bundle
 from service.doctor.bundles import check_bundle
-from service.doctor.configuration import check_access, check_file_limit, check_workers
+from service.doctor.configuration import check_access, check_admin, check_file_limit, check_workers
 from service.doctor.embedded_data import check_embedded_data
 from service.doctor.feature_store import check_feature_store
 from service.doctor.findings import Finding
@@ -31,6 +31,7 @@ def _examine(settings: Settings, loader: BundleLoader) -> Iterator[Finding]:
         lambda: check_feature_store(settings, champion),
         lambda: check_embedded_data(settings.redis_data_dir) if settings.redis == EMBEDDED else [],
         lambda: check_access(settings),
+        lambda: check_admin(settings),
         lambda: check_port(settings),
         lambda: check_workers(settings),
         lambda: check_file_limit(settings),

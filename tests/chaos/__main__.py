@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench.progress import progress_bar
 from tests.chaos import report
+from tests.chaos.access_faults import ACCESS_FAULTS
 from tests.chaos.bundle_faults import BUNDLE_FAULTS
 from tests.chaos.driver import LATE_AFTER_S
 from tests.chaos.fault import Fault
@@ -31,6 +32,7 @@ ALL_FAULTS: tuple[Fault, ...] = (
     *BUNDLE_FAULTS,
     *GRAPH_FAULTS,
     *PROCESS_FAULTS,
+    *ACCESS_FAULTS,
     *(fault for fault in REDIS_FAULTS if fault.topology is not Topology.SINGLE),
 )
 _NARROWEST = 140

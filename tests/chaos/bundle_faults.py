@@ -36,7 +36,8 @@ def _switched_by_signal(ground: Ground) -> Iterator[None]:
 @contextmanager
 def _switched_by_request(ground: Ground) -> Iterator[None]:
     def ask() -> None:
-        answer = httpx.post(f"http://{HOST}:{ground.service.port}/admin/reload", timeout=30.0)
+        where = f"http://{HOST}:{ground.service.port}/admin/reload"
+        answer = httpx.post(where, headers={"X-API-Key": ground.service.admin_token()}, timeout=30.0)
         ground.expect(answer.status_code == httpx.codes.OK, f"/admin/reload succeeds, and not: {answer.text[:200]}")
 
     yield from _to_and_fro(ground, ask)

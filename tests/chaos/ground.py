@@ -18,14 +18,16 @@ import httpx
 import redis
 
 from model.bundle.reader import open_bundle
+from service.admin_token import token_path
 from service.store.connection import connect
 from service.store.embedded import find_redis_server
 from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
-from tests.chaos.driver import LATE_AFTER_S, Driver
+from tests.chaos.driver import KEY, LATE_AFTER_S, Driver
 from tests.chaos.traffic import Users
 from tests.fixtures.bundle import SCHEMA, make_bundle
 
 ROOT = Path(__file__).parents[2]
+KEYS_FILE = "keys"
 HOST = "127.0.0.1"
 SERVICE_NAME = "dinrank-chaos"
 WORKERS = 2
@@ -108,11 +110,16 @@ class RedisProcess:
 
 
 class ServiceProcess:
-    """`python -m service serve`, as an operator starts it."""
+    """`python -m service serve`, as an operator starts it.
+
+    There is a file with the driver's key, which counts only where a setting names it; in settings `{home}` is where it
+    lies.
+    """
 
     def __init__(self, directory: Path, bundle: Path, redis_url: str, **settings: str) -> None:
         self.port = free_port()
         self._log = directory / "service.log"
+        self._admin_token_dir = directory / "admin"
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -120,8 +127,10 @@ class ServiceProcess:
             "DINRANK_REDIS": redis_url,
             "DINRANK_PORT": str(self.port),
             "DINRANK_WORKERS": str(WORKERS),
-            **settings,
+            "DINRANK_ADMIN_TOKEN_DIR": str(self._admin_token_dir),
+            **{name: value.replace("{home}", str(directory)) for name, value in settings.items()},
         }
+        (directory / KEYS_FILE).write_text(f"{KEY}\n", encoding="ascii")
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> None:
@@ -147,8 +156,11 @@ class ServiceProcess:
         """Before it starts again: what is asked of the log is about the new start."""
         self._log.write_bytes(b"")
 
+    def admin_token(self) -> str:
+        return token_path(self._admin_token_dir, HOST, self.port).read_text(encoding="ascii").strip()
+
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://{HOST}:{self.port}{path}", timeout=10.0)
+        return httpx.get(f"http://{HOST}:{self.port}{path}", headers={"X-API-Key": KEY}, timeout=10.0)
 
     def metric(self, sample: str) -> float:
         """Of all workers together; `sample` is a name and its labels as Prometheus prints them."""

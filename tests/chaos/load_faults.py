@@ -22,7 +22,7 @@ OVERLOADED = frozenset({"overloaded"})
 # Little waits, so that a crowd of a size that a test can have is too much.
 _SHORT_QUEUE = {"DINRANK_MAX_WAITING": "4"}
 _JSON = {"Content-Type": "application/json"}
-_HEAD = b"POST /rank HTTP/1.1\r\nHost: chaos\r\nContent-Type: application/json\r\n"
+_HEAD = b"POST /rank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 _SLOW_CLIENTS = 100
 _HEALTH_LIMIT_S = 2.0
 

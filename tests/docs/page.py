@@ -126,6 +126,7 @@ def _environment(directory: Path, ports: Mapping[str, str]) -> dict[str, str]:
         "DINRANK_REDIS_DATA_DIR": str(directory / ".page" / "redis"),
         "DINRANK_REDIS_TIMEOUT_MS": "5000",
         "DINRANK_WORKERS": "1",
+        "XDG_RUNTIME_DIR": str(directory / ".page"),
     }
 
 

@@ -19,7 +19,7 @@ from tests.fixtures.command import ROOT, run, served
 
 # Chromium as the system has it: playwright's own would be another download.
 _BINARIES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = [
+FLAGS = [
     *("--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--disable-quic", *(["--no-sandbox"] if os.getuid() == 0 else [])),
 ]
@@ -83,12 +83,17 @@ def shop(
         yield Shop(service.address, *versions)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> str:
+    """The program."""
     binary = next((found for found in map(shutil.which, _BINARIES) if found), None)
     assert binary, f"no browser: install Chromium ({', '.join(_BINARIES)} on PATH)"
+    return binary
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=binary, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
         browser.close()
 

@@ -331,7 +331,8 @@ def test_another_bundle_that_is_swapped_in_is_what_ranks_next(
         new = tmp_path / "new"
         new.symlink_to(other_bundle)
         new.replace(link)
-        assert httpx.post(f"{service.address}/admin/reload", timeout=30).json()["outcome"] == "swapped"
+        reloaded = httpx.post(f"{service.address}/admin/reload", headers=service.admin(), timeout=30)
+        assert reloaded.json()["outcome"] == "swapped"
         page.get_by_label("Exact bid for Swimming goggles").fill("0.5")
         expect(page.locator("#model")).to_contain_text("base")
         expect(page.locator("#ranking dd").last).not_to_have_text("")

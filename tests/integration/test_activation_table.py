@@ -20,7 +20,7 @@ from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
 from service.scoring.predictor import Predictor
 from tests.fixtures.bundle import declare_as_genuine
-from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.service import ADMIN, RunningService, running_service
 from tests.integration.test_reload import switch
 from training.config import TrainConfig
 from training.run import RunOptions, run
@@ -99,7 +99,7 @@ def test_bundles_with_stages_tables_and_other_schemas_follow_each_other(
     with running_service(link, redis_url, redis_timeout_ms=5_000, bundle_poll_ms=0) as service:
         for path in (plain, extended, bundle_path, extended, plain, bundle_path):
             switch(link, path)
-            assert service.request("POST", "/admin/reload").json()["outcome"] == "swapped"
+            assert service.request("POST", "/admin/reload", headers=ADMIN).json()["outcome"] == "swapped"
             bundle = open_bundle(path)
             body = {
                 "user_id": "nobody",

@@ -141,6 +141,7 @@ MALFORMED: list[tuple[dict[str, Any], bytes]] = [
     ({"event": json.dumps({"event_id": "e"})}, b"user_id: Field required"),
     ({"event": json.dumps(event(5) | {"timestamp": "noon"})}, b"timestamp: "),
     ({"event": json.dumps(event(5, features={"colour": "red"}))}, b"features.colour: 'colour' is no item feature"),
+    ({"event": json.dumps(event(5))[:-1] + ', "user_id": "another"}'}, b"user_id: the key is there twice"),
     ({"event": b"\xff"}, b"Invalid JSON"),
     ({"event": "x" * (MAX_EVENT_BYTES + 1)}, b"more than 65536"),
     ({"other": "field"}, b"no field `event`"),

@@ -300,4 +300,4 @@ def test_programs_get_one_document(bundle_path: Path) -> None:
     assert (code, document["status"]) == (1, "wrong")
     assert {"check", "level", "message", "remedy"} == set(document["findings"][0])
     checks = {finding["check"] for finding in document["findings"]}
-    assert checks == {"bundle", "redis", "access", "port", "workers", "files", "libraries"}
+    assert checks == {"bundle", "redis", "access", "admin", "port", "workers", "files", "libraries"}

@@ -11,7 +11,7 @@ from model.bundle.reader import open_bundle
 from service.split import point_of
 from tests.fixtures.bundle import expected_ctr, make_bundle, shifted
 from tests.fixtures.redis_server import wait_until
-from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.service import ADMIN, RunningService, running_service
 
 SHIFT = 0.7
 ADS = ("1", "2", "3")
@@ -144,6 +144,6 @@ def test_a_challenger_is_reloaded_by_itself(
         new = tmp_path / "new"
         new.symlink_to(shifted_path)
         new.replace(link)
-        reloaded = service.request("POST", "/admin/reload").json()
+        reloaded = service.request("POST", "/admin/reload", headers=ADMIN).json()
         assert reloaded == {"model": {"name": "formula", "version": version_of(bundle_path)}, "outcome": "swapped"}
         assert ctrs(service.rank(body()).json()) == pytest.approx(SHIFTED_CTRS, abs=1e-6)

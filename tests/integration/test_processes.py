@@ -90,7 +90,7 @@ def test_all_workers_follow_a_reload_and_none_loses_or_mixes_a_request(
     flags = ("--redis", redis_url, "--workers", "2")
     with served(tmp_path, link, *flags, DINRANK_BUNDLE_POLL_MS="0") as service, callers(service) as made:
         switch(link, other)
-        answer = httpx.post(f"{service.address}/admin/reload", timeout=30).json()
+        answer = httpx.post(f"{service.address}/admin/reload", headers=service.admin(), timeout=30).json()
         assert answer == {"model": {"name": "formula", "version": second}, "outcome": "swapped"}
         wait_until(lambda: workers_of(service, second) == 2, "both workers serve the other bundle")
         assert workers_of(service, first) == 0

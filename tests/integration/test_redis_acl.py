@@ -14,7 +14,7 @@ from service.errors import FeatureStoreUnavailable
 from service.publish.publisher import publish
 from service.store.users import published_user_ids
 from tests.fixtures.redis_server import RedisServer, run_redis
-from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.service import ADMIN, RunningService, running_service
 from tests.integration.test_cli import write_dataset
 from tests.integration.test_consumer import consumed
 
@@ -80,7 +80,7 @@ def test_a_service_that_can_only_read_shows_users_and_takes_no_behaviours(servic
     assert service.get("/users/42").json()["num_behaviours"] == 2
     response = service.request("POST", "/behaviours", json={"events": [EVENT]})
     assert (response.status_code, "no permissions" in response.json()["detail"]) == (503, True)
-    assert service.request("DELETE", "/users/42").status_code == 503
+    assert service.request("DELETE", "/users/42", headers=ADMIN).status_code == 503
     assert service.rank(ONE_AD).json()["behaviours"] == 2
 
 
@@ -92,7 +92,7 @@ def test_the_live_service_may_take_behaviours_and_remove_users(published: RedisS
             assert service.request("POST", "/behaviours", json={"events": events}).status_code == 200
         assert service.rank(ONE_AD | {"user_id": "7"}).json()["behaviours"] == 5
         assert service.get("/users/7").json()["num_event_ids"] == 62
-        assert service.request("DELETE", "/users/7").json()["num_behaviours"] == 62
+        assert service.request("DELETE", "/users/7", headers=ADMIN).json()["num_behaviours"] == 62
 
 
 def test_the_publisher_may_publish_over_live_behaviours(
@@ -103,7 +103,7 @@ def test_the_publisher_may_publish_over_live_behaviours(
         assert service.request("POST", "/behaviours", json=sent).json()["accepted"] == 1
         publish(open_bundle(bundle_path), write_dataset(tmp_path / "data"), url_of(published, "publisher"))
         assert service.get("/users/42").json()["num_behaviours"] == 3
-        service.request("DELETE", "/users/42")
+        service.request("DELETE", "/users/42", headers=ADMIN)
         publish(open_bundle(bundle_path), tmp_path / "data", url_of(published, "publisher"))
 
 

@@ -16,7 +16,7 @@ from tests.fixtures.bundle import declare_as_genuine, expected_ctr, make_bundle
 from tests.fixtures.command import ONE_AD, TIMEOUT_S, Served, assert_gone, run, served
 from tests.fixtures.failing_bundle import endless_bundle, stuck_bundle
 from tests.fixtures.redis_server import wait_until
-from tests.fixtures.service import running_service
+from tests.fixtures.service import ADMIN, running_service
 from tests.integration.test_processes import listening
 from tests.integration.test_reload import damaged, switch
 
@@ -43,7 +43,7 @@ def test_a_bundle_whose_graph_never_ends_is_refused_and_the_old_one_serves_on(
     settings = {"redis_timeout_ms": 5_000, "bundle_poll_ms": 0, "bundle_timeout_ms": 1_500}
     with running_service(link, redis_url, **settings) as service:
         switch(link, endless_bundle(tmp_path, golden_holds_it=True))
-        refused = service.request("POST", "/admin/reload")
+        refused = service.request("POST", "/admin/reload", headers=ADMIN)
         assert refused.status_code == 409
         assert "model.onnx: expected answers to all golden requests within 1.5 s" in refused.json()["detail"]
         assert service.rank(ONE_AD).json()["ads"][0]["ctr"] == pytest.approx(CTR, abs=1e-6)

@@ -13,7 +13,7 @@ from service.api import live
 from service.api.events import MAX_EVENTS, MAX_FEATURES_BYTES
 from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr
 from tests.fixtures.redis_server import RedisServer, frozen_redis
-from tests.fixtures.service import RunningService, running_service
+from tests.fixtures.service import ADMIN, RunningService, running_service
 from tests.integration.test_rank import body, candidate, store_user
 
 EVENT: dict[str, Any] = {"event_id": "e1", "user_id": "42", "item_id": "3", "timestamp": 978300760}
@@ -129,7 +129,7 @@ def test_without_redis_nothing_is_taken_and_the_problem_says_to_send_again(impat
     with frozen_redis():
         assert service.rank(body(candidate("1"))).json()["degraded"]  # opens the breaker, so that nobody waits below
         response = sent(service, EVENT, EVENT)
-        shown, removed = user(service, "42"), service.request("DELETE", "/users/42")
+        shown, removed = user(service, "42"), service.request("DELETE", "/users/42", headers=ADMIN)
     assert [each.status_code for each in (response, shown, removed)] == [503, 503, 503]
     assert response.json()["type"] == "urn:dinrank:problem:feature-store-unavailable"
     assert "send all of these events again" in response.json()["detail"]
@@ -210,22 +210,40 @@ def test_a_malformed_limit_is_named(service: RunningService, query: str) -> None
 def test_a_removed_user_is_an_unknown_one(service: RunningService, redis_server: RedisServer) -> None:
     store_user(redis_server, "42", ["2"], gender="f")
     sent(service, EVENT)
-    response = service.request("DELETE", "/users/42")
+    response = service.request("DELETE", "/users/42", headers=ADMIN)
     assert response.status_code == 200
     assert response.json() == {"user_id": "42", "num_behaviours": 2, "num_profile_fields": 1, "num_event_ids": 1}
     assert redis_server.client.dbsize() == 0
     assert ctr(service) == (pytest.approx(expected_ctr("1"), abs=1e-6), 0)
     assert user(service, "42").status_code == 404
     nothing = {"user_id": "42", "num_behaviours": 0, "num_profile_fields": 0, "num_event_ids": 0}
-    assert service.request("DELETE", "/users/42").json() == nothing
+    assert service.request("DELETE", "/users/42", headers=ADMIN).json() == nothing
 
 
-@pytest.mark.parametrize("user_id", ["a/b", "/", "a/", "}", "{u:1}", "Zoë 🎬", "a b?c#d", "%2F", "\n", "x" * 256])
-def test_ids_in_a_path_may_hold_any_character(service: RunningService, user_id: str) -> None:
+@pytest.mark.parametrize("user_id", ["a/b", "/", "a/", "}", "{u:1}", "Zoë 🎬", "a b?c#d", "%2F", "x" * 256])
+def test_ids_in_a_path_may_hold_any_character_but_control_characters(service: RunningService, user_id: str) -> None:
     sent(service, EVENT | {"user_id": user_id})
     assert user(service, user_id).json()["user_id"] == user_id
-    removed = service.request("DELETE", f"/users/{quote(user_id, safe='')}").json()
+    removed = service.request("DELETE", f"/users/{quote(user_id, safe='')}", headers=ADMIN).json()
     assert (removed["user_id"], removed["num_behaviours"]) == (user_id, 1)
+
+
+@pytest.mark.parametrize("user_id", ["\n", "a\x00b", "\x85", "\u2028", "42", "a/b"])
+def test_ids_in_a_parameter_may_hold_any_character(service: RunningService, user_id: str) -> None:
+    """Who is stored can be shown and removed, whatever no path may hold."""
+    sent(service, EVENT | {"user_id": user_id})
+    of_user = {"params": {"user_id": user_id}, "headers": ADMIN}
+    assert service.request("GET", "/users", **of_user).json()["user_id"] == user_id
+    removed = service.request("DELETE", "/users", **of_user).json()
+    assert (removed["user_id"], removed["num_behaviours"]) == (user_id, 1)
+    assert service.request("GET", "/users", **of_user).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["", "?user_id=", f"?user_id={'x' * 257}", "?user_id=1&user_id=2"])
+def test_a_parameter_has_one_id(service: RunningService, query: str) -> None:
+    for method in ("GET", "DELETE"):
+        answer = service.request(method, f"/users{query}", headers=ADMIN)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "user_id")
 
 
 @pytest.mark.parametrize("path", ["/users/", f"/users/{'x' * 257}"])

@@ -79,3 +79,10 @@ def test_an_encrypted_key_is_refused_without_a_question(tmp_path: Path, certific
     subprocess.run(["openssl", "ec", *options], check=True, capture_output=True)
     with pytest.raises(BadCertificate, match="the key is encrypted"):
         check(tls_certificate=certificate.certificate, tls_key=encrypted)
+
+
+def test_a_key_of_both_files_ends_the_start(tmp_path: Path) -> None:
+    for name in ("api", "admin"):
+        (tmp_path / name).write_text(f"{name * 10}\n{'common' * 5}\n")
+    with pytest.raises(Exposed, match="have a key in common"):
+        check(api_keys_file=tmp_path / "api", admin_keys_file=tmp_path / "admin")

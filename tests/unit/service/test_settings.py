@@ -84,3 +84,19 @@ def test_a_password_in_the_url_is_not_shown() -> None:
 
 def test_every_setting_says_what_it_does() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_hosts_are_read_as_browsers_spell_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.read(bundle=Path("b"), allowed_hosts="Shop.Example , [2001:DB8:0::1],, 192.0.2.7")
+    assert settings.allowed_hosts == ("shop.example", "2001:db8::1", "192.0.2.7")
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.read() == settings
+
+
+@pytest.mark.parametrize(
+    "text", ["*", "*.example", "shop.example.", "http://shop.example", "shop.example:80", "a b", "ä"]
+)
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="is no host"):
+        Settings.read(bundle=Path("b"), allowed_hosts=text)

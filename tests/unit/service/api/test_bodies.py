@@ -11,9 +11,10 @@ from pydantic_core import from_json
 
 from service.api import bodies as bodies_module
 from service.api.bodies import read_task
+from service.api.repeated_keys import has_keys, num_different_keys, repeated_key
 from service.api.schemas import CandidateBody, RankRequest
 from service.scoring.ranking import RankingTask
-from tests.fixtures.rank_bodies import bodies
+from tests.fixtures.rank_bodies import bodies, documents
 
 GOOD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}
 
@@ -32,19 +33,38 @@ def test_one_pass_takes_what_two_take_and_makes_the_same_of_it(body: bytes) -> N
     assert repr(task) == repr(in_two_passes(body))  # types too: 1 is not 1.0, nor True
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"user_id": "1", "user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}',
-        b'{"user_id": 1, "user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}',
-        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": -1, "bid": 1.0}]}',
-        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0, "bid": -1}]}',
-        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}], "context": {"hour": {}, "hour": "9"}}',
-        b'{"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}], "context": {"hour": "9", "hour": {}}}',
-    ],
-)
-def test_a_thing_said_twice_is_never_taken_otherwise(body: bytes) -> None:
-    assert read_task(body, "r1") in (None, in_two_passes(body))
+def with_one_repeated(document: Any, number: int) -> str:
+    """Its JSON, in which one object, the first from `number` on that has members, has its first member twice."""
+
+    def text(value: Any) -> str:
+        nonlocal number
+        if isinstance(value, list):
+            return f"[{', '.join(map(text, value))}]"
+        if not isinstance(value, dict):
+            return json.dumps(value)
+        members = [f"{json.dumps(name)} : {text(each)}" for name, each in value.items()]
+        if members:
+            number -= 1
+            members += members[:1] * (number == 0)
+        return f"{{{', '.join(members)}}}"
+
+    return text(document)
+
+
+@given(documents, st.integers(1, 6))
+def test_a_key_that_is_there_twice_is_found_wherever_it_is(document: dict[str, Any], number: int) -> None:
+    body, plain = with_one_repeated(document, number).encode(), with_one_repeated(document, -1).encode()
+    is_repeated = body != plain
+    for each, expected in ((body, is_repeated), (plain, False)):
+        try:
+            parsed = from_json(each, allow_inf_nan=True)
+        except ValueError:
+            return
+        assert (repeated_key(each) is not None) is expected
+        assert has_keys(each, num_different_keys(parsed)) is not expected
+    assert repr(read_task(plain, "r1")) == repr(in_two_passes(plain))
+    if is_repeated:
+        assert read_task(body, "r1") is None
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_what_the_server_logs_of_a_bug_has_the_requests_id() -> None:
     """It writes the traceback after all layers have ended, in the same task."""
 
     async def seen_afterwards() -> str:
-        scope = {"type": "http", "path": "/rank", "headers": [(b"x-request-id", b"r-7")]}
+        scope = {"type": "http", "method": "POST", "path": "/rank", "headers": [(b"x-request-id", b"r-7")]}
         with pytest.raises(AssertionError, match="reached"):
             await RequestContext(never_called, telemetry=Telemetry())(scope, never_received, never_sent)
         return current_request_id.get()

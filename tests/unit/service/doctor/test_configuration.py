@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from service.admin_token import admin_token
 from service.cores import usable_cores
-from service.doctor.configuration import check_access, check_file_limit, check_workers
+from service.doctor.configuration import check_access, check_admin, check_file_limit, check_workers
 from service.doctor.findings import Finding, Level
 from service.settings import Settings
 from tests.fixtures.tls import Certificate
@@ -98,3 +99,38 @@ def test_a_file_limit_below_the_connections_is_wrong(few_files: int) -> None:
     assert (level, "ulimit -n 1128" in text) == (Level.WRONG, True)
     [(level, _)] = said(check_file_limit(settings(max_connections=800, redis_max_connections=64)))
     assert level is Level.OK
+
+
+@pytest.mark.parametrize("setting", ["api_keys_file", "admin_keys_file", "tls_key"])
+def test_secrets_that_others_can_write_are_a_warning(
+    tmp_path: Path, keys: Path, certificate: Certificate, setting: str
+) -> None:
+    given: dict[str, Path] = {setting: keys}
+    if setting == "tls_key":
+        keys.write_bytes(certificate.key.read_bytes())
+        given["tls_certificate"] = certificate.certificate
+    for place, mode in ((keys, 0o620), (tmp_path, 0o770)):
+        before = place.stat().st_mode
+        place.chmod(mode)
+        [warned] = [each for each in check_access(settings(**given)) if each.level is Level.WARNING]
+        assert f"other accounts can write to {place}" in warned.message
+        assert warned.remedy == f"chmod go-w {place}"
+        place.chmod(before)
+
+
+def test_pages_that_may_be_among_the_callers_are_a_warning() -> None:
+    [_, warned] = check_access(settings(anonymous="allowed"))
+    assert (warned.level, "DINRANK_ALLOWED_HOSTS" in warned.remedy) == (Level.WARNING, True)
+    assert len(check_access(settings(anonymous="allowed", allowed_hosts="shop.example"))) == 1
+
+
+def test_what_opens_admin_routes_is_said(tmp_path: Path, keys: Path) -> None:
+    assert said(check_admin(settings(admin_keys_file=keys)))[0][1].startswith(f"admin routes take a key of {keys}")
+    directory = tmp_path / "run"
+    given = settings(admin_token_dir=directory, port=8123)
+    [(level, text)] = said(check_admin(given))
+    assert (level, f"{directory}/admin-token-127.0.0.1-8123 while it runs" in text) == (Level.OK, True)
+    with admin_token(directory / "admin-token-127.0.0.1-8123"):
+        assert "admin routes take the token in" in said(check_admin(given))[0][1]
+    (directory / "admin-token-127.0.0.1-8123").write_text("stump")
+    assert said(check_admin(given))[0][0] is Level.WRONG
