@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from model.bundle.writer import flush
+from model.bundle.staging import flush
 
 FORMAT_VERSION = 1
 _DATASET_FILES = ("schema.toml", "impressions.parquet", "items.parquet", "users.parquet", "behaviours.parquet")

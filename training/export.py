@@ -1,6 +1,5 @@
 """Torch to ONNX, the parity check, then a bundle."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest, encode_request
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.bundle.stages import StagedGraph
+from model.bundle.staging import scratch_directory
 from model.bundle.titles import Titles
 from model.bundle.writer import write_bundle
 from model.nets.calibrated import CalibratedNetwork, describe_calibration
@@ -113,8 +113,7 @@ def export_bundle(
     answers = [graph.score(request.inputs) for request in requests]
     served = folded(network)
     stages = stage_graphs(served, encoder.schema)
-    with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary)
+    with scratch_directory("export") as directory:
         save_graphs(directory, {GRAPH_FILE: _traced(ServingGraph(served, encoder.schema)), **stages})
         check_parity(graph, directory / GRAPH_FILE, max_behaviours=encoder.schema.max_behaviours)
         if stages:

@@ -1,8 +1,6 @@
 """Write a dataset directory: all of it or nothing."""
 
 import json
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from model.bundle import staging
 from model.bundle.schema import Group, Kind
 from training.data.declaration import MAX_VALUES, DeclaredFeature
 from training.data.errors import DatasetError
@@ -54,14 +53,14 @@ def write_dataset(
         missing = sorted(needed - set(frame.columns))
         if missing:
             raise ValueError(f"the {group} frame lacks {', '.join(missing)}; it has {', '.join(frame.columns)}")
-    with staged_directory(out) as staging:
+    with staged_directory(out) as directory:
         schema = _schema_toml(name, source, features, remarks=remarks, left_out=left_out)
-        (staging / "schema.toml").write_text(schema, encoding="utf-8", newline="\n")
-        impressions.write_parquet(staging / "impressions.parquet")
-        items.write_parquet(staging / "items.parquet")
-        users.write_parquet(staging / "users.parquet")
+        (directory / "schema.toml").write_text(schema, encoding="utf-8", newline="\n")
+        impressions.write_parquet(directory / "impressions.parquet")
+        items.write_parquet(directory / "items.parquet")
+        users.write_parquet(directory / "users.parquet")
         if behaviours is not None:
-            behaviours.write_parquet(staging / "behaviours.parquet")
+            behaviours.write_parquet(directory / "behaviours.parquet")
 
 
 @contextmanager
@@ -74,15 +73,9 @@ def staged_directory(out: Path) -> Iterator[Path]:
         DatasetError: see `require_vacant`.
     """
     require_vacant(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.parent / f".{out.name}.{uuid.uuid4().hex}"
-    staging.mkdir()
-    try:
-        yield staging
+    with staging.staged_directory(out) as directory:
+        yield directory
         require_vacant(out)  # somebody may have been faster
-        staging.replace(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def require_vacant(out: Path) -> None:

@@ -1,6 +1,5 @@
 """A bundle and a table of activation weights: a new bundle."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.reader import open_bundle
 from model.bundle.request import encode_request
 from model.bundle.stages import StagedGraph
+from model.bundle.staging import scratch_directory
 from model.bundle.writer import extend_bundle
 from training.data.dataset import Dataset, read_dataset
 from training.progress import counted_progress
@@ -56,8 +56,7 @@ def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOp
         raise TableError(f"{bundle_path} has an activation table already; add one to the bundle that it was made of")
     dataset = read_dataset(dataset_path)
     stages = StagedGraph(bundle.schema, open_stages(bundle_path))
-    with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary)
+    with scratch_directory("table") as directory:
         table = compute_table(directory, options, dataset, stages, bundle.encoder.catalogue, console)
         golden = [encode_request(bundle.encoder, answer.request) for answer in bundle.golden]
         check_stages(stages.with_table(table), golden, [np.asarray(answer.ctr) for answer in bundle.golden])
