@@ -29,7 +29,7 @@ def staged_directory(out: Path) -> Iterator[Path]:
     Raises:
         OSError: as the system says, with the name of a file; that of `out` where the system names none.
     """
-    with _named(out):
+    with named(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with _directory(out.parent, f".{out.name}.", mode=0o777) as staging:
             yield staging
@@ -50,8 +50,44 @@ def scratch_directory(purpose: str) -> Iterator[Path]:
         OSError: as the system says, with the name of a file; that of the directory where the system names none.
     """
     folder = Path(tempfile.gettempdir())
-    with _directory(folder, f"dinrank-{purpose}-", mode=0o700) as directory, _named(directory):
+    with _directory(folder, f"dinrank-{purpose}-", mode=0o700) as directory, named(directory):
         yield directory
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let an error that names no file name `path`: a failed write names none, and numpy not even the reason."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno is None and "written" in str(exc):  # numpy: so many items requested and so many written
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from exc
+        if exc.errno is not None and exc.filename is None:
+            exc.filename = str(path)
+        raise
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file in one rename: whenever the process is killed, the old one or the new one is there.
+
+    A link or a device is written through.
+
+    Raises:
+        OSError: as the system says, with the name of a file.
+    """
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        with named(file):
+            file.write_text(text, encoding="utf-8")
+        return
+    partial = file.with_name(f"{file.name}.partial")  # one name: the next attempt overwrites what a killed one left
+    try:
+        with named(file):
+            partial.write_text(text, encoding="utf-8")
+            flush(partial)
+            partial.replace(file)
+            flush(file.parent)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
@@ -108,16 +144,3 @@ def _remove_if_abandoned(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     finally:
         os.close(lock)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Let an error that names no file name `path`: a failed write names none, and numpy not even the reason."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno is None and "written" in str(exc):  # numpy: so many items requested and so many written
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from exc
-        if exc.errno is not None and exc.filename is None:
-            exc.filename = str(path)
-        raise

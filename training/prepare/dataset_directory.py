@@ -1,6 +1,8 @@
 """Write a dataset directory: all of it or nothing."""
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,11 +58,22 @@ def write_dataset(
     with staged_directory(out) as directory:
         schema = _schema_toml(name, source, features, remarks=remarks, left_out=left_out)
         (directory / "schema.toml").write_text(schema, encoding="utf-8", newline="\n")
-        impressions.write_parquet(directory / "impressions.parquet")
-        items.write_parquet(directory / "items.parquet")
-        users.write_parquet(directory / "users.parquet")
+        _write_parquet(impressions, directory / "impressions.parquet")
+        _write_parquet(items, directory / "items.parquet")
+        _write_parquet(users, directory / "users.parquet")
         if behaviours is not None:
-            behaviours.write_parquet(directory / "behaviours.parquet")
+            _write_parquet(behaviours, directory / "behaviours.parquet")
+
+
+def _write_parquet(frame: pl.DataFrame, file: Path) -> None:
+    """Raises: OSError, where polars has an error of its own for what the system says."""
+    try:
+        frame.write_parquet(file)
+    except pl.exceptions.ComputeError as exc:
+        said = re.search(r"\(os error (\d+)\)", str(exc))
+        if said is None:
+            raise
+        raise OSError(int(said[1]), os.strerror(int(said[1])), str(file)) from exc
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from model.bundle.stages import StagedGraph
 from model.bundle.staging import scratch_directory
 from model.bundle.writer import extend_bundle
 from training.data.dataset import Dataset, read_dataset
+from training.exclusive import sole_writer
 from training.progress import counted_progress
 from training.stages import check_stages, open_stages
 from training.table.build import build_table
@@ -43,7 +44,13 @@ def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOp
         TableError: its network has no use for a table, it has one already, or the memory is too small.
         ParityError: with the table the golden answers are not reproduced.
         FileExistsError: `out` exists.
+        OutputTaken: another process writes it.
     """
+    with sole_writer(out):
+        return _add_table(bundle_path, dataset_path, out, options, console)
+
+
+def _add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOptions, console: Console) -> Manifest:
     if out.exists():
         raise FileExistsError(f"{out} exists; a bundle is never overwritten: choose another --out or remove it")
     bundle = open_bundle(bundle_path)
