@@ -63,7 +63,7 @@ def _read_report(out: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(report_path(out).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as exc:
         raise FileExistsError(
-            f"{out} exists, and no readable {report_path(out).name} beside it says of which run. "
+            f"{out} exists; no readable {report_path(out).name} beside it says of which run. "
             "A bundle is never overwritten: choose another --out or remove it"
         ) from exc
     return report

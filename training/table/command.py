@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from model.bundle.activations import TABLE_FILES, ActivationTable
@@ -66,7 +65,7 @@ def _add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableO
     with scratch_directory("table") as directory:
         table = compute_table(directory, options, dataset, stages, bundle.encoder.catalogue, console)
         golden = [encode_request(bundle.encoder, answer.request) for answer in bundle.golden]
-        check_stages(stages.with_table(table), golden, [np.asarray(answer.ctr) for answer in bundle.golden])
+        check_stages(stages.with_table(table), golden, bundle.golden)
         manifest = extend_bundle(bundle, out, {name: directory / name for name in TABLE_FILES})
     console.print(f"bundle {out} (version {manifest.model_version})", highlight=False)
     return manifest
