@@ -16,11 +16,12 @@ def explain(exc: OSError) -> str:
     if exc.errno is None:  # raised by us, with a sentence
         return str(exc)
     where = _place(exc)
-    reason = os.strerror(exc.errno) if where is None else f"{where}: {os.strerror(exc.errno)}"
+    said = exc.strerror or os.strerror(exc.errno)
+    reason = said if where is None else f"{where}: {said}"
     if exc.errno in _NO_ROOM:
         return (
             f"no room on a disk: {reason}{_free(where)}. What is written is whole or not there. Make room where the "
-            f"output lies, and for temporary files in {tempfile.gettempdir()} (or set TMPDIR), and run it again, "
+            f"output lies, and for temporary files in {_temporary()} (or set TMPDIR), and run it again, "
             "`train` with --resume"
         )
     if exc.errno == errno.EROFS:
@@ -30,6 +31,13 @@ def explain(exc: OSError) -> str:
     if exc.errno in _NO_PLACE:
         return f"{reason}; name another place"
     return f"{reason}; the system refused that. Run it again, `train` with --resume, when it no longer does"
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # it is looked for by writing
+        return "/tmp"
 
 
 def _place(exc: OSError) -> str | None:

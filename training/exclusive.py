@@ -1,10 +1,13 @@
 """One training at a time writes to one place."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class OutputTaken(Exception):
@@ -16,7 +19,8 @@ def sole_writer(out: Path) -> Iterator[None]:
     """Hold `out` and what lies beside it: two trainings would overwrite each other's checkpoint.
 
     The lock is `.NAME.lock` beside `out`, gone at the end. The system lets go of it when the process is killed, and the
-    next one takes over the file. As a file is written there, a place that cannot be written shows before any work.
+    next one takes over the file. A file system without locks holds nobody off. As a file is written, a place that
+    cannot be written shows before any work.
 
     Raises:
         OutputTaken: another process holds it.
@@ -37,9 +41,14 @@ def _locked(file: Path, out: Path) -> int:
         lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if file.exists() and os.path.samestat(os.fstat(lock), file.stat()):
-                return lock
         except BlockingIOError as exc:
             os.close(lock)
             raise OutputTaken(f"another process writes to {out}: wait for its end or choose another --out") from exc
+        except OSError as exc:
+            if exc.errno not in _NO_LOCKS:
+                raise
+            return lock
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), file.stat()):
+                return lock
         os.close(lock)  # whoever held it has just ended and removed the file

@@ -117,7 +117,7 @@ def _train_and_report(options: RunOptions, identity: dict[str, Any], console: Co
         with console.status("diagnosing the network and drawing the report"):
             diagnostics = diagnose(network, dataset, data, measurement)
             report = {
-                **_report(options, manifest, origin, training_run, measurement, diagnostics),
+                **_report(options, manifest, training_run, measurement, diagnostics),
                 "threads": trained_with["threads"],
                 "dataset_sha256": identity["dataset"],
                 "parameters": count_parameters(network),
@@ -247,7 +247,6 @@ def _identity(options: RunOptions) -> dict[str, Any]:
 def _report(
     options: RunOptions,
     manifest: Manifest,
-    origin: dict[str, Any],
     training_run: TrainingRun,
     measurement: Measurement,
     diagnostics: Diagnostics,
@@ -255,7 +254,7 @@ def _report(
     return {
         "model": options.model.value,
         "model_version": manifest.model_version,
-        **origin,
+        **manifest.training,
         "epochs": training_run.evaluations[-1].epoch,
         "best_epoch": training_run.best.epoch,
         "seconds": training_run.seconds,

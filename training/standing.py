@@ -81,21 +81,31 @@ def own_bundle(
         bundle = open_bundle(out)
     except BundleError as exc:
         raise CheckpointError(f"{out} cannot be trusted, remove it: {exc}") from exc
-    found, manifest = json.loads(json.dumps(bundle.manifest.to_json())), bundle.manifest
-    wanted = {"model_name": model_name, "training": training, "table": with_table}
-    found = {**{name: found[name] for name in ("model_name", "training")}, "table": bundle.table is not None}
+    manifest = bundle.manifest
+    found = {
+        "model_name": manifest.model_name,
+        "training": _trained(manifest.training),
+        "table": bundle.table is not None,
+    }
+    wanted = {"model_name": model_name, "training": _trained(training), "table": with_table}
     differing = list(differences(found, json.loads(json.dumps(wanted))))
     differing += [
-        f"{split} {name} is {manifest.metrics[split][name]} there and {value} here"
+        f"{split} {name} is {there[name]} there and {value} here"
         for split, values in metrics.items()
+        for there in [manifest.metrics.get(split, {})]
         for name, value in values.items()
-        if not math.isclose(manifest.metrics[split][name], value, abs_tol=_ROUNDING)
+        if name in there and not math.isclose(there[name], value, abs_tol=_ROUNDING)
     ]
     if differing:
         raise CheckpointError(
             f"{out} is of another run than {checkpoint_path(out)}: {'; '.join(differing)}. Remove one of them"
         )
     return manifest
+
+
+def _trained(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The origin of what was trained, whatever exported it."""
+    return {name: value for name, value in training.items() if name != "exported_with"}
 
 
 @contextmanager

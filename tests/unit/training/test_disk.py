@@ -125,8 +125,11 @@ def test_a_full_disk_below_a_dataset_is_one_line_without_a_mount(
 
 
 def test_a_missing_right_and_a_broken_disk_say_what_to_do() -> None:
-    assert explain(PermissionError(errno.EACCES, "", "/a")) == (
+    assert explain(PermissionError(errno.EACCES, "Permission denied", "/a")) == (
         "/a: Permission denied; change the rights there, or name another place"
     )
-    assert explain(OSError(errno.EIO, "", "/a")).startswith("/a: Input/output error; the system refused that. Run it")
+    broken = explain(OSError(errno.EIO, "Input/output error", "/a"))
+    assert broken.startswith("/a: Input/output error; the system refused that. Run it again")
+    nowhere = "No usable temporary directory found in ['/tmp']"
+    assert explain(FileNotFoundError(errno.ENOENT, nowhere)) == f"{nowhere}; name another place"
     assert explain(FileExistsError("the bundle exists; choose another")) == "the bundle exists; choose another"

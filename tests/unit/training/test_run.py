@@ -363,12 +363,18 @@ def test_a_finished_training_survives_what_fails_behind_it_and_may_be_exported_b
     assert note.startswith(f"The training is finished and kept in {tmp_path}/din.checkpoint: ")
     assert "with --resume goes on from there" in note
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ads.txt", "din.checkpoint"]
+    kept = (tmp_path / "din.checkpoint").read_bytes()
     monkeypatch.setattr(run, "source_commit", lambda: "another")
     found = run.run(options, Console(file=io.StringIO()))
     assert found["commit"] == report["commit"]
     assert found["exported_with"]["commit"] == "another"
     for name in ("model_version", "test", "threads"):
         assert found[name] == report[name]
+    # Killed behind its bundle, and reported by yet other code.
+    (tmp_path / "din.checkpoint").write_bytes(kept)
+    (tmp_path / "din.report.json").unlink()
+    monkeypatch.setattr(run, "source_commit", lambda: "a third")
+    assert json.loads(json.dumps(run.run(options, Console(file=io.StringIO())))) == json.loads(json.dumps(found))
 
 
 def test_a_bundle_of_another_run_beside_a_checkpoint_is_not_reported_as_its_own(
