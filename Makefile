@@ -45,8 +45,13 @@ serve: $(RUNNABLE) $(BUNDLE) ## the demo's service, kept up until Ctrl-C
 	$(BIN)/python -m service publish --bundle $(BUNDLE) --data $(DATASET)
 	$(BIN)/python -m service serve --bundle $(BUNDLE)
 
+# A checkpoint beside the bundle says that its training was killed: there is something left to do, bundle or not.
+ifneq ($(wildcard $(BUNDLE).checkpoint),)
+.PHONY: $(BUNDLE)
+endif
+
 $(BUNDLE): | $(DATASET)
-	$(BIN)/python -m training train --data $(DATASET) --model din --out $@
+	$(BIN)/python -m training train --data $(DATASET) --model din --out $@ --resume --or-anew
 
 $(DATASET): | $(RAW)
 	$(BIN)/python -m training prepare movielens-100k $(RAW) $@

@@ -1,13 +1,11 @@
 """The trainer's command line: read flags, call, say what happened."""
 
 import dataclasses
-import errno
 import importlib.metadata
 import logging
 import shlex
 import signal
 import sys
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -24,6 +22,8 @@ from training.compare.planned import ComparisonError
 from training.config import ConfigError, TrainConfig
 from training.data.errors import DatasetError
 from training.data.split import TEST
+from training.disk import explain
+from training.exclusive import OutputTaken
 from training.loop import TrainingDiverged
 from training.parity import ParityError
 from training.prepare.commands import app as prepare_app
@@ -94,7 +94,10 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with training options.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from OUT.checkpoint if a killed training left one.")
+        bool, typer.Option("--resume", help="Do what a killed training of the same run left to do, or begin.")
+    ] = False,
+    or_anew: Annotated[
+        bool, typer.Option("--or-anew", help="With --resume: remove a checkpoint of another run and begin anew.")
     ] = False,
     activation_table: Annotated[
         int | None,
@@ -103,13 +106,20 @@ def train(
     ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
 ) -> None:
     """Train a network, measure it and write the bundle that the service serves."""
+    if or_anew and not resume:
+        raise typer.BadParameter("only with --resume", param_hint="--or-anew")
     if ads is not None and activation_table is None:
         raise typer.BadParameter("only with --activation-table", param_hint="--ads")
     table = None if activation_table is None else TableOptions(activation_table, ads)
     options = TrainConfig() if config is None else TrainConfig.read(config)
     if epochs is not None:
         options = dataclasses.replace(options, epochs=epochs)
-    run(RunOptions(data=data, model=model, out=out, seed=seed, config=options, resume=resume, table=table), console)
+    run(
+        RunOptions(
+            data=data, model=model, out=out, seed=seed, config=options, resume=resume, or_anew=or_anew, table=table
+        ),
+        console,
+    )
 
 
 @app.command(
@@ -214,35 +224,25 @@ def main() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
         app()
+    except OSError as exc:
+        _end(explain(exc), exc)
     except (
         BundleError,
         CheckpointError,
         ComparisonError,
         ConfigError,
         DatasetError,
-        FileExistsError,
         LogsError,
+        OutputTaken,
         ParityError,
         ReplayError,
         TableError,
         TrainingDiverged,
     ) as exc:
         _end(str(exc), exc)
-    except OSError as exc:
-        if not _means_no_room(exc):
-            raise
-        _end(
-            f"no room on a disk: {exc}. There is a whole bundle or none. Make room where the output lies, and for "
-            f"temporary files in {tempfile.gettempdir()} (or set TMPDIR), and run it again, `train` with --resume",
-            exc,
-        )
-
-
-def _means_no_room(exc: OSError) -> bool:
-    """numpy says it without a number: so many items requested and so many written."""
-    return exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (exc.errno is None and "written" in str(exc))
 
 
 def _end(message: str, cause: Exception) -> NoReturn:
+    message = ". ".join([message, *getattr(cause, "__notes__", [])])
     Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(1) from cause

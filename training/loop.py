@@ -89,7 +89,7 @@ def train(
         state.averaged.before_look()
         state.look(Evaluation(epoch, sum(losses) / len(losses), evaluate(state.averaged.network, data, VALID)))
         if checkpoint is not None:
-            checkpoint.write(state.state_dict())
+            checkpoint.write(state.state_dict(), is_finished=state.is_finished)
         on_evaluation(state.evaluations[-1])
     state.finish()
     return TrainingRun(tuple(state.evaluations), state.best, state.seconds, state.num_samples / state.seconds)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from model.bundle.staging import write_whole
 from model.layers.calibration import NoCalibration
 from training.measurement import Measurement
 
@@ -49,7 +50,7 @@ def html_report_path(bundle: Path) -> Path:
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def show_measurement(console: Console, title: str, measurement: Measurement, negative_sampling_rate: float) -> None:

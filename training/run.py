@@ -16,13 +16,14 @@ from model.bundle.request import ScoringRequest
 from model.bundle.stages import StagedGraph
 from model.bundle.titles import Titles
 from model.nets.calibrated import CalibratedNetwork
-from model.nets.registry import NetworkName, build_network
-from training.checkpoint import Checkpoint, CheckpointError, checkpoint_path, fingerprint
+from model.nets.registry import Network, NetworkName, build_network
+from training.checkpoint import Checkpoint, checkpoint_path, fingerprint
 from training.config import TrainConfig
 from training.data.dataset import Dataset, read_dataset
 from training.data.encoded import EncodedDataset, encode_dataset
 from training.data.split import TEST, TRAIN, VALID, require_both_classes
 from training.diagnostics.diagnose import Diagnostics, diagnose
+from training.exclusive import sole_writer
 from training.export import MakeTable, export_bundle
 from training.html_report.page import write_html_report
 from training.loop import TrainingRun, train
@@ -39,6 +40,7 @@ from training.report import (
     write_report,
 )
 from training.requests import RequestBuilder
+from training.standing import finished_report, kept, own_bundle, require_a_beginning
 from training.table.command import TableOptions, compute_table
 from training.table.plan import TableError
 
@@ -51,8 +53,9 @@ class RunOptions:
     """What a user asks of one run.
 
     Attributes:
-        out: where the bundle goes; it must not exist yet.
-        resume: go on from the checkpoint beside `out`, if there is one.
+        out: where the bundle goes; it must not exist yet, but for `resume`.
+        resume: do what is left to do of the same run, which is everything where nothing is there yet.
+        or_anew: with `resume`, remove a checkpoint of another run and begin anew, instead of refusing it.
         table: the activation table to add; only for networks that have a use for it.
     """
 
@@ -62,37 +65,77 @@ class RunOptions:
     seed: int
     config: TrainConfig
     resume: bool = False
+    or_anew: bool = False
     table: TableOptions | None = None
 
 
 def run(options: RunOptions, console: Console) -> dict[str, Any]:
     """Train, measure, export and report; returns the report.
 
+    With `resume` it does what an earlier process of the same run, killed at any moment, left to do. The checkpoint
+    stays until bundle and report are on the disk.
+
     Raises:
-        DatasetError, TrainingDiverged, ParityError, FileExistsError, CheckpointError: each says what to do.
+        DatasetError, TrainingDiverged, ParityError, FileExistsError, CheckpointError, OutputTaken: each says what to
+            do.
     """
     if options.table is not None and options.model is not NetworkName.DIN:
         raise TableError(f"an activation table is for din; the weights of {options.model}, if any, see more than items")
-    if options.out.exists():
-        raise FileExistsError(f"{options.out} exists; a bundle is never overwritten: choose another --out or remove it")
-    checkpoint_file = checkpoint_path(options.out)
-    if checkpoint_file.exists() and not options.resume:
-        raise CheckpointError(
-            f"{checkpoint_file} exists, left by a training that did not end: go on from it with --resume, or delete it"
-        )
+    with sole_writer(options.out):
+        if not options.resume:
+            require_a_beginning(options.out)
+        identity = _identity(options)
+        report = finished_report(options.out, identity, with_table=options.table is not None)
+        if report is None:
+            report = _train_and_report(options, identity, console)
+        else:
+            console.print("nothing is left to do: the run ended before", highlight=False)
+    version, page = report["model_version"], html_report_path(options.out)
+    console.print(f"bundle {options.out} (version {version}), report {page}")
+    publish = ["python", "-m", "service", "publish", "--bundle", str(options.out), "--data", str(options.data)]
+    console.print(f"Next: {shlex.join(publish)}", highlight=False, soft_wrap=True)
+    return report
+
+
+def _train_and_report(options: RunOptions, identity: dict[str, Any], console: Console) -> dict[str, Any]:
     dataset = read_dataset(options.data)
     require_both_classes(dataset.impressions)
     data = encode_dataset(dataset, min_count=options.config.min_count)
     rows = ", ".join(f"{len(data.split_rows[split]):,} {split}" for split in (TRAIN, VALID, TEST))
     console.print(f"{dataset.name}: {rows} impressions; split {dataset.split_rule}", highlight=False)
 
-    origin = _origin(options, dataset)
-    identity = _identity(options, origin)
-    checkpoint = Checkpoint(checkpoint_file, identity)
+    checkpoint = Checkpoint(checkpoint_path(options.out), identity)
+    if options.or_anew and (differing := checkpoint.remove_of_another_run()):
+        console.print(f"{checkpoint.path} was of another run: {'; '.join(differing)}; beginning anew", highlight=False)
+    trained_with = checkpoint.trained_with()
+    network, training_run = _train(options, data, checkpoint, console)
+    with kept(checkpoint):
+        measurement = calibrate_and_measure(network, data, options.config.calibration)
+        show_measurement(console, f"{options.model} on {dataset.name}", measurement, dataset.negative_sampling_rate)
+        origin = _origin(identity, trained_with, dataset)
+        manifest = _export(options, network, dataset, data, measurement, origin, console)
+        with console.status("diagnosing the network and drawing the report"):
+            diagnostics = diagnose(network, dataset, data, measurement)
+            report = {
+                **_report(options, manifest, training_run, measurement, diagnostics),
+                "threads": trained_with["threads"],
+                "dataset_sha256": identity["dataset"],
+                "parameters": count_parameters(network),
+            }
+            write_report(report_path(options.out), report)
+            write_html_report(html_report_path(options.out), report)
+        checkpoint.remove()
+    return report
+
+
+def _train(
+    options: RunOptions, data: EncodedDataset, checkpoint: Checkpoint, console: Console
+) -> tuple[Network, TrainingRun]:
+    """From the checkpoint, if there is one, to the network in its best state."""
     torch.manual_seed(options.seed)
     network = build_network(options.model, data.encoder.schema, options.config.network)
-    if checkpoint_file.exists():
-        console.print(f"going on from {checkpoint_file}", highlight=False)
+    if checkpoint.path.exists():
+        console.print(f"going on from {checkpoint.path}", highlight=False)
     else:
         pretrain(network, data, options.config, seed=options.seed, console=console)
     with TrainingProgress(console, options.config, num_samples=len(data.split_rows[TRAIN])) as progress:
@@ -105,16 +148,34 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
             on_step=progress.advance,
             on_evaluation=progress.show,
         )
-    measurement = calibrate_and_measure(network, data, options.config.calibration)
-    show_measurement(console, f"{options.model} on {dataset.name}", measurement, dataset.negative_sampling_rate)
-    served = CalibratedNetwork(
-        network, measurement.calibration.layer, negative_sampling_rate=dataset.negative_sampling_rate
-    )
+    return network, training_run
 
+
+def _export(
+    options: RunOptions,
+    network: Network,
+    dataset: Dataset,
+    data: EncodedDataset,
+    measurement: Measurement,
+    origin: dict[str, Any],
+    console: Console,
+) -> Manifest:
+    """Write the bundle, unless an earlier process of this run did before it was killed."""
+    if options.out.exists():
+        console.print(f"{options.out} is there already", highlight=False)
+        return own_bundle(
+            options.out,
+            model_name=options.model.value,
+            training=origin,
+            metrics=measurement.after,
+            with_table=options.table is not None,
+        )
     console.print("exporting the bundle")
-    manifest = export_bundle(
+    return export_bundle(
         options.out,
-        network=served,
+        network=CalibratedNetwork(
+            network, measurement.calibration.layer, negative_sampling_rate=dataset.negative_sampling_rate
+        ),
         name=options.model,
         encoder=data.encoder,
         golden_requests=golden_requests(dataset, data),
@@ -123,20 +184,6 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         make_table=_make_table(options.table, dataset, data, console),
         titles=_titles(dataset, data.encoder.catalogue),
     )
-    with console.status("diagnosing the network and drawing the report"):
-        diagnostics = diagnose(network, dataset, data, measurement)
-        report = {
-            **_report(options, manifest, origin, training_run, measurement, diagnostics),
-            "dataset_sha256": identity["dataset"],
-            "parameters": count_parameters(network),
-        }
-        write_report(report_path(options.out), report)
-        checkpoint.remove()
-        write_html_report(html_report_path(options.out), report)
-    console.print(f"bundle {options.out} (version {manifest.model_version}), report {html_report_path(options.out)}")
-    publish = ["python", "-m", "service", "publish", "--bundle", str(options.out), "--data", str(options.data)]
-    console.print(f"Next: {shlex.join(publish)}", highlight=False, soft_wrap=True)
-    return report
 
 
 def _make_table(
@@ -170,22 +217,28 @@ def golden_requests(dataset: Dataset, data: EncodedDataset) -> list[ScoringReque
     return [builder.request(int(impression), more_candidates=[*spread, "no such item"]) for impression in chosen]
 
 
-def _origin(options: RunOptions, dataset: Dataset) -> dict[str, Any]:
+def _origin(identity: dict[str, Any], trained_with: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
     """Where a bundle comes from. Nothing here may differ between two runs that give the same bundle."""
-    return {
+    exported_with = {name: identity[name] for name in ("commit", "versions")}
+    origin = {
         "dataset": {"name": dataset.name, "source": dataset.source, "split": dataset.split_rule},
-        "commit": source_commit(),
-        "seed": options.seed,
-        "config": options.config.to_json(),
-        "versions": library_versions(),
+        "commit": trained_with["commit"],
+        "seed": identity["seed"],
+        "config": identity["config"],
+        "versions": trained_with["versions"],
     }
+    is_the_same = exported_with == {name: origin[name] for name in exported_with}
+    return origin if is_the_same else {**origin, "exported_with": exported_with}
 
 
-def _identity(options: RunOptions, origin: dict[str, Any]) -> dict[str, Any]:
+def _identity(options: RunOptions) -> dict[str, Any]:
     """Everything that determines a run's result; threads round differently when they are more or fewer."""
     return {
         "model": options.model.value,
-        **{name: origin[name] for name in ("seed", "config", "commit", "versions")},
+        "seed": options.seed,
+        "config": options.config.to_json(),
+        "commit": source_commit(),
+        "versions": library_versions(),
         "dataset": fingerprint(options.data),
         "threads": torch.get_num_threads(),
     }
@@ -194,7 +247,6 @@ def _identity(options: RunOptions, origin: dict[str, Any]) -> dict[str, Any]:
 def _report(
     options: RunOptions,
     manifest: Manifest,
-    origin: dict[str, Any],
     training_run: TrainingRun,
     measurement: Measurement,
     diagnostics: Diagnostics,
@@ -202,12 +254,11 @@ def _report(
     return {
         "model": options.model.value,
         "model_version": manifest.model_version,
-        **origin,
+        **manifest.training,
         "epochs": training_run.evaluations[-1].epoch,
         "best_epoch": training_run.best.epoch,
         "seconds": training_run.seconds,
         "samples_per_second": training_run.samples_per_second,
-        "threads": torch.get_num_threads(),
         **measurement.after,
         "before_calibration": measurement.before,
         "calibration": {**manifest.calibration, "warning": measurement.calibration.warning},

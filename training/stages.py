@@ -1,12 +1,13 @@
 """Exported graphs: run with ONNX Runtime, and stages checked against the network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from model.bundle.golden import GoldenAnswer
 from model.bundle.request import EncodedRequest
 from model.bundle.stages import (
     STAGES,
@@ -35,15 +36,32 @@ def open_graph(path: Path) -> RunStage:
     return run
 
 
-def check_stages(
-    stages: StagedGraph, requests: Sequence[EncodedRequest], expected: Sequence[NDArray[np.floating]]
-) -> float:
-    """The largest difference between the stages' CTRs and the expected ones of each request.
+def check_stages(stages: StagedGraph, requests: Sequence[EncodedRequest], answers: Sequence[GoldenAnswer]) -> float:
+    """The largest difference between the stages' CTRs and the answers.
+
+    Args:
+        requests: the answers' own.
 
     Raises:
-        ParityError: it exceeds the tolerance.
+        ParityError: a difference exceeds the answer's tolerance.
     """
+    return _check(lambda request: stages.answer(request).ctr_C, requests, answers, "in stages, in request")
+
+
+def check_whole(run: RunStage, requests: Sequence[EncodedRequest], answers: Sequence[GoldenAnswer]) -> float:
+    """The same for the CTRs of the whole graph, as the service will compare them."""
+    return _check(lambda request: run(request.inputs), requests, answers, "in request")
+
+
+def _check(
+    score: Callable[[EncodedRequest], NDArray[np.floating]],
+    requests: Sequence[EncodedRequest],
+    answers: Sequence[GoldenAnswer],
+    circumstance: str,
+) -> float:
     return max(
-        largest_difference(wanted_C, stages.answer(request).ctr_C, circumstance=f"in stages, in request {number},")
-        for number, (request, wanted_C) in enumerate(zip(requests, expected, strict=True))
+        largest_difference(
+            np.asarray(answer.ctr), score(request), circumstance=f"{circumstance} {number},", allowed=answer.allowed
+        )
+        for number, (request, answer) in enumerate(zip(requests, answers, strict=True))
     )

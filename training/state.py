@@ -83,14 +83,19 @@ class TrainingState:
     def best(self) -> Evaluation:
         return self.evaluations[self._position_of_best()]
 
+    @property
+    def is_finished(self) -> bool:
+        """No portion is left to train on: that was the last epoch, or patience has ended."""
+        return len(self.evaluations) == self._config.epochs * self._config.evaluations_per_epoch or self._is_stale()
+
     def portions(self) -> Iterator[tuple[float, Indices]]:
         """What is left to train on: the epoch after it and the training rows, shuffled anew each epoch, up to a look.
 
         Each portion has to be followed by `look`. They end with the last epoch or when patience does.
         """
         per_epoch = self._config.evaluations_per_epoch
-        while (position := len(self.evaluations)) < self._config.epochs * per_epoch and not self._is_stale():
-            epoch, part = divmod(position, per_epoch)
+        while not self.is_finished:
+            epoch, part = divmod(len(self.evaluations), per_epoch)
             if part == 0 and epoch > 0:
                 self._shuffle()
             yield epoch + (part + 1) / per_epoch, np.array_split(self._shuffled, per_epoch)[part]

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,7 @@ from model.bundle.files import (
 from model.bundle.golden import GoldenAnswer
 from model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
 from model.bundle.reader import Bundle
+from model.bundle.staging import staged_directory
 from model.bundle.titles import Titles
 from model.bundle.token_index import TokenIndex
 from model.bundle.vocabulary import Buckets
@@ -79,7 +78,7 @@ def write_bundle(
             metrics=metrics,
             calibration=calibration,
         )
-        _write_manifest(directory, manifest)
+        _write_json(directory / MANIFEST_FILE, manifest.to_json())
     return manifest
 
 
@@ -95,7 +94,7 @@ def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path]) -> 
         files = {**bundle.manifest.files, **{name: sha256(directory / name) for name in more_files}}
         name = bundle.manifest.model_name
         manifest = dataclasses.replace(bundle.manifest, files=files, model_version=content_version(name, files))
-        _write_manifest(directory, manifest)
+        _write_json(directory / MANIFEST_FILE, manifest.to_json())
     return manifest
 
 
@@ -105,28 +104,14 @@ def _copy(files: Mapping[str, Path], directory: Path) -> None:
         shutil.copyfile(source, directory / name)
 
 
-def _write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Last, and then everything is flushed to the disk: files, and the directories that name them."""
-    _write_json(directory / MANIFEST_FILE, manifest.to_json())
-    for path in (*directory.rglob("*"), directory):
-        flush(path)
-
-
 @contextmanager
 def _new_directory(out: Path) -> Iterator[Path]:
     """A directory beside `out` that becomes `out` when the block ends well and vanishes when it does not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.exists():
         raise FileExistsError(f"{out} exists; a bundle is never overwritten: choose another name or remove it first")
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp's 0700 would keep another user's service out
-        temporary.rename(out)
-        flush(out.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with staged_directory(out) as directory:
+        yield directory
+        directory.chmod(0o755)  # a narrow umask would keep another user's service out
 
 
 def _files(directory: Path) -> list[Path]:
@@ -147,12 +132,3 @@ def _write_index(bundle: Path, directory: str, index: TokenIndex) -> None:
 def _write_array(path: Path, array: np.ndarray[Any, np.dtype[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array, allow_pickle=False)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or a directory is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.bundle.encoding import Encoder, UnknownFeatureError
 from model.bundle.errors import GoldenMismatch, SchemaMismatch
 from model.bundle.files import GOLDEN_FILE, GRAPH_FILE
-from model.bundle.golden import TOLERANCE, GoldenAnswer
+from model.bundle.golden import GoldenAnswer
 from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, graph_inputs
 from model.bundle.reader import Bundle
 from model.bundle.request import EncodedRequest, encode_request
@@ -87,7 +87,7 @@ class Predictor:
         Raises:
             UnsupportedFormat: ONNX Runtime cannot read a graph.
             SchemaMismatch: a graph's inputs or outputs are not those of the schema.
-            GoldenMismatch: a CTR differs from the trainer's by more than TOLERANCE.
+            GoldenMismatch: a CTR differs from the trainer's by more than its tolerance.
         """
         predictor = cls(_WholeGraph(bundle, threads=threads, run_limit=run_limit))
         predictor._check_golden(bundle.encoder, bundle.golden, file=GRAPH_FILE)
@@ -124,11 +124,11 @@ class Predictor:
         worst = max(
             (self._golden_difference(encoder, number, answer, file=file) for number, answer in enumerate(golden))
         )
-        if worst.difference > TOLERANCE:
+        if not worst.times_allowed <= 1.0:
             raise GoldenMismatch(
                 file,
                 expected=f"CTR {worst.expected} for candidate {worst.candidate} of golden request {worst.request}",
-                found=f"{worst.found}, a difference of {worst.difference:.3g} where {TOLERANCE:g} is allowed",
+                found=f"{worst.found}, a difference of {worst.difference:.3g} where {worst.allowed:g} is allowed",
             )
 
     def _golden_difference(self, encoder: Encoder, number: int, answer: GoldenAnswer, *, file: str) -> "_Difference":
@@ -146,9 +146,12 @@ class Predictor:
                 found=f"{len(answer.ctr)}",
             )
         differences_C = np.abs(ctr_C - np.asarray(answer.ctr))
-        candidate = int(differences_C.argmax())
+        times_allowed_C = differences_C / answer.allowed
+        candidate = int(times_allowed_C.argmax())
         return _Difference(
+            times_allowed=float(times_allowed_C[candidate]),
             difference=float(differences_C[candidate]),
+            allowed=float(answer.allowed[candidate]),
             request=number,
             candidate=candidate,
             expected=answer.ctr[candidate],
@@ -158,7 +161,9 @@ class Predictor:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Difference:
+    times_allowed: float
     difference: float
+    allowed: float
     request: int
     candidate: int
     expected: float

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from model.bundle.staging import named, write_whole
 from training.checkpoint import fingerprint
 from training.compare.contenders import Contender
 from training.compare.latency import Latency, measure_latencies
@@ -179,9 +180,10 @@ class _Scoreboard:
     def _write(self, latencies: Mapping[str, Latency]) -> None:
         comparison = self._comparison(latencies)
         document = json.dumps(comparison.to_json(), indent=2, ensure_ascii=False)
-        (self.options.out / JSON_FILE).write_text(document + "\n", encoding="utf-8")
-        (self.options.out / MARKDOWN_FILE).write_text(comparison.to_markdown(), encoding="utf-8")
-        draw(comparison.rows, self.options.out / PLOT_FILE, dataset=comparison.dataset["name"])
+        write_whole(self.options.out / JSON_FILE, document + "\n")
+        write_whole(self.options.out / MARKDOWN_FILE, comparison.to_markdown())
+        with named(self.options.out / PLOT_FILE):
+            draw(comparison.rows, self.options.out / PLOT_FILE, dataset=comparison.dataset["name"])
 
     def _comparison(self, latencies: Mapping[str, Latency]) -> Comparison:
         reports: dict[Contender, list[Report]] = {contender: [] for contender in self.options.contenders}

@@ -46,11 +46,6 @@ class PlannedRun:
     def report(self) -> Path:
         return report_path(self.bundle)
 
-    @property
-    def is_half_exported(self) -> bool:
-        """It was stopped between its bundle and its report; its checkpoint is still there."""
-        return self.bundle.exists() and not self.report.exists() and checkpoint_path(self.bundle).exists()
-
     def read_report(self, *, dataset_sha256: str) -> dict[str, Any] | None:
         """The report of the finished run; None when it is not finished.
 
@@ -59,7 +54,7 @@ class PlannedRun:
         Raises:
             ComparisonError: the report cannot be read, or is of a run with other settings or data.
         """
-        if not self.report.exists():
+        if not self.report.exists() or checkpoint_path(self.bundle).exists():
             return None
         try:
             report: dict[str, Any] = json.loads(self.report.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.bundle.staging import named, write_whole
 from training.compare.planned import ComparisonError, PlannedRun
 
 _POLL_S = 0.2
@@ -32,12 +32,10 @@ class Launcher:
     lock: int
 
     def __call__(self, run: PlannedRun) -> subprocess.Popen[bytes]:
-        if run.is_half_exported:  # its checkpoint leads to the same bundle again
-            shutil.rmtree(run.bundle)
-        run.config_file.write_text(run.contender.config.to_toml(), encoding="utf-8")
+        write_whole(run.config_file, run.contender.config.to_toml())
         options = ["--data", self.data, "--model", run.contender.model, "--seed", run.seed, "--config", run.config_file]
         command = ["-m", "training", "train", *map(str, options), "--out", str(run.bundle), "--resume"]
-        with run.log.open("a", encoding="utf-8") as log:  # what it said before an interruption stays
+        with named(run.log), run.log.open("a", encoding="utf-8") as log:  # what it said before an interruption stays
             print("$ python", *command, file=log, flush=True)
             return subprocess.Popen(
                 [sys.executable, *command],

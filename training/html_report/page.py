@@ -7,13 +7,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from model.bundle.staging import write_whole
 from training.data.split import TEST, VALID
 from training.html_report import tables
 from training.html_report.theme import css_variables
 
 
 def write_html_report(path: Path, report: Mapping[str, Any]) -> None:
-    path.write_text(render_page(report), encoding="utf-8")
+    write_whole(path, render_page(report))
 
 
 def render_page(report: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Write a dataset directory: all of it or nothing."""
 
 import json
-import shutil
-import uuid
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from model.bundle import staging
 from model.bundle.schema import Group, Kind
 from training.data.declaration import MAX_VALUES, DeclaredFeature
 from training.data.errors import DatasetError
@@ -54,14 +55,25 @@ def write_dataset(
         missing = sorted(needed - set(frame.columns))
         if missing:
             raise ValueError(f"the {group} frame lacks {', '.join(missing)}; it has {', '.join(frame.columns)}")
-    with staged_directory(out) as staging:
+    with staged_directory(out) as directory:
         schema = _schema_toml(name, source, features, remarks=remarks, left_out=left_out)
-        (staging / "schema.toml").write_text(schema, encoding="utf-8", newline="\n")
-        impressions.write_parquet(staging / "impressions.parquet")
-        items.write_parquet(staging / "items.parquet")
-        users.write_parquet(staging / "users.parquet")
+        (directory / "schema.toml").write_text(schema, encoding="utf-8", newline="\n")
+        _write_parquet(impressions, directory / "impressions.parquet")
+        _write_parquet(items, directory / "items.parquet")
+        _write_parquet(users, directory / "users.parquet")
         if behaviours is not None:
-            behaviours.write_parquet(staging / "behaviours.parquet")
+            _write_parquet(behaviours, directory / "behaviours.parquet")
+
+
+def _write_parquet(frame: pl.DataFrame, file: Path) -> None:
+    """Raises: OSError, where polars has an error of its own for what the system says."""
+    try:
+        frame.write_parquet(file)
+    except pl.exceptions.ComputeError as exc:
+        said = re.search(r"\(os error (\d+)\)", str(exc))
+        if said is None:
+            raise
+        raise OSError(int(said[1]), os.strerror(int(said[1])), str(file)) from exc
 
 
 @contextmanager
@@ -74,15 +86,9 @@ def staged_directory(out: Path) -> Iterator[Path]:
         DatasetError: see `require_vacant`.
     """
     require_vacant(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.parent / f".{out.name}.{uuid.uuid4().hex}"
-    staging.mkdir()
-    try:
-        yield staging
+    with staging.staged_directory(out) as directory:
+        yield directory
         require_vacant(out)  # somebody may have been faster
-        staging.replace(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def require_vacant(out: Path) -> None:

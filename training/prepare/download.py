@@ -4,10 +4,10 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
+from model.bundle.staging import scratch_directory
 from training.data.errors import DatasetError
 from training.prepare.dataset_directory import staged_directory
 
@@ -44,8 +44,8 @@ def fetch_movielens_100k(out: Path, *, sha256: str = RECBOLE_WHEEL_SHA256) -> Pa
     """
     if all((out / name).is_file() for name in _FILES):
         return out
-    with tempfile.TemporaryDirectory() as temporary, staged_directory(out) as staging:
-        wheel = _download_wheel(Path(temporary))
+    with scratch_directory("fetch") as temporary, staged_directory(out) as staging:
+        wheel = _download_wheel(temporary)
         _require_checksum(wheel, sha256)
         _extract(wheel, staging)
     return out

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from model.bundle.errors import BundleError
 from model.bundle.reader import Bundle, open_bundle
+from model.bundle.staging import write_whole
 from training.data.dataset import Dataset, read_dataset
 from training.progress import counted_progress
 from training.replay.assumptions import state_assumptions
@@ -96,7 +97,7 @@ def replay(options: ReplayOptions, console: Console) -> dict[str, Any]:
 def write_json(file: Path, document: dict[str, Any]) -> None:
     """Missing folders are made."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _open(path: Path) -> Bundle:

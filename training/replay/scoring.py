@@ -42,8 +42,12 @@ def score_slates(
     _require_features(bundle, dataset)
     run = open_graph(bundle.graph_path)
     for number, answer in enumerate(bundle.golden):
-        found_C = run(encode_request(bundle.encoder, answer.request).inputs)
-        largest_difference(np.asarray(answer.ctr), found_C, circumstance=f"in golden request {number} of {bundle.path}")
+        largest_difference(
+            np.asarray(answer.ctr),
+            run(encode_request(bundle.encoder, answer.request).inputs),
+            circumstance=f"in golden request {number} of {bundle.path}",
+            allowed=answer.allowed,
+        )
     requests = _encode(bundle, dataset, slates)
     ctr_N = np.empty(len(slates.rows_N))
     for slate in range(len(slates)):

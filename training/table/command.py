@@ -1,10 +1,8 @@
 """A bundle and a table of activation weights: a new bundle."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from model.bundle.activations import TABLE_FILES, ActivationTable
@@ -13,8 +11,10 @@ from model.bundle.manifest import Manifest
 from model.bundle.reader import open_bundle
 from model.bundle.request import encode_request
 from model.bundle.stages import StagedGraph
+from model.bundle.staging import scratch_directory
 from model.bundle.writer import extend_bundle
 from training.data.dataset import Dataset, read_dataset
+from training.exclusive import sole_writer
 from training.progress import counted_progress
 from training.stages import check_stages, open_stages
 from training.table.build import build_table
@@ -43,7 +43,13 @@ def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOp
         TableError: its network has no use for a table, it has one already, or the memory is too small.
         ParityError: with the table the golden answers are not reproduced.
         FileExistsError: `out` exists.
+        OutputTaken: another process writes it.
     """
+    with sole_writer(out):
+        return _add_table(bundle_path, dataset_path, out, options, console)
+
+
+def _add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOptions, console: Console) -> Manifest:
     if out.exists():
         raise FileExistsError(f"{out} exists; a bundle is never overwritten: choose another --out or remove it")
     bundle = open_bundle(bundle_path)
@@ -56,11 +62,10 @@ def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOp
         raise TableError(f"{bundle_path} has an activation table already; add one to the bundle that it was made of")
     dataset = read_dataset(dataset_path)
     stages = StagedGraph(bundle.schema, open_stages(bundle_path))
-    with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary)
+    with scratch_directory("table") as directory:
         table = compute_table(directory, options, dataset, stages, bundle.encoder.catalogue, console)
         golden = [encode_request(bundle.encoder, answer.request) for answer in bundle.golden]
-        check_stages(stages.with_table(table), golden, [np.asarray(answer.ctr) for answer in bundle.golden])
+        check_stages(stages.with_table(table), golden, bundle.golden)
         manifest = extend_bundle(bundle, out, {name: directory / name for name in TABLE_FILES})
     console.print(f"bundle {out} (version {manifest.model_version})", highlight=False)
     return manifest

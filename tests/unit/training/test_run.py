@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +28,11 @@ from training.checkpoint import CheckpointError
 from training.config import TrainConfig
 from training.data.dataset import Dataset
 from training.data.encoded import EncodedDataset
+from training.exclusive import OutputTaken, sole_writer
 from training.metrics import all_metrics
 from training.requests import RequestBuilder
+from training.table.command import TableOptions
+from training.table.plan import TableError
 
 pytestmark = pytest.mark.usefixtures("quick_exporter")
 
@@ -318,6 +322,79 @@ def test_a_process_killed_in_training_is_resumed_to_the_same_version(
     assert resumed["model_version"] == report["model_version"]
     assert list(resumed["evaluations"]) == report["evaluations"]
     assert {path.name for path in tmp_path.iterdir()} == {"din", "din.report.html", "din.report.json"}
+
+
+def options_of(bundle_path: Path, dataset_path: Path, config_file: Path) -> run.RunOptions:
+    """The finished run's, once more."""
+    config = dataclasses.replace(TrainConfig.read(config_file), epochs=2)
+    return run.RunOptions(
+        data=dataset_path, model=NetworkName.DIN, out=bundle_path, seed=SEED, config=config, resume=True
+    )
+
+
+def test_a_finished_run_started_again_with_resume_ends_well_and_changes_nothing(
+    dataset_path: Path, config_file: Path, bundle_path: Path, report: dict[str, Any]
+) -> None:
+    """As a job does that is started again because nobody saw its end."""
+    before = {path: path.stat().st_mtime_ns for path in bundle_path.parent.rglob("*")}
+    screen = io.StringIO()
+    options = options_of(bundle_path, dataset_path, config_file)
+    assert run.run(options, Console(file=screen)) == report
+    assert "nothing is left to do" in screen.getvalue()
+    assert {path: path.stat().st_mtime_ns for path in bundle_path.parent.rglob("*")} == before
+    with pytest.raises(FileExistsError, match=r"is of another run: seed was 3 and is 4\. A bundle is never"):
+        run.run(dataclasses.replace(options, seed=4), Console(file=io.StringIO()))
+    table = TableOptions(memory_bytes=1000)
+    with pytest.raises(FileExistsError, match=r"is of another run: table was False and is True"):
+        run.run(dataclasses.replace(options, table=table), Console(file=io.StringIO()))
+
+
+def test_a_finished_training_survives_what_fails_behind_it_and_may_be_exported_by_other_code(
+    dataset_path: Path, config_file: Path, report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is too small for its ads is noticed when all is trained; then with a commit that nobody knows."""
+    ads = tmp_path / "ads.txt"
+    ads.write_text("i1\ni2\ni3\n", encoding="utf-8")
+    options = options_of(tmp_path / "din", dataset_path, config_file)
+    too_small = dataclasses.replace(options, table=TableOptions(memory_bytes=4, ads=ads))
+    with pytest.raises(TableError) as failed:
+        run.run(too_small, Console(file=io.StringIO()))
+    [note] = failed.value.__notes__
+    assert note.startswith(f"The training is finished and kept in {tmp_path}/din.checkpoint: ")
+    assert "with --resume goes on from there" in note
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ads.txt", "din.checkpoint"]
+    kept = (tmp_path / "din.checkpoint").read_bytes()
+    monkeypatch.setattr(run, "source_commit", lambda: "another")
+    found = run.run(options, Console(file=io.StringIO()))
+    assert found["commit"] == report["commit"]
+    assert found["exported_with"]["commit"] == "another"
+    for name in ("model_version", "test", "threads"):
+        assert found[name] == report[name]
+    # Killed behind its bundle, and reported by yet other code.
+    (tmp_path / "din.checkpoint").write_bytes(kept)
+    (tmp_path / "din.report.json").unlink()
+    monkeypatch.setattr(run, "source_commit", lambda: "a third")
+    assert json.loads(json.dumps(run.run(options, Console(file=io.StringIO())))) == json.loads(json.dumps(found))
+
+
+def test_a_bundle_of_another_run_beside_a_checkpoint_is_not_reported_as_its_own(
+    dataset_path: Path, config_file: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    options = options_of(tmp_path / "din", dataset_path, config_file)
+    other = dataclasses.replace(options, seed=SEED + 1, table=TableOptions(memory_bytes=1))
+    with pytest.raises(TableError):
+        run.run(other, Console(file=io.StringIO()))
+    shutil.copytree(bundle_path, tmp_path / "din")
+    with pytest.raises(CheckpointError, match=r"din is of another run than .*checkpoint: training\.seed was 3 and"):
+        run.run(dataclasses.replace(other, table=None), Console(file=io.StringIO()))
+    assert {path.name for path in tmp_path.iterdir()} == {"din", "din.checkpoint"}
+
+
+def test_two_trainings_never_write_to_one_place(dataset_path: Path, config_file: Path, tmp_path: Path) -> None:
+    options = options_of(tmp_path / "din", dataset_path, config_file)
+    with sole_writer(options.out), pytest.raises(OutputTaken, match="another process writes to .*/din: wait for its"):
+        run.run(options, Console(file=io.StringIO()))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_metrics_of_the_report_are_numbers(report: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Golden answers on their way through JSON."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -20,3 +21,21 @@ def test_a_golden_answer_survives_json(number: int) -> None:
 def test_what_is_no_golden_answer_is_refused(document: Any) -> None:
     with pytest.raises(SchemaMismatch, match=r"golden.json: expected requests and their CTRs"):
         GoldenAnswer.from_json(document)
+
+
+def test_tolerances_survive_json_and_are_absent_where_they_are_the_plain_one() -> None:
+    answer = golden_answers()[1]
+    assert answer.to_json().keys() == {"request", "ctr"}
+    assert answer.allowed.tolist() == [1e-5] * len(answer.ctr)
+    steep = dataclasses.replace(answer, tolerance=(1e-5, 0.004))
+    assert GoldenAnswer.from_json(json.loads(json.dumps(steep.to_json()))) == steep
+    assert steep.allowed.tolist() == [1e-5, 0.004]
+
+
+@pytest.mark.parametrize(
+    "tolerance", [[1e-5, 0.02], [1e-5, float("nan")], [1e-6, 1e-5], [-1.0, 1e-5], [1e-5], [1e-5] * 3]
+)
+def test_a_tolerance_that_would_let_any_graph_pass_is_refused(tolerance: list[float]) -> None:
+    document = golden_answers()[1].to_json()
+    with pytest.raises(SchemaMismatch, match=r"golden.json: expected a tolerance from 1e-05 to 0.01 per CTR, or none"):
+        GoldenAnswer.from_json({**document, "tolerance": tolerance})

@@ -225,6 +225,18 @@ def test_golden_answers_may_differ_within_the_tolerance(tmp_path: Path, differen
     assert Predictor.load(open_bundle(make_bundle(tmp_path / "bundle", golden=changed_golden(difference))))
 
 
+def test_a_golden_answer_behind_a_steep_calibration_brings_its_own_tolerance(tmp_path: Path) -> None:
+    for allowed, is_accepted in ((0.002, True), (0.0005, False)):
+        answers = changed_golden(0.001)
+        answers[1] = replace(answers[1], tolerance=(TOLERANCE, allowed))
+        bundle = open_bundle(make_bundle(tmp_path / f"{allowed}", golden=answers))
+        if is_accepted:
+            assert Predictor.load(bundle)
+        else:
+            with pytest.raises(GoldenMismatch, match=r"a difference of 0\.001 where 0\.0005 is allowed"):
+                Predictor.load(bundle)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

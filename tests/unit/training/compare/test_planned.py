@@ -60,18 +60,22 @@ def test_a_report_that_is_not_whole_is_refused(run: PlannedRun) -> None:
         run.read_report(dataset_sha256="abc")
 
 
-def test_a_run_is_the_train_command_with_its_config_and_a_bundle_without_report_is_made_again(
+def test_a_run_with_a_checkpoint_is_not_done(run: PlannedRun) -> None:
+    """It was killed between its report and its end."""
+    write_report(run)
+    assert run.read_report(dataset_sha256="abc") is not None
+    (run.folder / "din-x-1.checkpoint").touch()
+    assert run.read_report(dataset_sha256="abc") is None
+
+
+def test_a_run_is_the_train_command_with_its_config(
     run: PlannedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[tuple[list[str], dict[str, Any]]] = []
     monkeypatch.setattr(processes.subprocess, "Popen", lambda command, **options: started.append((command, options)))
-    run.bundle.mkdir()
     launch = Launcher(tmp_path / "data", threads=3, lock=0)
-    launch(run)
-    assert run.bundle.exists()  # nothing says that it is half of a run: the training will refuse it
-    (tmp_path / "din-x-1.checkpoint").touch()
-    launch(run)
-    assert not run.bundle.exists()
+    for _ in range(2):
+        launch(run)
     command, options = started[0]
     assert " ".join(command[1:]) == (
         f"-m training train --data {tmp_path}/data --model din --seed 1 --config {tmp_path}/din-x.toml "
