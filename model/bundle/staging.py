@@ -40,17 +40,17 @@ def staged_directory(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_directory(purpose: str) -> Iterator[Path]:
+def scratch_directory(purpose: str, *, folder: Path | None = None) -> Iterator[Path]:
     """An empty directory for temporary files that vanishes with the block; what killed processes left is removed.
 
     Args:
         purpose: a word for its name.
+        folder: where to make it; by default the system's place for temporary files.
 
     Raises:
         OSError: as the system says, with the name of a file; that of the directory where the system names none.
     """
-    folder = Path(tempfile.gettempdir())
-    with _directory(folder, f"dinrank-{purpose}-", mode=0o700) as directory, named(directory):
+    with _directory(folder or Path(tempfile.gettempdir()), f"dinrank-{purpose}-", mode=0o700) as directory, named(directory):
         yield directory
 
 
