@@ -50,7 +50,10 @@ def scratch_directory(purpose: str, *, folder: Path | None = None) -> Iterator[P
     Raises:
         OSError: as the system says, with the name of a file; that of the directory where the system names none.
     """
-    with _directory(folder or Path(tempfile.gettempdir()), f"dinrank-{purpose}-", mode=0o700) as directory, named(directory):
+    with (
+        _directory(folder or Path(tempfile.gettempdir()), f"dinrank-{purpose}-", mode=0o700) as directory,
+        named(directory),
+    ):
         yield directory
 
 
