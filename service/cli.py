@@ -23,7 +23,7 @@ from service.keys import BadKeyFile
 from service.logs import LogFormat, configure_logging
 from service.remedies import remedy_for
 from service.scoring.predictor import Predictor
-from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
+from service.server import CannotListen, exit_on_signals, http_address, listening_sockets, run_server
 from service.settings import EMBEDDED, ENV_PREFIX, Settings
 from service.store.errors import StoreSetupError
 from service.store.url import parse_redis_url
@@ -93,10 +93,13 @@ def _serve(settings: Settings) -> None:
         require_tracing()
     # Here too, so that a bad bundle ends the command and not one worker after the other.
     verified, *_ = [_verified(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))]
-    with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
+    is_tls = settings.tls_certificate is not None
+    with listening_sockets(settings) as sockets, redis_url(settings) as url:
         parse_redis_url(url)
-        announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified, url)
-        run_server(settings.model_copy(update={"redis": url}), bound)
+        announce(settings, http_address(sockets[0], is_tls=is_tls), verified, url)
+        for probes in sockets[1:]:
+            log_event(logging.INFO, "probes", address=http_address(probes, is_tls=is_tls))
+        run_server(settings.model_copy(update={"redis": url}), sockets)
 
 
 def _verified(path: Path) -> Bundle:

@@ -7,6 +7,7 @@ ServiceError
 │   ├── MalformedHeader
 │   ├── HeadersTooLarge
 │   ├── MalformedRequest
+│   ├── NotImplementedHere
 │   ├── RequestTimedOut
 │   ├── UnknownFeature
 │   ├── ExplanationUnavailable
@@ -18,7 +19,8 @@ ServiceError
 │   ├── FeatureStoreUnavailable
 │   ├── Overloaded
 │   ├── DeadlineTooShort
-│   └── TooManyConnections
+│   ├── TooManyConnections
+│   └── PipelineTooLong
 ├── UnknownUser                 the caller asks for another one, or nobody has to act
 ├── BundleRefused               the operator mends or takes back the bundle
 └── PredictionFailed            the operator looks at the bundle
@@ -77,6 +79,10 @@ class HeadersTooLarge(InvalidRequest):
 
 class MalformedRequest(InvalidRequest):
     """What came is no HTTP/1.1, or is HTTP that two readers could understand differently."""
+
+
+class NotImplementedHere(InvalidRequest):
+    """A part of HTTP that the service does without."""
 
 
 class RequestTimedOut(InvalidRequest):
@@ -182,6 +188,13 @@ class TooManyConnections(TemporarilyUnavailable):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"this worker keeps {limit} connections already; close idle ones, or try again later")
+
+
+class PipelineTooLong(TemporarilyUnavailable):
+    """More requests were sent on one connection than may wait there; those before were answered."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} requests wait on this connection; read answers before you send more")
 
 
 class PredictionFailed(ServiceError):

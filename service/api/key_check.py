@@ -12,6 +12,8 @@ from service.errors import (
     HeadersTooLarge,
     MalformedRequest,
     NotAdmitted,
+    NotImplementedHere,
+    PipelineTooLong,
     RequestTimedOut,
     TooManyConnections,
     Unauthorised,
@@ -36,7 +38,16 @@ _HEADERS_OF_OTHERS = frozenset({b"origin", b"forwarded", b"x-forwarded-for", b"x
 
 
 # All that `dinrank_turned_away_total` counts, here and in `service.protocol`.
-_TURNED_AWAY = (Unauthorised, Forbidden, HeadersTooLarge, MalformedRequest, RequestTimedOut, TooManyConnections)
+_TURNED_AWAY = (
+    Unauthorised,
+    Forbidden,
+    HeadersTooLarge,
+    MalformedRequest,
+    NotImplementedHere,
+    RequestTimedOut,
+    TooManyConnections,
+    PipelineTooLong,
+)
 
 
 def is_for_admins(path: str, method: str) -> bool:
