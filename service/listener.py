@@ -59,7 +59,7 @@ class Listener:
                 "ssl_shutdown_timeout": _TLS_CLOSE_S,
             }
         self._loop = asyncio.get_running_loop()
-        self._opening: set[asyncio.Task[object]] = set()
+        self._opening: dict[asyncio.Task[object], LimitedProtocol] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._said_no_file_at_s = -_NO_FILE_SILENCE_S
 
@@ -82,9 +82,9 @@ class Listener:
     async def opened(self, wait_s: float) -> None:
         """Wait for handshakes that go on; those that take longer are given up, as nothing was asked on them."""
         if self._opening:
-            _, late = await asyncio.wait(self._opening, timeout=wait_s)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(self._opening, timeout=wait_s)
+            for protocol in list(self._opening.values()):
+                protocol.give_way()
 
     def _accept_some(self) -> None:
         for _ in range(_AT_ONCE):
@@ -111,14 +111,14 @@ class Listener:
             connection.close()
             return
         protocol.opening = task = self._loop.create_task(self._open(connection, protocol))
-        self._opening.add(task)
+        self._opening[task] = protocol
         task.add_done_callback(partial(self._on_open, connection, protocol))
 
     async def _open(self, connection: socket.socket, protocol: "LimitedProtocol") -> object:
         return await self._loop.connect_accepted_socket(lambda: protocol, connection, **self._tls)  # type: ignore[arg-type]
 
     def _on_open(self, connection: socket.socket, protocol: "LimitedProtocol", task: "asyncio.Task[object]") -> None:
-        self._opening.discard(task)
+        del self._opening[task]
         protocol.opening = None
         if not task.cancelled() and task.exception() is None:
             return

@@ -102,6 +102,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._raw: asyncio.Transport | None = None  # `transport` is its writing side
         self._running: RequestResponseCycle | None = None  # the request that is being answered, or was the last
         self._expected = _Expected.REQUEST
+        self._gave_way = False  # before it was made
         self._is_refused = False
         self._put_off: ServiceError | None = None  # to be told after the answers to what came before
         self._head_bytes = 0  # of an incomplete head
@@ -112,6 +113,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._half_closed: HalfClosed | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        if self._gave_way:
+            transport.abort()
+            return
         super().connection_made(transport)
         self._raw = transport
         self.transport = OpenTransport(transport)  # type: ignore[assignment]  # all that uvicorn needs of it from here
@@ -123,6 +127,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._places.leave(self)
+        if self._raw is None:
+            return
         self._cancel_incoming_timer()
         if self._outgoing_timer is not None:
             self._outgoing_timer.cancel()
@@ -348,4 +354,5 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._raw is not None:
             self._raw.abort()
         elif self.opening is not None:
+            self._gave_way = True  # a connection may be made all the same, in the very turn of the event loop
             self.opening.cancel()

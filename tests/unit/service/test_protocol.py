@@ -491,6 +491,21 @@ def test_the_connection_that_has_been_idle_for_longest_gives_way() -> None:
     run(test, max_connections=3)
 
 
+def test_of_a_crowd_that_comes_at_once_nothing_is_left() -> None:
+    """Some give way in the very turn of the event loop in which they are made; the fixture looks for them."""
+
+    async def test(here: Listening) -> None:
+        for _ in range(5):
+            crowd = [socket.create_connection(("127.0.0.1", here.port)) for _ in range(60)]
+            closing = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            assert (await here.send(closing)).startswith(b"HTTP/1.1 200 OK")
+            for each in crowd:
+                each.close()
+        assert here.num_dropped(Drop.GAVE_WAY) > 100
+
+    run(test, max_connections=10)
+
+
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
