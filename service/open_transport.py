@@ -10,14 +10,15 @@ class OpenTransport:
     like a bug of whoever answers.
     """
 
-    __slots__ = ("_is_closing", "_write", "close", "is_closing")
+    __slots__ = ("close", "is_closing", "write")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self.is_closing = transport.is_closing
+        self.is_closing = is_closing = transport.is_closing
         self.close = transport.close
-        self._is_closing = transport.is_closing
-        self._write = transport.write
+        write_now = transport.write
 
-    def write(self, data: bytes) -> None:
-        if not self._is_closing():
-            self._write(data)
+        def write(data: bytes) -> None:  # no method: it is called twice per request, and looks up nothing
+            if not is_closing():
+                write_now(data)
+
+        self.write = write

@@ -303,23 +303,19 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.transport.is_closing():
+        if self._raw is None or self._raw.is_closing():
             return
         self._places.note_activity(self)
         if self._put_off is not None and self._has_answered():
             self._tell(self._put_off)
             return
-        body_timeout_s = self._limits.body_timeout_ms / 1_000
         if self._expected is _Expected.BODY and self._incoming_timer is None:
-            self._incoming_timer = self.loop.call_later(body_timeout_s, self.transport.close)
-        self._expect_taking(body_timeout_s)
-
-    def _expect_taking(self, limit_s: float) -> None:
-        assert self._raw is not None
+            self._incoming_timer = self.loop.call_later(self._limits.body_timeout_ms / 1_000, self.transport.close)
         if self._raw.get_write_buffer_size():
             if self._outgoing_timer is not None:
                 self._outgoing_timer.cancel()
-            self._outgoing_timer = self.loop.call_later(limit_s, self._on_untaken_answer)
+            body_timeout_s = self._limits.body_timeout_ms / 1_000
+            self._outgoing_timer = self.loop.call_later(body_timeout_s, self._on_untaken_answer)
 
     def _on_untaken_answer(self) -> None:
         assert self._raw is not None

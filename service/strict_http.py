@@ -6,6 +6,7 @@ Here is what it lets pass.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from service.errors import HeadersTooLarge, MalformedRequest, NotImplementedHere
 
@@ -32,23 +33,41 @@ def check_head(
         HeadersTooLarge, MalformedRequest, NotImplementedHere
     """
     num_bytes = len(target)
-    hosts, codings = [], []
+    num_hosts, host = 0, b""
+    codings: tuple[bytes, ...] = ()
     for name, value in headers:
-        num_bytes += len(name) + len(value) + len(": \r\n")
+        num_bytes += len(name) + len(value) + 4  # `: ` and the line's end
         if name == b"host":
-            hosts.append(value)
+            num_hosts += 1
+            host = value
         elif name == b"transfer-encoding":
-            codings.append(value)
+            codings = (*codings, value)
     if num_bytes > max_bytes:
         raise HeadersTooLarge(max_bytes)
+    is_usual = version == "1.1" and num_hosts == 1 and not codings and method in _METHODS
+    if is_usual and _is_plain(target, host):
+        return  # as nearly every head does: what follows says what is wrong, or reads what is rare
+    _check_rare(method, target, version, codings)
+    _check_host(num_hosts, host, is_needed=version == "1.1")
+
+
+def _check_rare(method: bytes, target: bytes, version: str, codings: Sequence[bytes]) -> None:
     if version not in _VERSIONS:
         raise MalformedRequest(_SPEAKS)
     _check_target(target)
-    _check_hosts(hosts, is_needed=version == "1.1")
     if codings:
         _check_codings(codings, version)
     if method not in _METHODS:
         raise NotImplementedHere("no path here has this method")
+
+
+def _is_plain(target: bytes, host: bytes) -> bool:
+    return target.startswith(b"/") and b"#" not in target and _is_host(host)
+
+
+@lru_cache(maxsize=64)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
 
 
 def refuse_version_0_9(version: str, *, has_target: bool, ends_line: bool) -> None:
@@ -71,10 +90,10 @@ def _check_target(target: bytes) -> None:
         raise MalformedRequest("its target has to be a path that begins with /, without # and what comes after it")
 
 
-def _check_hosts(hosts: Sequence[bytes], *, is_needed: bool) -> None:
-    if len(hosts) > 1 or (is_needed and not hosts):
-        raise MalformedRequest(f"it has {len(hosts)} Host headers; send one")
-    if hosts and not _HOST.fullmatch(hosts[0]):
+def _check_host(num_hosts: int, host: bytes, *, is_needed: bool) -> None:
+    if num_hosts > 1 or (is_needed and not num_hosts):
+        raise MalformedRequest(f"it has {num_hosts} Host headers; send one")
+    if num_hosts and not _is_host(host):
         raise MalformedRequest("its Host header is no name or address, with a port or without one")
 
 
