@@ -26,6 +26,7 @@ _BACKLOG = 2_048
 _AT_ONCE = 8  # connections accepted before the event loop does other work; other workers accept meanwhile
 _NO_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_FILE_PAUSE_S = 0.1
+_ROOM_MADE_PAUSE_S = 0.005  # what gave way is closed by then
 _NO_FILE_SILENCE_S = 60.0
 
 
@@ -136,11 +137,11 @@ class Listener:
             log_event(
                 logging.ERROR, "cannot_accept", reason=exc.strerror, connections=len(self._places), remedy="ulimit -n"
             )
-        for _ in range(_AT_ONCE):
-            self._places.make_room()
+        num_given = sum(self._places.make_room() for _ in range(_AT_ONCE))
         if self._pause is None:
             self._loop.remove_reader(self._socket)
-            self._pause = self._loop.call_later(_NO_FILE_PAUSE_S, self._go_on)
+            pause_s = _ROOM_MADE_PAUSE_S if num_given else _NO_FILE_PAUSE_S
+            self._pause = self._loop.call_later(pause_s, self._go_on)
 
     def _go_on(self) -> None:
         self._pause = None

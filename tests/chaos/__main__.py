@@ -13,6 +13,7 @@ from rich.console import Console
 from bench.progress import progress_bar
 from tests.chaos import report
 from tests.chaos.bundle_faults import BUNDLE_FAULTS
+from tests.chaos.connection_faults import CONNECTION_FAULTS
 from tests.chaos.driver import LATE_AFTER_S
 from tests.chaos.fault import Fault
 from tests.chaos.ground import Topology, prepared
@@ -26,6 +27,7 @@ from training.report import source_commit
 # The order matters: neighbours with the same Redis and settings share a service.
 ALL_FAULTS: tuple[Fault, ...] = (
     *LOAD_FAULTS,
+    *CONNECTION_FAULTS,
     *(fault for fault in REDIS_FAULTS if fault.topology is Topology.SINGLE),
     *BUNDLE_FAULTS,
     *PROCESS_FAULTS,

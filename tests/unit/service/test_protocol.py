@@ -368,7 +368,8 @@ def test_a_connection_without_a_request_is_closed(sent: bytes, before: bytes) ->
                 writer.write(sent)
                 await asyncio.sleep(0.02)
             if sent or not before:  # a kept connection that is silent is uvicorn's to close, after its own time
-                assert answer.result() == b""
+                with suppress(ConnectionResetError):  # a line of the caller's crossed the end
+                    assert answer.result() == b""
             answer.cancel()
 
     run(test, header_timeout_ms=SOON_MS)

@@ -5,6 +5,7 @@ The remedy is to read the new version beside `service/protocol.py`, `service/sto
 
 import importlib.metadata
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_this_version_was_read(name: str) -> None:
 )
 def test_the_attributes_that_are_used_are_there(owner: type[Any], names: set[str]) -> None:
     source = inspect.getsource(owner)
-    missing = [name for name in sorted(names) if f"self.{name} " not in source and f"self.{name}:" not in source]
+    missing = [name for name in sorted(names) if not re.search(rf"self\.{name}\b", source)]
     assert not missing, f"{owner.__name__} of this uvicorn has no {', '.join(missing)}"
 
 
