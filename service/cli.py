@@ -25,7 +25,7 @@ from service.loading import own_loader
 from service.logs import LogFormat, configure_logging
 from service.remedies import remedy_for
 from service.run_directory import NoRunDirectory
-from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
+from service.server import CannotListen, exit_on_signals, http_address, listening_sockets, run_server
 from service.settings import EMBEDDED, ENV_PREFIX, Settings
 from service.store.errors import StoreSetupError
 from service.store.url import parse_redis_url
@@ -109,16 +109,19 @@ def _serve(settings: Settings) -> None:
     _check_access(settings)
     if settings.trace_endpoint:
         require_tracing()
+    is_tls = settings.tls_certificate is not None
     with own_loader(settings) as loader:
         # Here too, so that a bad bundle ends the command and not one worker after the other.
         checked, *_ = [
             loader.check(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))
         ]
-        with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
+        with listening_sockets(settings) as sockets, redis_url(settings) as url:
             parse_redis_url(url)
-            with _admin_token(settings, bound):
-                announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), checked, url)
-                run_server(settings.model_copy(update={"redis": url}), bound, loader.directory)
+            with _admin_token(settings, sockets[0]):
+                announce(settings, http_address(sockets[0], is_tls=is_tls), checked, url)
+                for probes in sockets[1:]:
+                    log_event(logging.INFO, "probes", address=http_address(probes, is_tls=is_tls))
+                run_server(settings.model_copy(update={"redis": url}), sockets, loader.directory)
 
 
 def _check_access(settings: Settings) -> None:

@@ -9,6 +9,7 @@ ServiceError
 │   ├── MalformedRequest
 │   ├── MalformedPath
 │   ├── UnsupportedEncoding
+│   ├── NotImplementedHere
 │   ├── RequestTimedOut
 │   ├── UnknownFeature
 │   ├── ExplanationUnavailable
@@ -20,7 +21,8 @@ ServiceError
 │   ├── FeatureStoreUnavailable
 │   ├── Overloaded
 │   ├── DeadlineTooShort
-│   └── TooManyConnections
+│   ├── TooManyConnections
+│   └── PipelineTooLong
 ├── UnknownUser                 the caller asks for another one, or nobody has to act
 ├── BundleRefused               the operator mends or takes back the bundle
 └── PredictionFailed            the operator looks at the bundle
@@ -95,6 +97,10 @@ class UnsupportedEncoding(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("bodies are read as they are: send none with Content-Encoding", field="Content-Encoding")
+
+
+class NotImplementedHere(InvalidRequest):
+    """A part of HTTP that the service does without."""
 
 
 class RequestTimedOut(InvalidRequest):
@@ -200,6 +206,13 @@ class TooManyConnections(TemporarilyUnavailable):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"this worker keeps {limit} connections already; close idle ones, or try again later")
+
+
+class PipelineTooLong(TemporarilyUnavailable):
+    """More requests were sent on one connection than may wait there; those before were answered."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} requests wait on this connection; read answers before you send more")
 
 
 class PredictionFailed(ServiceError):

@@ -1,6 +1,6 @@
 """All that a worker imports: loaded once, in the process that workers are forked from, and shared by them.
 
-Importing this module is what the fork server does before the first worker; see `service.server`.
+Importing this module is what the fork server does before the first worker; see `service.forking`.
 """
 
 import gc

@@ -1,31 +1,25 @@
 """uvicorn: the listening socket, one or several workers, and an orderly end on SIGTERM or Ctrl-C."""
 
 import errno
-import logging
-import multiprocessing
 import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-import uvicorn
-import uvicorn._subprocess
-
 from service.logs import log_config
-from service.protocol import limited_protocol
+from service.open_files import raise_file_limit
+from service.protocol import ConnectionLimits
 from service.run_directory import RUN_DIRECTORY_VARIABLE
 from service.settings import Settings
-from service.stopping import DrainingServer
+from service.stopping import DrainingServer, ServerConfig
 from service.supervisor import Supervisor
-from service.telemetry import MULTIPROCESS_DIR_VARIABLE, log_event
+from service.telemetry import MULTIPROCESS_DIR_VARIABLE
 from service.worker import SUPERVISOR_PID_VARIABLE
 
-_LONGEST_TEMPORARY_PATH = 107 - len("/pymp-12345678/listener-12345678")  # a socket's path has 107 bytes at most
 GRACE_S = 10  # how long requests in flight may take to end when the service stops
 
 
@@ -34,8 +28,13 @@ class CannotListen(Exception):
 
 
 @contextmanager
-def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+def listening_socket(
+    host: str, port: int, *, advice: str = "; --port takes another, 0 a free one"
+) -> Iterator[socket.socket]:
     """A TCP socket bound to an address; a port of 0 takes a free one.
+
+    Args:
+        advice: for an operator whose port is taken.
 
     Raises:
         CannotListen: the message names the address and why.
@@ -47,9 +46,24 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         try:
             bound.bind((host, port))
         except OSError as exc:
-            advice = "; --port takes another, 0 a free one" if exc.errno == errno.EADDRINUSE else ""
-            raise CannotListen(f"cannot listen on {host} port {port}: {exc.strerror}{advice}") from exc
+            what_to_do = advice if exc.errno == errno.EADDRINUSE else ""
+            raise CannotListen(f"cannot listen on {host} port {port}: {exc.strerror}{what_to_do}") from exc
         yield bound
+
+
+@contextmanager
+def listening_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The one for everything, and the one for probes where it is set.
+
+    Raises:
+        CannotListen
+    """
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(listening_socket(settings.host, settings.port))]
+        if settings.probe_port:
+            advice = "; DINRANK_PROBE_PORT names another"
+            sockets.append(stack.enter_context(listening_socket(settings.host, settings.probe_port, advice=advice)))
+        yield sockets
 
 
 def http_address(bound: socket.socket, *, is_tls: bool) -> str:
@@ -79,8 +93,8 @@ def exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_server(settings: Settings, bound: socket.socket, directory: Path) -> None:
-    """Serve on `bound` until a signal comes; workers read `settings` from the environment, which is changed.
+def run_server(settings: Settings, sockets: list[socket.socket], directory: Path) -> None:
+    """Serve until a signal comes; workers read `settings` from the environment, which is changed.
 
     Args:
         directory: of the service's own, which has its copies of bundles.
@@ -90,12 +104,13 @@ def run_server(settings: Settings, bound: socket.socket, directory: Path) -> Non
     """
     os.environ.update(settings.to_environment())
     os.environ[RUN_DIRECTORY_VARIABLE] = str(directory)
-    config = uvicorn.Config(
+    limits = ConnectionLimits.of(settings, max_connections=raise_file_limit(settings))
+    config = ServerConfig(
         "service.app:create_app_from_environment",
         factory=True,
         workers=settings.workers,
         lifespan="on",
-        http=limited_protocol(settings),  # type: ignore[arg-type]  # uvicorn calls it and looks no further
+        limits=limits,
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
@@ -108,26 +123,8 @@ def run_server(settings: Settings, bound: socket.socket, directory: Path) -> Non
     )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until workers can do what it asks for, which they do then anyway
     if settings.workers == 1:
-        DrainingServer(config, drain_ms=settings.drain_ms).run(sockets=[bound])
+        DrainingServer(config, drain_ms=settings.drain_ms).run(sockets=sockets)
         return
     os.environ[MULTIPROCESS_DIR_VARIABLE] = str(directory)
     os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
-    _fork_workers()
-    Supervisor(config, sockets=[bound], drain_ms=settings.drain_ms).run()
-
-
-def _fork_workers() -> None:
-    """Have uvicorn fork its workers from one process that has imported everything, so that they share these pages.
-
-    By itself it starts a new interpreter for each, which takes about 40 MB more per worker; it has no setting for it.
-    Without the attribute that is set here, workers would start as before and be only larger. So they do where the path
-    of the folder for temporary files leaves no room for the fork server's socket.
-    """
-    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY_PATH:
-        log_event(
-            logging.INFO, "workers_not_forked", reason="the path of the temporary folder is too long for a socket"
-        )
-        return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["service.preloaded"])
-    uvicorn._subprocess.spawn = context  # type: ignore[assignment]  # another way to start, the same interface
+    Supervisor(config, sockets=sockets, drain_ms=settings.drain_ms).run()

@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     redis_max_connections: int = Field(default=64, gt=0, description="Connections to Redis that one worker may open.")
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    probe_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="TCP port for `/livez`, `/readyz` and `/metrics` alone, with connections of its own; 0 has none.",
+    )
     workers: int = Field(
         default_factory=usable_cores,
         gt=0,
@@ -171,7 +177,9 @@ class Settings(BaseSettings):
     )
     max_header_bytes: int = Field(default=16_384, gt=0, description="Largest head of a request, in bytes.")
     max_connections: int = Field(
-        default=1_000, gt=0, description="Connections from callers that one worker keeps; further ones get 503."
+        default=1_000,
+        gt=0,
+        description="Connections from callers that one worker keeps; for a further one the longest idle gives way.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."

@@ -5,13 +5,16 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
+from multiprocessing import Pipe
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from service.stopping import DrainingServer
+from service.forking import worker_process
+from service.stopping import DrainingServer, ServerConfig
 from service.telemetry import forget_worker, log_event
 
 _RETRY_S = 5.0  # before a worker that could not start is tried again
@@ -25,15 +28,28 @@ class NoWorkerLeft(Exception):
 class Worker(Process):
     """A worker process whose server is a `DrainingServer`."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], *, drain_ms: int) -> None:
-        super().__init__(config, sockets)
+    config: ServerConfig
+
+    def __init__(self, config: ServerConfig, sockets: list[socket.socket], *, drain_ms: int) -> None:
+        """Instead of uvicorn's, which starts a new interpreter for each worker, and has no setting for that."""
+        self.config = config
+        self._server: uvicorn.Server | None = None
         self._drain_ms = drain_ms
+        self.parent_conn, self.child_conn = Pipe()
+        self.process = worker_process(_work, worker=self, sockets=sockets)  # type: ignore[assignment]  # forked
 
     @property
     def server(self) -> uvicorn.Server:
         if self._server is None:
             self._server = DrainingServer(self.config, drain_ms=self._drain_ms)
         return self._server
+
+
+def _work(worker: Worker, sockets: list[socket.socket]) -> None:
+    """In the new process."""
+    worker.config.configure_logging()
+    with suppress(KeyboardInterrupt):  # whoever pressed the keys ends the supervising process too
+        worker.target(sockets)
 
 
 class Supervisor(Multiprocess):
@@ -45,7 +61,9 @@ class Supervisor(Multiprocess):
     end in time when the service stops is killed.
     """
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], *, drain_ms: int) -> None:
+    config: ServerConfig
+
+    def __init__(self, config: ServerConfig, sockets: list[socket.socket], *, drain_ms: int) -> None:
         super().__init__(config, sockets)
         self._drain_ms = drain_ms
         self._has_lost_all = False

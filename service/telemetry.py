@@ -67,6 +67,15 @@ class EventOutcome(StrEnum):
     UNAVAILABLE = "unavailable"  # the feature store did not say: the caller has to send it again
 
 
+class Drop(StrEnum):
+    """Why a connection ended without a word."""
+
+    HANDSHAKE = "handshake"  # of TLS: it failed or took too long
+    GAVE_WAY = "gave_way"  # all places were taken, and it had done nothing for longest
+    NO_PLACE = "no_place"  # all places were taken by requests, and enough callers were being told so
+    NO_FILE = "no_file"  # the process or the system may open no more files; the caller is accepted later
+
+
 # Without a wait in them, so that the CPU time of their thread is theirs alone.
 _UNINTERRUPTED = (Stage.ENCODE, Stage.SCORE)
 
@@ -204,6 +213,14 @@ class Telemetry:
             ["problem"],
             registry=registry,
         )
+        self._dropped = Counter(
+            "dinrank_dropped_connections",
+            "Connections that ended without a word, by why: gave_way (the longest idle, to a new one), handshake (of "
+            "TLS: failed or too slow), no_place, no_file (too many open files: put off until one is free).",
+            ["cause"],
+            registry=registry,
+        )
+        declare(self._dropped, Drop)
         self.model_info = Gauge(
             "dinrank_model_info",
             "Workers that serve the model, as champion, challenger or shadow; 0 for one that was served before.",
@@ -237,6 +254,9 @@ class Telemetry:
         self.model_info.labels(name, version, role).set(1)
         if before is not None and before not in self._serves.values():
             self.model_info.labels(*before).set(0)
+
+    def drop(self, cause: Drop) -> None:
+        self._dropped.labels(cause).inc()
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
         """Observe how long the block takes, whether it ends well or not, and its CPU time where no other shares it."""

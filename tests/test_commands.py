@@ -21,6 +21,7 @@ APPS = {
     "bench.embedding_table": "-m bench.embedding_table",
     "bench.health_under_load": "-m bench.health_under_load",
     "bench.history_length": "-m bench.history_length",
+    "bench.http_servers": "-m bench.http_servers",
     "bench.memory_growth": "-m bench.memory_growth",
     "bench.overfitting": "-m bench.overfitting",
     "bench.overload": "-m bench.overload",

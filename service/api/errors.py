@@ -26,7 +26,9 @@ from service.errors import (
     MalformedPath,
     MalformedRequest,
     ModelNotServed,
+    NotImplementedHere,
     Overloaded,
+    PipelineTooLong,
     PredictionFailed,
     RequestTimedOut,
     ServiceError,
@@ -64,10 +66,12 @@ PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     MalformedRequest: ProblemKind(400, "malformed-request", "This is not HTTP as the service takes it"),
     MalformedPath: ProblemKind(404, "malformed-path", "No path is spelled like this"),
     UnsupportedEncoding: ProblemKind(415, "unsupported-encoding", "The body has an encoding that is not read here"),
+    NotImplementedHere: ProblemKind(501, "not-implemented", "The service does without this part of HTTP"),
     RequestTimedOut: ProblemKind(408, "request-timeout", "The request did not arrive in time"),
     Unauthorised: ProblemKind(401, "unauthorised", "A key is needed"),
     Forbidden: ProblemKind(403, "forbidden", "Nobody may do this here"),
     TooManyConnections: ProblemKind(503, "too-many-connections", "The service keeps too many connections"),
+    PipelineTooLong: ProblemKind(503, "pipeline-too-long", "Too many requests wait on this connection"),
     UnknownFeature: ProblemKind(400, "unknown-feature", "The model does not have such a feature"),
     ExplanationUnavailable: ProblemKind(400, "explanation-unavailable", "The model cannot explain its answers"),
     ModelNotServed: ProblemKind(400, "model-not-served", "No such model is served"),
@@ -105,6 +109,11 @@ def service_problem(request: Request, exc: ServiceError) -> Response:
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # a 503 per request would fill the log; they are counted
         log_event(logging.ERROR, kind.name, request_id=request.state.request_id, error=exc)
     return _problem(request, kind, detail=str(exc), errors=_field_errors_of(exc), headers=headers)
+
+
+def plain_problem(request: Request, status: HTTPStatus, detail: str) -> Response:
+    """The answer that a plain HTTP error gets."""
+    return _problem(request, http_problem(status), detail=detail, type_="about:blank")
 
 
 def service_problem_bytes(exc: ServiceError, request_id: str) -> bytes:

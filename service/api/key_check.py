@@ -14,6 +14,8 @@ from service.errors import (
     MalformedPath,
     MalformedRequest,
     NotAdmitted,
+    NotImplementedHere,
+    PipelineTooLong,
     RequestTimedOut,
     TooManyConnections,
     Unauthorised,
@@ -45,8 +47,10 @@ _TURNED_AWAY = (
     MalformedPath,
     HeadersTooLarge,
     MalformedRequest,
+    NotImplementedHere,
     RequestTimedOut,
     TooManyConnections,
+    PipelineTooLong,
 )
 
 

@@ -8,9 +8,8 @@ from service.cores import usable_cores
 from service.doctor.findings import Finding, ok, warning, wrong
 from service.exposure import BadCertificate, Exposed, check_exposure, is_loopback
 from service.keys import BadKeyFile, read_digests, writable_by_others
+from service.open_files import may_open, needed_files
 from service.settings import Settings
-
-_FILES_BESIDE_CONNECTIONS = 64  # of a worker: the bundle's, logs, sockets of its own
 
 
 def check_access(settings: Settings) -> list[Finding]:
@@ -104,11 +103,13 @@ def check_workers(settings: Settings) -> list[Finding]:
 
 
 def check_file_limit(settings: Settings) -> list[Finding]:
-    """A connection is an open file, and the limit holds for each worker."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = settings.max_connections + settings.redis_max_connections + _FILES_BESIDE_CONNECTIONS
+    """A connection is an open file, and the limit holds for each worker, which raises it as far as it may."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = needed_files(settings)
+    if limit == resource.RLIM_INFINITY:
+        return [ok("files", "a worker may open any number of files")]
     message = f"a worker may open {limit:,} files, and needs up to {needed:,} with all its connections"
-    if limit != resource.RLIM_INFINITY and limit < needed:
-        remedy = f"raise it with `ulimit -n {needed}` or LimitNOFILE, or set DINRANK_MAX_CONNECTIONS lower"
-        return [wrong("files", f"{message}: further callers would hang", remedy)]
-    return [ok("files", message if limit != resource.RLIM_INFINITY else "a worker may open any number of files")]
+    if not may_open(limit, needed):
+        remedy = f"raise it with `ulimit -Hn {needed}` or LimitNOFILE, or set DINRANK_MAX_CONNECTIONS lower"
+        return [wrong("files", f"{message}: further callers would have to wait", remedy)]
+    return [ok("files", message)]

@@ -16,7 +16,14 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 def check_port(settings: Settings) -> list[Finding]:
-    """Bind the address as the service would; where it is taken, ask who answers."""
+    """Bind the addresses as the service would; where one is taken, ask who answers."""
+    findings = _look(settings, "DINRANK_PORT")
+    if settings.probe_port:
+        findings += _look(settings.model_copy(update={"port": settings.probe_port}), "DINRANK_PROBE_PORT")
+    return findings
+
+
+def _look(settings: Settings, variable: str) -> list[Finding]:
     host, port = settings.host, settings.port
     if port == 0:
         return [ok(CHECK, "0: the service takes a free port when it starts, and says which")]
@@ -26,19 +33,19 @@ def check_port(settings: Settings) -> list[Finding]:
     except CannotListen as exc:
         reason = exc.__cause__
         if isinstance(reason, OSError) and reason.errno == errno.EADDRINUSE:
-            return [_occupant(settings)]
+            return [_occupant(settings, variable)]
         if isinstance(reason, OSError) and reason.errno == errno.EACCES:
-            return [wrong(CHECK, str(exc), "take a port from 1024 on with DINRANK_PORT")]
+            return [wrong(CHECK, str(exc), f"take a port from 1024 on with {variable}")]
         return [wrong(CHECK, str(exc), "set DINRANK_HOST to an address of this machine, 127.0.0.1 or 0.0.0.0")]
 
 
-def _occupant(settings: Settings) -> Finding:
+def _occupant(settings: Settings, variable: str) -> Finding:
     address = f"{settings.host} port {settings.port}"
     if _ask(settings, "/livez") != {"status": "alive"}:
         return wrong(
             CHECK,
             f"{address} is taken by another program",
-            f"end it (`ss -ltnp 'sport = :{settings.port}'` names it), or set DINRANK_PORT to another port",
+            f"end it (`ss -ltnp 'sport = :{settings.port}'` names it), or set {variable} to another port",
         )
     readiness = _ask(settings, "/readyz")
     status = readiness.get("status") if isinstance(readiness, dict) else "nothing"

@@ -14,6 +14,7 @@ from bench.progress import progress_bar
 from tests.chaos import report
 from tests.chaos.access_faults import ACCESS_FAULTS
 from tests.chaos.bundle_faults import BUNDLE_FAULTS
+from tests.chaos.connection_faults import CONNECTION_FAULTS
 from tests.chaos.driver import LATE_AFTER_S
 from tests.chaos.fault import Fault
 from tests.chaos.graph_faults import GRAPH_FAULTS
@@ -28,6 +29,7 @@ from training.report import source_commit
 # The order matters: neighbours with the same Redis and settings share a service.
 ALL_FAULTS: tuple[Fault, ...] = (
     *LOAD_FAULTS,
+    *CONNECTION_FAULTS,
     *(fault for fault in REDIS_FAULTS if fault.topology is Topology.SINGLE),
     *BUNDLE_FAULTS,
     *GRAPH_FAULTS,

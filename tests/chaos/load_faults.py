@@ -31,7 +31,7 @@ _HEALTH_LIMIT_S = 2.0
 def _crowded(ground: Ground) -> Iterator[None]:
     """See `tests.chaos.crowd`."""
     command = [sys.executable, "-m", "tests.chaos.crowd", str(ground.service.port)]
-    with _healthy(ground):
+    with healthy(ground):
         crowd = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             yield
@@ -74,7 +74,7 @@ def _hanging_up(ground: Ground) -> Iterator[None]:
         writer.close()
         await asyncio.sleep(0.05)
 
-    with _background(ground, call, callers=5), _healthy(ground):
+    with _background(ground, call, callers=5), healthy(ground):
         yield
 
 
@@ -94,7 +94,7 @@ def _slow(ground: Ground) -> Iterator[None]:
         finally:
             writer.close()
 
-    with _background(ground, call, callers=_SLOW_CLIENTS), _healthy(ground):
+    with _background(ground, call, callers=_SLOW_CLIENTS), healthy(ground):
         yield
 
 
@@ -108,7 +108,7 @@ def _garbage(ground: Ground) -> Iterator[None]:
         seen[response.status_code] += 1
         await asyncio.sleep(0.05)
 
-    with _background(ground, call, callers=5), _healthy(ground):
+    with _background(ground, call, callers=5), healthy(ground):
         yield
     ground.expect(seen.keys() <= {400, 413, 422}, f"a fault of the caller's is told to be one, and not {seen}")
 
@@ -149,14 +149,19 @@ def _background(
 
 
 @contextmanager
-def _healthy(ground: Ground) -> Iterator[None]:
-    """Health checks are answered while the block runs."""
+def healthy(ground: Ground, address: str = "") -> Iterator[None]:
+    """Health checks are answered while the block runs.
+
+    Args:
+        address: of another service than the ground's.
+    """
+    asked = address or f"http://{HOST}:{ground.service.port}"
 
     def look(over: threading.Event) -> None:
         while not over.wait(0.2):
             for path in ("/livez", "/readyz"):
                 try:
-                    response = httpx.get(f"http://{HOST}:{ground.service.port}{path}", timeout=_HEALTH_LIMIT_S)
+                    response = httpx.get(f"{asked}{path}", timeout=_HEALTH_LIMIT_S, verify=False)
                 except httpx.TransportError as exc:
                     ground.expect(False, f"{path} answers within {_HEALTH_LIMIT_S} s, and not: {exc!r}")
                 else:

@@ -1,4 +1,7 @@
-"""`make fuzz`: hypothesis-made requests over real sockets to a real worker process, with a real Redis behind it.
+"""`make fuzz`: hypothesis-made requests over real sockets to real worker processes, with a real Redis behind them.
+
+One process speaks HTTP, one HTTPS. Most requests come one by one, others in pipelines, from callers who say that they
+send no more, and from callers who are gone before the answer.
 
 Ends by itself, after so many requests or so many seconds, with a table of what was sent and answered, and with code 1
 when anything got an answer that must not be, or the service logged a bug.
@@ -18,11 +21,13 @@ from rich.console import Console
 
 from bench.progress import progress_bar
 from tests.fixtures.bundle import make_bundle
-from tests.fixtures.command import served
+from tests.fixtures.command import Served, served
 from tests.fixtures.redis_server import run_redis
+from tests.fixtures.tls import make_certificate
 from tests.fuzz.calls import Row, call
 from tests.fuzz.slow import slow_callers
 from tests.fuzz.stored import store_hostile_features
+from tests.fuzz.wire import Target
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -62,12 +67,19 @@ def _fuzz(directory: Path, plan: _Plan, random_seed: int) -> int:
         url = f"redis://service:{password}@127.0.0.1:{redis_server.port}"
         limits = {"DINRANK_API_KEYS_FILE": str(directory / "keys"), "DINRANK_HEADER_TIMEOUT_MS": "2000"}
         limits["DINRANK_BODY_TIMEOUT_MS"] = "3000"
-        with served(directory, bundle, "--redis", url, **limits) as service:
-            port = int(service.address.rpartition(":")[2])
+        certificate = make_certificate(directory)
+        tls = {"DINRANK_TLS_CERTIFICATE": str(certificate.certificate), "DINRANK_TLS_KEY": str(certificate.key)}
+        over_tls = directory / "over-tls"
+        over_tls.mkdir()
+        with (
+            served(directory, bundle, "--redis", url, **limits) as plain,
+            served(over_tls, bundle, "--redis", url, **limits, **tls) as secure,
+        ):
+            targets = [Target(_port(plain)), Target(_port(secure), str(certificate.certificate))]
             bar = progress_bar(Console(stderr=True), "calling", total=plan.requests, unit="requests")
-            with slow_callers(port, key) as slow, bar as advance:
+            with slow_callers(_port(plain), key) as slow, bar as advance:
                 statuses, faults = call(
-                    port,
+                    targets,
                     key,
                     (password,),
                     count=plan.requests,
@@ -77,26 +89,31 @@ def _fuzz(directory: Path, plan: _Plan, random_seed: int) -> int:
                     on_sent=advance,
                 )
             _print_table(statuses + slow)
-            faults += _faults_of(service.output.read_text(), service.address, key)
+            for service in (plain, secure):
+                faults += _faults_of(service.output.read_text(), service.address, key)
     for fault in faults:
         _say(f"FAULT: {fault}")
     _say(f"{statuses.total():,} requests, {len(faults)} faults")
     return 1 if faults else 0
 
 
+def _port(service: Served) -> int:
+    return int(service.address.rpartition(":")[2])
+
+
 def _faults_of(log: str, address: str, key: str) -> list[str]:
     """What the service itself says of the time."""
     faults = [f"the service logged {word}" for word in ("Traceback", "internal-error", key) if word in log]
-    metrics = httpx.get(f"{address}/metrics", headers={"X-API-Key": key}, timeout=60).text
+    metrics = httpx.get(f"{address}/metrics", headers={"X-API-Key": key}, timeout=60, verify=False).text
     bugs = [line for line in metrics.splitlines() if "internal-error" in line or "prediction-failed" in line]
     return faults + [line for line in bugs if not line.endswith(" 0.0")]
 
 
 def _print_table(statuses: Counter[Row]) -> None:
     columns = sorted({status for _, status in statuses})
-    _say(f"{'requests':30}" + "".join(f"{column:>9}" for column in columns))
+    _say(f"{'requests':44}" + "".join(f"{column:>9}" for column in columns))
     for kind in sorted({kind for kind, _ in statuses}):
-        _say(f"{kind:30}" + "".join(f"{statuses[kind, column]:>9,}" for column in columns))
+        _say(f"{kind:44}" + "".join(f"{statuses[kind, column]:>9,}" for column in columns))
 
 
 def _say(line: str) -> None:

@@ -3,25 +3,18 @@
 import http.client
 import json
 import socket
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 
 from tests.fuzz.hostile import Hostile
+from tests.fuzz.wire import Answer, Connection, Manner, Target
 
-TIMEOUT_S = 60.0  # an answer that takes longer is a hang
 ALLOWED = frozenset({200, 400, 413, 415, 422})
 _LEAKS = (b"Traceback", b'File "', b".py", b"site-packages", b"Error(", b"0x7f", b"redis://", b"unix://")
 
 
 class BadAnswer(AssertionError):
     """An answer that no caller may ever get, or none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status and body."""
-
-    status: int
-    body: bytes
 
 
 class Caller:
@@ -31,11 +24,11 @@ class Caller:
         secrets: texts that must not be in any answer.
     """
 
-    def __init__(self, port: int, key: str, *, secrets: tuple[str, ...] = ()) -> None:
-        self._port = port
+    def __init__(self, target: Target, key: str, *, secrets: tuple[str, ...] = ()) -> None:
+        self._target = target
         self._key = key
         self._leaks = (*_LEAKS, *(secret.encode() for secret in (*secrets, key)))
-        self._socket: socket.socket | None = None
+        self._kept: Connection | None = None
 
     def send(self, hostile: Hostile) -> Answer:
         """Raises: BadAnswer."""
@@ -50,30 +43,63 @@ class Caller:
         except (OSError, http.client.HTTPException) as exc:
             self.close()
             raise BadAnswer(f"no answer but {exc!r} to {_shown(hostile)}") from exc
+        return self._checked(answer, hostile)
+
+    def _checked(self, answer: Answer, hostile: Hostile) -> Answer:
         fault = self._fault(answer, hostile)
         if fault:
             raise BadAnswer(f"{fault} in {answer.status} {answer.body[:500]!r} to {_shown(hostile)}")
         return answer
 
+    def send_as(self, manner: Manner, several: Sequence[Hostile]) -> list[Answer]:
+        """Those that are answered: a connection may end before the last.
+
+        Raises: BadAnswer.
+        """
+        match manner:
+            case Manner.ONE_BY_ONE:
+                return [self.send(each) for each in several]
+            case Manner.RESET:
+                with suppress(OSError):  # what the service makes of it shows in its log and its metrics
+                    self._target.reset_after(self._together(several))
+                return []
+            case _:
+                return self._sent_together(several, is_half_closed=manner is Manner.HALF_CLOSED)
+
+    def _together(self, several: Sequence[Hostile]) -> bytes:
+        return b"".join(_on_the_wire(each, self._key) for each in several)
+
+    def _sent_together(self, several: Sequence[Hostile], *, is_half_closed: bool) -> list[Answer]:
+        answers: list[Answer] = []
+        try:
+            with self._target.connection() as connection:
+                connection.socket.sendall(self._together(several))
+                if is_half_closed:
+                    connection.socket.shutdown(socket.SHUT_WR)
+                for each in several:
+                    answers.append(self._checked(connection.answer(), each))
+                    if answers[-1].is_last:
+                        break
+                if is_half_closed and not connection.has_ended():
+                    raise BadAnswer(f"something after the answers to {[_shown(each) for each in several]}")
+        except (OSError, http.client.HTTPException) as exc:
+            shown = [_shown(each) for each in several]
+            raise BadAnswer(f"{len(answers)} answers, and then {exc!r} to {shown}") from exc
+        return answers
+
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def _exchanged(self, request: bytes) -> Answer:
-        if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(request)
-        response = http.client.HTTPResponse(self._socket, method="POST")
-        try:
-            response.begin()  # passes over 100 Continue
-            answer = Answer(response.status, response.read())
-            if response.will_close:
-                self.close()
-            return answer
-        finally:
-            response.close()
+        if self._kept is None:
+            self._kept = self._target.open()
+        self._kept.socket.sendall(request)
+        answer = self._kept.answer()
+        if answer.is_last:
+            self.close()
+        return answer
 
     def _fault(self, answer: Answer, hostile: Hostile) -> str:
         if answer.status not in ALLOWED:

@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.fixtures.command import ONE_AD, ROOT, TIMEOUT_S, Served, served
 from tests.fixtures.redis_server import RedisServer
 from tests.fuzz.caller import Caller
-from tests.fuzz.hostile import HUGE, Hostile, requests
+from tests.fuzz.calls import tasks
+from tests.fuzz.hostile import HUGE, Hostile
 from tests.fuzz.slow import slow_callers
 from tests.fuzz.stored import store_hostile_features
+from tests.fuzz.wire import Manner, Target
 
 KEY, PASSWORD = "k" * 32, "p" * 32
 NUM_REQUESTS = 250
@@ -41,9 +43,13 @@ def worker(bundle_path: Path, redis_server: RedisServer, tmp_path_factory: pytes
     redis_server.client.execute_command("ACL", "DELUSER", "hostile")
 
 
+def target_of(worker: Served) -> Target:
+    return Target(int(worker.address.rpartition(":")[2]))
+
+
 @pytest.fixture
 def caller(worker: Served) -> Iterator[Caller]:
-    calling = Caller(int(worker.address.rpartition(":")[2]), KEY, secrets=(PASSWORD,))
+    calling = Caller(target_of(worker), KEY, secrets=(PASSWORD,))
     yield calling
     calling.close()
 
@@ -53,6 +59,7 @@ def test_no_request_of_hundreds_gets_an_answer_that_must_not_be(
 ) -> None:
     store_hostile_features(redis_server.client)
     statuses: Counter[int] = Counter()
+    manners: Counter[Manner] = Counter()
 
     @settings(
         max_examples=NUM_REQUESTS,
@@ -62,13 +69,16 @@ def test_no_request_of_hundreds_gets_an_answer_that_must_not_be(
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(requests)
-    def send(hostile: Hostile) -> None:
-        statuses[caller.send(hostile).status] += 1
+    @given(tasks(target_of(worker)))
+    def send(task: tuple[Manner, list[Hostile]]) -> None:
+        manner, several = task
+        statuses.update(answer.status for answer in caller.send_as(manner, several))
+        manners[manner] += 1
 
     with slow_callers(int(worker.address.rpartition(":")[2]), KEY, each=1) as slow:
         send()
-    assert statuses.total() == NUM_REQUESTS
+    assert manners.total() == NUM_REQUESTS
+    assert manners.keys() == set(Manner)
     assert statuses[200] and statuses[422]  # some bodies are good
     for name, expected in {"slow head": "408", "slow body": "408", "slow without a key": "401"}.items():
         ends = {status for sort, status in slow if sort == name}

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -126,20 +126,31 @@ def test_a_request_whose_caller_has_left_is_not_scored(server: Server, redis: Re
         leaving = [send(server, Content_Type=content_type) for _ in range(NUM_PLACES)]
         waiting = send(server)
         wait_for_waiting(server, 1)  # so the others are at work
+        theirs = sockets_of(server, leaving)
+        assert len(theirs) == NUM_PLACES
         for connection in leaving:
             connection.close()
-        connections = "the service sees that they have left"
-        wait_until(lambda: num_connections(server) == 1, connections)
+        wait_until(lambda: not theirs & open_sockets(server), "the service sees that they have left")
     assert answer(waiting)[0] == 200
     wait_until(lambda: outcomes(server, "abandoned") == abandoned + NUM_PLACES, "all are counted as abandoned")
     assert metric(server, scored) == scored_before + 1
 
 
-def num_connections(server: Server) -> int:
-    """Established ones of clients, by the kernel; those that the other side has closed do not count."""
+def sockets_of(server: Server, connections: list[http.client.HTTPConnection]) -> set[str]:
+    """The inodes of the service's ends of connections, by the kernel's table."""
+    ports = {f"{connection.sock.getsockname()[1]:04X}" for connection in connections}
     lines = Path(f"/proc/{server.process.pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-    local = f"0100007F:{server.port:04X}"
-    return sum(line.split()[1] == local and line.split()[3] == "01" for line in lines)
+    columns = (line.split() for line in lines)
+    return {each[9] for each in columns if each[1].endswith(f":{server.port:04X}") and each[2].split(":")[1] in ports}
+
+
+def open_sockets(server: Server) -> set[str]:
+    """Of a process; a socket that the kernel has given up is open until its process closes it."""
+    found = set()
+    for descriptor in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return found
 
 
 def test_redis_gets_no_more_time_than_the_deadline_leaves(server: Server, redis: RedisServer) -> None:

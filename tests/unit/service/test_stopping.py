@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 
-from service.stopping import DrainingServer
+from service.protocol import ConnectionLimits
+from service.stopping import DrainingServer, ServerConfig
+from service.telemetry import Telemetry
 from service.worker import DRAINING
 
 pytestmark = pytest.mark.anyio
@@ -19,6 +20,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 async def says_whether_it_drains(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         await receive()
+        scope["state"]["telemetry"] = Telemetry()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
@@ -37,7 +39,10 @@ def listener() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def server() -> DrainingServer:
-    config = uvicorn.Config(says_whether_it_drains, lifespan="on", ws="none", log_config=None)
+    limits = ConnectionLimits(
+        max_header_bytes=1_000, header_timeout_ms=60_000, body_timeout_ms=60_000, max_connections=10
+    )
+    config = ServerConfig(says_whether_it_drains, limits=limits, lifespan="on", ws="none", log_config=None)
     config.load()
     server = DrainingServer(config, drain_ms=0)
     server.lifespan = config.lifespan_class(config)

@@ -54,6 +54,21 @@ def test_a_port_that_another_program_has_is_wrong() -> None:
     assert f"sport = :{port}" in finding.remedy
 
 
+def test_the_port_for_probes_is_looked_at_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        probe_port = other.getsockname()[1]
+        settings = Settings.read(bundle=Path("b"), port=free_port(), probe_port=probe_port)
+        other.close()
+        assert [finding.level for finding in check_port(settings)] == [Level.OK, Level.OK]
+    with (
+        HTTPServer(("127.0.0.1", probe_port), BaseHTTPRequestHandler) as other_server,
+        in_background(threading.Thread(target=other_server.handle_request)),
+    ):
+        _, finding = check_port(settings)
+    assert finding.level is Level.WRONG
+    assert "set DINRANK_PROBE_PORT to another port" in finding.remedy
+
+
 @pytest.mark.parametrize(("has_redis", "level"), [(True, Level.OK), (False, Level.WARNING)])
 def test_a_dinrank_that_is_there_already_is_told_from_other_programs(
     has_redis: bool, level: Level, bundle_path: Path, redis_url: str
