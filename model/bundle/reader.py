@@ -88,7 +88,10 @@ def _open(path: Path) -> Bundle:
     files = _verified_files(path, manifest)
     schema = FeatureSchema.from_json(_read_json(_listed(files, SCHEMA_FILE)))
     vocabularies = {feature.name: _read_vocabulary(files, feature) for feature in schema.features}
-    golden = tuple(GoldenAnswer.from_json(answer) for answer in _read_json(_listed(files, GOLDEN_FILE)))
+    golden = tuple(
+        GoldenAnswer.from_json(answer, number=number)
+        for number, answer in enumerate(_read_json(_listed(files, GOLDEN_FILE)))
+    )
     if not golden:
         raise SchemaMismatch(GOLDEN_FILE, expected="at least one request with its answers", found="none")
     encoder = Encoder(schema=schema, vocabularies=vocabularies, catalogue=_read_catalogue(files, schema))
