@@ -7,7 +7,7 @@ COPY model/__init__.py model/auction.py model/py.typed model/
 COPY model/bundle model/bundle
 COPY service service
 RUN python -m venv /opt/dinrank \
-    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[service,tracing]'
+    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[service,tracing,signing]'
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 dinrank && useradd --uid 10001 --gid dinrank --no-create-home --shell /usr/sbin/nologin dinrank

@@ -9,7 +9,7 @@ COPY model model
 COPY service service
 COPY training training
 RUN python -m venv /opt/dinrank \
-    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[training,publish]'
+    && /opt/dinrank/bin/pip install --constraint constraints.txt '.[training,publish,signing]'
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 dinrank && useradd --uid 10001 --gid dinrank --create-home --shell /usr/sbin/nologin dinrank \

@@ -25,6 +25,7 @@ from service.remedies import remedy_for
 from service.scoring.predictor import Predictor
 from service.server import CannotListen, exit_on_signals, http_address, listening_socket, run_server
 from service.settings import EMBEDDED, ENV_PREFIX, Settings
+from service.signatures import TrustedKeys
 from service.store.errors import StoreSetupError
 from service.store.url import parse_redis_url
 from service.telemetry import log_event
@@ -92,17 +93,23 @@ def _serve(settings: Settings) -> None:
     if settings.trace_endpoint:
         require_tracing()
     # Here too, so that a bad bundle ends the command and not one worker after the other.
-    verified, *_ = [_verified(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))]
+    verified, *_ = [
+        _verified(path, settings) for path in (settings.bundle, *(each.bundle for each in settings.challengers))
+    ]
     with listening_socket(settings.host, settings.port) as bound, redis_url(settings) as url:
         parse_redis_url(url)
         announce(settings, http_address(bound, is_tls=settings.tls_certificate is not None), verified, url)
         run_server(settings.model_copy(update={"redis": url}), bound)
 
 
-def _verified(path: Path) -> Bundle:
-    bundle = open_bundle(path)
+def _verified(path: Path, settings: Settings) -> Bundle:
+    bundle = _opened(path, settings)
     Predictor.load(bundle)
     return bundle
+
+
+def _opened(path: Path, settings: Settings) -> Bundle:
+    return open_bundle(path, signatures=TrustedKeys.of(settings.bundle_keys))
 
 
 @app.command(epilog="Example: python -m service publish --bundle bundles/din --data data/ml-100k --redis embedded")
@@ -121,7 +128,7 @@ def publish(
 
     with _failures_in_one_line(DatasetUnreadable), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis)
-        verified = open_bundle(settings.bundle)
+        verified = _opened(settings.bundle, settings)
         with redis_url(settings) as url:
             report = publish_dataset(
                 verified, data, url, console=Console(stderr=True), max_stored=settings.max_stored_behaviours
@@ -178,7 +185,7 @@ def demo(
 
     with _failures_in_one_line(DatasetUnreadable, DemoFailed), exit_on_signals():
         settings = Settings.read(bundle=bundle)
-        run_demo(open_bundle(settings.bundle), data, Console())
+        run_demo(_opened(settings.bundle, settings), data, Console())
 
 
 @app.command(epilog="Example: python -m service doctor --bundle bundles/din --redis redis://127.0.0.1:6379")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from model.bundle.errors import BundleError, UnsupportedFormat
 from model.bundle.manifest import MANIFEST_FILE
-from model.bundle.reader import Bundle, open_bundle
+from model.bundle.reader import Bundle, Signatures, open_bundle
 from service.scoring.predictor import Predictor
 
 _ATTEMPTS = 3  # when the path leads elsewhere at the end than at the beginning
@@ -45,11 +45,14 @@ def identity_of(path: Path) -> Identity:
     return Identity(directory, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
 
 
-def load_bundle(path: Path) -> LoadedBundle:
+def load_bundle(path: Path, signatures: Signatures | None = None) -> LoadedBundle:
     """Verify a bundle and make it ready to score; its golden requests warm the graphs up.
 
     `path` may be a symbolic link. It is followed once, so a switch amid the reading cannot mix two bundles. When the
     path leads elsewhere afterwards, or the directory has been replaced, what lies there now is loaded instead.
+
+    Args:
+        signatures: see `open_bundle`.
 
     Raises:
         BundleError: the bundle cannot be trusted, or the path leads elsewhere whenever one looks.
@@ -57,7 +60,7 @@ def load_bundle(path: Path) -> LoadedBundle:
     for _ in range(_ATTEMPTS):
         identity = identity_of(path)
         try:
-            bundle = open_bundle(identity.directory)
+            bundle = open_bundle(identity.directory, signatures=signatures)
             loaded = LoadedBundle(identity, bundle, Predictor.load(bundle))
         except BundleError:
             if identity_of(path) == identity:

@@ -15,6 +15,7 @@ from service.scoring.ranker import Ranker
 from service.scoring.shadow import Shadow
 from service.scoring.threads import ScoringThreads
 from service.settings import Settings
+from service.signatures import TrustedKeys
 from service.store.breaker import Breaker
 from service.store.breaker_store import BreakerStore
 from service.store.connection import RedisConnection
@@ -44,10 +45,11 @@ def open_line_up(shared: Shared) -> LineUp:
     """
     settings = shared.settings
     share_left = 1.0 - sum(challenger.share or 0.0 for challenger in settings.challengers)
-    places = [_place(Slot(settings.bundle, 0), Role.CHAMPION, share_left, shared)]
+    trusted = TrustedKeys.of(settings.bundle_keys)
+    places = [_place(Slot(settings.bundle, 0, trusted), Role.CHAMPION, share_left, shared)]
     for number, challenger in enumerate(settings.challengers, start=1):
         role = Role.SHADOW if challenger.share is None else Role.CHALLENGER
-        places.append(_place(Slot(challenger.bundle, number), role, challenger.share or 0.0, shared))
+        places.append(_place(Slot(challenger.bundle, number, trusted), role, challenger.share or 0.0, shared))
     _tell_what_challengers_lack(places)
     return LineUp(places, salt=settings.split_salt)
 

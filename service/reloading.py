@@ -121,7 +121,9 @@ class Reloader:
             if at_path == self._refused and not is_asked:
                 return ReloadOutcome.REFUSED  # said and counted when it was seen first
             try:
-                outcome = self._accept(await self._in_thread(partial(load_bundle, self._slot.path)))
+                outcome = self._accept(
+                    await self._in_thread(partial(load_bundle, self._slot.path, self._slot.signatures))
+                )
             except Exception as exc:  # whatever it is, even a bug: the old bundle serves, and this is where one sees it
                 outcome = self._refuse(at_path, exc)
             asyncio.get_running_loop().call_later(_SETTLED_S, give_memory_back)

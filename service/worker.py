@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model.bundle.errors import BundleError
+from model.bundle.reader import Signatures
 from service.loading import LoadedBundle, load_bundle
 from service.telemetry import log_event
 
@@ -29,10 +30,12 @@ class Slot(NamedTuple):
     Attributes:
         path: a directory or a link to one.
         number: 0 for the champion; challengers are numbered as they are set.
+        signatures: decides whose bundles are trusted; None trusts all.
     """
 
     path: Path
     number: int
+    signatures: Signatures | None = None
 
 
 @contextmanager
@@ -98,14 +101,14 @@ def first_bundle(slot: Slot) -> LoadedBundle:
         BundleError: why the bundle at the path is refused, when there is no other.
     """
     try:
-        return load_bundle(slot.path)
+        return load_bundle(slot.path, slot.signatures)
     except BundleError as exc:
         file = _good_bundle_file(slot)
         if file is None or not file.exists():
             raise
         good = Path(os.fsdecode(file.read_bytes()))
         log_event(logging.ERROR, "bundle_refused_at_start", bundle=slot.path, instead=good, error=exc)
-        return load_bundle(good)
+        return load_bundle(good, slot.signatures)
 
 
 def _good_bundle_file(slot: Slot) -> Path | None:

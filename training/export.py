@@ -21,7 +21,7 @@ from model.bundle.request import ScoringRequest, encode_request
 from model.bundle.schema import Feature, FeatureSchema, Group
 from model.bundle.stages import StagedGraph
 from model.bundle.titles import Titles
-from model.bundle.writer import write_bundle
+from model.bundle.writer import Sign, write_bundle
 from model.nets.calibrated import CalibratedNetwork, describe_calibration
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
@@ -96,12 +96,14 @@ def export_bundle(
     metrics: Mapping[str, Any],
     make_table: MakeTable | None = None,
     titles: Titles | None = None,
+    sign: Sign | None = None,
 ) -> Manifest:
     """Export the network folded, check its graphs against it, record golden answers and write the bundle.
 
     Args:
         make_table: writes an activation table's files under a folder; only for networks that are cut into stages.
         titles: of the catalogue's items, for people.
+        sign: for a bundle that says who made it.
 
     Raises:
         TableError: a table for a network that has no use for it.
@@ -140,6 +142,7 @@ def export_bundle(
             calibration=describe_calibration(network),
             more_files=more_files,
             titles=titles,
+            sign=sign,
         )
 
 

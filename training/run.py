@@ -15,6 +15,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest
 from model.bundle.stages import StagedGraph
 from model.bundle.titles import Titles
+from model.bundle.writer import Sign
 from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import NetworkName, build_network
 from training.checkpoint import Checkpoint, CheckpointError, checkpoint_path, fingerprint
@@ -54,6 +55,7 @@ class RunOptions:
         out: where the bundle goes; it must not exist yet.
         resume: go on from the checkpoint beside `out`, if there is one.
         table: the activation table to add; only for networks that have a use for it.
+        sign: for a bundle that says who made it.
     """
 
     data: Path
@@ -63,6 +65,7 @@ class RunOptions:
     config: TrainConfig
     resume: bool = False
     table: TableOptions | None = None
+    sign: Sign | None = None
 
 
 def run(options: RunOptions, console: Console) -> dict[str, Any]:
@@ -122,6 +125,7 @@ def run(options: RunOptions, console: Console) -> dict[str, Any]:
         metrics=measurement.after,
         make_table=_make_table(options.table, dataset, data, console),
         titles=_titles(dataset, data.encoder.catalogue),
+        sign=options.sign,
     )
     with console.status("diagnosing the network and drawing the report"):
         diagnostics = diagnose(network, dataset, data, measurement)

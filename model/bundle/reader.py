@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from model.bundle.files import (
     GRAPH_FILE,
     ITEM_IDS,
     SCHEMA_FILE,
+    SIGNATURE_FILE,
     buckets_file,
     column_file,
     index_files,
@@ -34,6 +35,18 @@ from model.bundle.token_index import BrokenIndex, TokenIndex
 from model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
 
 _HASHING_THREADS = 4
+_LONGEST_SIGNATURE = 1_024  # bytes; one of Ed25519 has 64
+
+
+class Signatures(Protocol):
+    """Decides whose bundles are trusted. `service/signatures.py` does, as this package has no cryptography."""
+
+    def check(self, manifest: bytes, signature: bytes | None) -> None:
+        """Look at the bytes of `manifest.json` and of `manifest.sig`, None where there is none.
+
+        Raises:
+            SignatureMismatch: nobody who is trusted has signed these bytes.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +81,30 @@ class Bundle:
         return self.path / GRAPH_FILE
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, signatures: Signatures | None = None) -> Bundle:
     """Verify and load the bundle in `path`; vocabularies, item ids and the catalogue's columns stay memory-mapped;
     of small vocabularies there is a dictionary beside that.
+
+    Args:
+        signatures: asked before anything is parsed, about the very bytes that are parsed then; the manifest has the
+            checksum of every other file. None trusts every bundle.
 
     Raises:
         BundleError: a missing, changed or additional file, one that cannot be read, an unknown format, or parts that
             contradict each other.
     """
     try:
-        return _open(path)
+        return _open(path, signatures)
     except OSError as exc:
         file = str(exc.filename or path)
         raise MissingFile(file, expected="a file that can be read", found=exc.strerror or repr(exc)) from exc
 
 
-def _open(path: Path) -> Bundle:
-    manifest = Manifest.from_json(_read_json(path / MANIFEST_FILE))
+def _open(path: Path, signatures: Signatures | None) -> Bundle:
+    content = _read(path / MANIFEST_FILE)
+    if signatures is not None:
+        signatures.check(content, _read_signature(path / SIGNATURE_FILE))
+    manifest = Manifest.from_json(_parse_json(content, MANIFEST_FILE))
     files = _verified_files(path, manifest)
     schema = FeatureSchema.from_json(_read_json(_listed(files, SCHEMA_FILE)))
     vocabularies = {feature.name: _read_vocabulary(files, feature) for feature in schema.features}
@@ -144,7 +164,7 @@ def _verified_files(path: Path, manifest: Manifest) -> dict[str, Path]:
     _listed(files, GRAPH_FILE)
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if name != MANIFEST_FILE and not file.is_dir():
+        if name not in (MANIFEST_FILE, SIGNATURE_FILE) and not file.is_dir():
             _listed(files, name)
     for name, file in files.items():
         if not file.resolve().is_relative_to(path.resolve()):
@@ -202,9 +222,26 @@ def _read_array(files: Mapping[str, Path], name: str) -> NDArray[Any]:
 
 
 def _read_json(path: Path) -> Any:
+    return _parse_json(_read(path), path.name)
+
+
+def _read(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError as exc:
         raise MissingFile(str(path), expected="a file", found="no file") from exc
+
+
+def _parse_json(content: bytes, name: str) -> Any:
+    try:
+        return json.loads(content.decode("utf-8"))
     except ValueError as exc:
-        raise UnsupportedFormat(path.name, expected="JSON in UTF-8", found=str(exc)) from exc
+        raise UnsupportedFormat(name, expected="JSON in UTF-8", found=str(exc)) from exc
+
+
+def _read_signature(path: Path) -> bytes | None:
+    """None for no file; bytes that sign nothing for anything else that is no signature."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.read(_LONGEST_SIGNATURE)

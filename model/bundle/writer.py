@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from model.bundle.files import (
     GOLDEN_FILE,
     ITEM_IDS,
     SCHEMA_FILE,
+    SIGNATURE_FILE,
     buckets_file,
     column_file,
     index_files,
@@ -29,6 +30,8 @@ from model.bundle.reader import Bundle
 from model.bundle.titles import Titles
 from model.bundle.token_index import TokenIndex
 from model.bundle.vocabulary import Buckets
+
+Sign = Callable[[bytes], bytes]  # from the bytes of a manifest to those of its signature
 
 
 def write_bundle(
@@ -43,6 +46,7 @@ def write_bundle(
     calibration: Mapping[str, Any],
     more_files: Mapping[str, Path] | None = None,
     titles: Titles | None = None,
+    sign: Sign | None = None,
 ) -> Manifest:
     """Write a bundle to `out`, which appears in one rename when everything is on disk.
 
@@ -50,6 +54,7 @@ def write_bundle(
         graph_files: `model.onnx`, its external data and stages, copied under their own names.
         more_files: the activation table's, by their names in the bundle.
         titles: of the catalogue's items, where the data set has any.
+        sign: for a bundle that says who made it.
 
     Raises:
         FileExistsError: `out` exists; a bundle is written once.
@@ -79,12 +84,12 @@ def write_bundle(
             metrics=metrics,
             calibration=calibration,
         )
-        _write_manifest(directory, manifest)
+        _write_manifest(directory, manifest, sign)
     return manifest
 
 
-def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path]) -> Manifest:
-    """Write a bundle that has everything that `bundle` has, and `more_files` by their names in it.
+def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path], *, sign: Sign | None = None) -> Manifest:
+    """Write a bundle that has everything that `bundle` has but its signature, and `more_files` by their names in it.
 
     Raises:
         FileExistsError: `out` exists.
@@ -95,7 +100,7 @@ def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path]) -> 
         files = {**bundle.manifest.files, **{name: sha256(directory / name) for name in more_files}}
         name = bundle.manifest.model_name
         manifest = dataclasses.replace(bundle.manifest, files=files, model_version=content_version(name, files))
-        _write_manifest(directory, manifest)
+        _write_manifest(directory, manifest, sign)
     return manifest
 
 
@@ -105,9 +110,11 @@ def _copy(files: Mapping[str, Path], directory: Path) -> None:
         shutil.copyfile(source, directory / name)
 
 
-def _write_manifest(directory: Path, manifest: Manifest) -> None:
+def _write_manifest(directory: Path, manifest: Manifest, sign: Sign | None) -> None:
     """Last, and then everything is flushed to the disk: files, and the directories that name them."""
     _write_json(directory / MANIFEST_FILE, manifest.to_json())
+    if sign is not None:
+        (directory / SIGNATURE_FILE).write_bytes(sign((directory / MANIFEST_FILE).read_bytes()))
     for path in (*directory.rglob("*"), directory):
         flush(path)
 

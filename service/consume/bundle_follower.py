@@ -6,7 +6,7 @@ from pathlib import Path
 
 from model.bundle.encoding import Encoder
 from model.bundle.errors import BundleError
-from model.bundle.reader import open_bundle
+from model.bundle.reader import Signatures, open_bundle
 from service.loading import Identity, identity_of
 from service.telemetry import log_event
 
@@ -17,17 +17,19 @@ class BundleFollower:
     A bundle that cannot be trusted is passed over, with a log line, and the one before goes on.
     """
 
-    def __init__(self, path: Path, *, poll_ms: int) -> None:
+    def __init__(self, path: Path, *, poll_ms: int, signatures: Signatures | None = None) -> None:
         """Args:
         poll_ms: pause between looks; 0 never looks again.
+        signatures: see `open_bundle`.
 
         Raises:
             BundleError
         """
         self._path = path
+        self._signatures = signatures
         self._poll_s = poll_ms / 1_000
         self._identity: Identity = identity_of(path)
-        self._encoder = open_bundle(self._identity.directory).encoder
+        self._encoder = open_bundle(self._identity.directory, signatures=signatures).encoder
         self._look_at_s = time.monotonic() + self._poll_s
 
     def encoder(self) -> Encoder:
@@ -42,7 +44,7 @@ class BundleFollower:
             return
         self._identity = identity
         try:
-            bundle = open_bundle(identity.directory)
+            bundle = open_bundle(identity.directory, signatures=self._signatures)
         except BundleError as exc:
             log_event(logging.ERROR, "bundle_refused", error=exc)
         else:

@@ -9,6 +9,7 @@ import socket
 from service.consume.bundle_follower import BundleFollower
 from service.consume.consumer import Consumer
 from service.settings import Settings
+from service.signatures import TrustedKeys
 from service.store.behaviour_writer import BehaviourWriter
 from service.store.connection import connect
 from service.store.stream import BehaviourStream
@@ -31,7 +32,8 @@ def consume(settings: Settings, url: str, *, stream: str, group: str, consumer: 
 
 
 async def _consume(settings: Settings, url: str, *, stream: str, group: str, consumer: str) -> None:
-    bundle = BundleFollower(settings.bundle, poll_ms=settings.bundle_poll_ms)
+    trusted = TrustedKeys.of(settings.bundle_keys)
+    bundle = BundleFollower(settings.bundle, poll_ms=settings.bundle_poll_ms, signatures=trusted)
     connection = connect(url, timeout_ms=_TIMEOUT_MS, max_connections=1)
     try:
         entries = BehaviourStream(connection, stream=stream, group=group, consumer=consumer)

@@ -11,13 +11,14 @@ from service.doctor.findings import Finding
 from service.doctor.libraries import check_libraries
 from service.doctor.port import check_port
 from service.settings import EMBEDDED, Settings
+from service.signatures import TrustedKeys
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything that these settings name. Nothing is changed, and no request is made of a service."""
     champion: Bundle | None = None
     for number, path in enumerate((settings.bundle, *(challenger.bundle for challenger in settings.challengers))):
-        findings, loaded = check_bundle(path)
+        findings, loaded = check_bundle(path, TrustedKeys.of(settings.bundle_keys))
         yield from findings
         if number == 0 and loaded is not None:
             champion = loaded.bundle

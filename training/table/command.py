@@ -13,7 +13,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.reader import open_bundle
 from model.bundle.request import encode_request
 from model.bundle.stages import StagedGraph
-from model.bundle.writer import extend_bundle
+from model.bundle.writer import Sign, extend_bundle
 from training.data.dataset import Dataset, read_dataset
 from training.progress import counted_progress
 from training.stages import check_stages, open_stages
@@ -34,8 +34,16 @@ class TableOptions:
     ads: Path | None = None
 
 
-def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOptions, console: Console) -> Manifest:
-    """Write the bundle once more, with an activation table.
+def add_table(
+    bundle_path: Path,
+    dataset_path: Path,
+    out: Path,
+    options: TableOptions,
+    console: Console,
+    *,
+    sign: Sign | None = None,
+) -> Manifest:
+    """Write the bundle once more, with an activation table, signed only if `sign` is given.
 
     Raises:
         BundleError: the bundle cannot be trusted.
@@ -61,7 +69,7 @@ def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOp
         table = compute_table(directory, options, dataset, stages, bundle.encoder.catalogue, console)
         golden = [encode_request(bundle.encoder, answer.request) for answer in bundle.golden]
         check_stages(stages.with_table(table), golden, [np.asarray(answer.ctr) for answer in bundle.golden])
-        manifest = extend_bundle(bundle, out, {name: directory / name for name in TABLE_FILES})
+        manifest = extend_bundle(bundle, out, {name: directory / name for name in TABLE_FILES}, sign=sign)
     console.print(f"bundle {out} (version {manifest.model_version})", highlight=False)
     return manifest
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,8 @@ def assert_reproduces_its_golden_answers(loaded: LoadedBundle) -> None:
 def test_a_link_that_is_switched_amid_the_reading_gives_the_new_bundle_whole(
     link: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_and_switch(path: Path) -> Bundle:
-        bundle = open_bundle(path)
+    def open_and_switch(path: Path, **options: Any) -> Bundle:
+        bundle = open_bundle(path, **options)
         switch(link, other)
         return bundle
 
@@ -59,8 +60,8 @@ def test_a_directory_that_is_replaced_amid_the_reading_gives_the_new_bundle_whol
     place = Path(shutil.copytree(bundle_path, tmp_path / "place"))
     version = open_bundle(other).manifest.model_version
 
-    def open_and_replace(path: Path) -> Bundle:
-        bundle = open_bundle(path)
+    def open_and_replace(path: Path, **options: Any) -> Bundle:
+        bundle = open_bundle(path, **options)
         if other.exists():
             place.rename(tmp_path / "old")
             other.rename(place)
@@ -75,8 +76,8 @@ def test_a_directory_that_is_replaced_amid_the_reading_gives_the_new_bundle_whol
 def test_a_path_that_never_comes_to_rest_is_refused(
     link: Path, bundle_path: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_and_switch(path: Path) -> Bundle:
-        bundle = open_bundle(path)
+    def open_and_switch(path: Path, **options: Any) -> Bundle:
+        bundle = open_bundle(path, **options)
         switch(link, bundle_path if path == other else other)
         return bundle
 
