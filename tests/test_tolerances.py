@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("bench", "docker", "docs", "examples", "model", "service", "tests", "training")
+FOLDERS = ("bench", "docker", "docs", "examples", "model", "release", "service", "tests", "training")
 _TOLERANCE = re.compile("tolerance|agreement", re.IGNORECASE)
 
 
