@@ -16,7 +16,8 @@ IMAGES = ("service", "trainer")
 def write_sbom(image: str, out: Path) -> Path:
     """Write the SBOM of an image to `out`; the same tree gives the same bytes.
 
-    The trainer has torch besides what its lock has: in the version of constraints.txt, and without hashes.
+    The trainer has torch besides what its lock has: in the version of constraints.txt, and without hashes. A lock does
+    not say who needs whom, of which the library would warn.
     """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     file = out / f"dinrank-{version}-{image}.cdx.json"
@@ -30,7 +31,7 @@ def write_sbom(image: str, out: Path) -> Path:
         str(file.resolve()),
     ]
     subprocess.run(
-        [sys.executable, "-m", "cyclonedx_py", "requirements", *options, "-"],
+        [sys.executable, "-W", "ignore::UserWarning", "-m", "cyclonedx_py", "requirements", *options, "-"],
         cwd=ROOT,
         input=_requirements(image),
         text=True,
