@@ -110,7 +110,7 @@ def report(
                 seconds[name].append(time.thread_time() - started)
             advance(1)
     for name, score in subjects.items():
-        strays = max(float(np.abs(score(one) - wanted).max()) for one, wanted in zip(requests, expected, strict=True))
+        strays = np.max([np.abs(score(one) - wanted).max() for one, wanted in zip(requests, expected, strict=True)])
         line = f"{name:45s} {1000 * median(seconds[name]):8.2f} ms   CTRs up to {strays:.1e} apart"
         console.print(line)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from model.bundle.errors import BundleError, MissingFile, SchemaMismatch, UnsupportedFormat
+from model.bundle.files import SIGNATURE_FILE
 from model.bundle.manifest import MANIFEST_FILE, Manifest
-from model.bundle.reader import listed_files, read_manifest, verify_files
+from model.bundle.reader import Signatures, listed_files, read_manifest, read_signature, verify_files
 
 CopyMode = Literal["copy", "link"]
 
@@ -25,6 +26,7 @@ _ATTEMPTS = 3  # when the path leads elsewhere at the end than at the beginning
 _CLONE = 0x40049409  # Linux's FICLONE: both files share their blocks until one is written to
 _BLOCK_BYTES = 1 << 20
 _LOCK_FILE = "lock"
+_MODE = 0o400  # of the copies: nobody writes to them, the service included
 _PASSED_SUFFIX = ".passed"
 
 
@@ -82,13 +84,15 @@ class BundleCopies:
 
     Args:
         directory: made when it is not there; nobody else may write to it.
+        signatures: see `open_bundle`; asked about every bundle before it is copied.
         mode: `copy` shares blocks where the file system can and copies bytes where it cannot. `link` makes hard links
             where it can: these need no room, and protect from files that are replaced or removed, but not from files
             that are overwritten in place.
     """
 
-    def __init__(self, directory: Path, *, mode: CopyMode = "copy") -> None:
+    def __init__(self, directory: Path, *, mode: CopyMode = "copy", signatures: Signatures | None = None) -> None:
         self._directory = directory
+        self._signatures = signatures
         self._mode = mode
         self._read: dict[str, Identity] = {}  # by key, what was compared with its checksums last
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -151,30 +155,31 @@ class BundleCopies:
     def _copied(self, identity: Identity, *, rereads: bool) -> str:
         """Return the key of the bundle in a directory, which has a copy from then on. Raises: BundleError."""
         source = identity.directory
-        manifest = read_manifest(source)
-        key = _sha256(source / MANIFEST_FILE)
+        manifest, content = read_manifest(source, self._signatures)
+        key = hashlib.sha256(content).hexdigest()
         with self.locked():
             if self.path_of(key).exists():
                 if rereads or self._read.get(key) != identity:
                     verify_files(source, manifest)
                 return key
-            self._copy(source, manifest, key)
+            self._copy(source, manifest, content, key)
         return key
 
-    def _copy(self, source: Path, manifest: Manifest, key: str) -> None:
-        files = {MANIFEST_FILE: source / MANIFEST_FILE, **listed_files(source, manifest)}
+    def _copy(self, source: Path, manifest: Manifest, content: bytes, key: str) -> None:
+        own = {MANIFEST_FILE: content}  # the very bytes that were looked at
+        if (signature := read_signature(source)) is not None:
+            own[SIGNATURE_FILE] = signature
+        files = listed_files(source, manifest)
         copy = Path(tempfile.mkdtemp(prefix=".", dir=self._directory))
         try:
-            self._copy_files(files, copy)
-            if _sha256(copy / MANIFEST_FILE) != key:
-                raise UnsupportedFormat(MANIFEST_FILE, expected="one manifest while it is read", found="another one")
+            self._fill(copy, files, own)
             verify_files(copy, manifest)
             copy.rename(self.path_of(key))
         except BaseException:
             shutil.rmtree(copy, ignore_errors=True)
             raise
 
-    def _copy_files(self, files: Mapping[str, Path], copy: Path) -> None:
+    def _fill(self, copy: Path, files: Mapping[str, Path], own: Mapping[str, bytes]) -> None:
         """Raises: BundleError."""
         size = sum(file.stat().st_size for file in files.values())
         try:
@@ -183,6 +188,9 @@ class BundleCopies:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if self._mode == "copy" or not _link(file, target):
                     _copy_file(name, file, target)
+            for name, content in own.items():
+                (copy / name).write_bytes(content)
+                (copy / name).chmod(_MODE)
         except OSError as exc:
             if exc.filename is not None and Path(str(exc.filename)) in files.values():
                 found = exc.strerror or repr(exc)
@@ -208,7 +216,7 @@ def _copy_file(name: str, file: Path, target: Path) -> None:
             raise SchemaMismatch(name, expected="a regular file", found="another kind of file")
         if not _clone(source, copy):
             shutil.copyfileobj(source, copy, _BLOCK_BYTES)
-        os.fchmod(copy.fileno(), 0o400)
+        os.fchmod(copy.fileno(), _MODE)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -222,10 +230,3 @@ def _clone(source: IO[bytes], copy: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as exc:
-        raise MissingFile(path.name, expected="a file that can be read", found=exc.strerror or repr(exc)) from exc

@@ -15,6 +15,7 @@ from service.run_directory import RUN_DIRECTORY_VARIABLE, run_directory
 from service.scoring.predictor import Predictor
 from service.scoring.run_limit import RunLimit
 from service.settings import Settings
+from service.signatures import TrustedKeys
 
 _LONGEST_STOP_S = 5.0
 _COPIES = "bundles"  # below the run directory
@@ -48,7 +49,9 @@ class BundleLoader:
 
     def __init__(self, directory: Path, settings: Settings, *, run_limit: RunLimit | None = None) -> None:
         self.directory = directory
-        self._copies = BundleCopies(directory / _COPIES, mode=settings.bundle_copy)
+        signatures = TrustedKeys.of(settings.bundle_keys)
+        self.checks_signatures = signatures is not None
+        self._copies = BundleCopies(directory / _COPIES, mode=settings.bundle_copy, signatures=signatures)
         self._graph_timeout_s = settings.bundle_timeout_ms / 1_000
         self._run_limit = run_limit
         self._stopped = threading.Event()

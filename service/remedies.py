@@ -1,6 +1,13 @@
 """What an operator can do about what keeps the service from working: said by every command alike."""
 
-from model.bundle.errors import BundleError, ChecksumMismatch, GoldenMismatch, MissingFile, UnsupportedFormat
+from model.bundle.errors import (
+    BundleError,
+    ChecksumMismatch,
+    GoldenMismatch,
+    MissingFile,
+    SignatureMismatch,
+    UnsupportedFormat,
+)
 from service.bundle_copies import CannotCopyBundle
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.graph_check import GraphTimedOut
@@ -8,6 +15,8 @@ from service.graph_check import GraphTimedOut
 _OF_BUNDLES: dict[type[BundleError], str] = {
     MissingFile: "name the directory that `python -m training train --out` wrote, or copy it again with all its files",
     ChecksumMismatch: "copy the bundle again, or train it again: a file was changed or damaged on the way",
+    SignatureMismatch: "if the bundle is yours, sign it with `python -m training sign BUNDLE --key KEY`; if it is "
+    "another's whom you trust, add that public key to DINRANK_BUNDLE_KEYS; SECURITY.md says how",
     UnsupportedFormat: "train the bundle again with the version of this service, or run the version that it is for",
     CannotCopyBundle: "make room, or set DINRANK_RUN_DIR to a larger disk; DINRANK_BUNDLE_COPY=link needs no room on "
     "the bundle's own disk",

@@ -26,6 +26,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
 
     bundle: Path = Field(description="Directory of the bundle to serve.")
+    bundle_keys: Path | None = Field(
+        default=None,
+        description="PEM file with Ed25519 public keys, or a directory of `*.pem`: only bundles that one of them "
+        "signed are opened, by every command. Without it every bundle is.",
+    )
     redis: str = Field(
         default=EMBEDDED,
         min_length=1,

@@ -25,6 +25,7 @@ pytest_plugins = [
     "tests.fixtures.real_data",
     "tests.fixtures.redis_server",
     "tests.fixtures.service",
+    "tests.fixtures.signing",
     "tests.fixtures.promql",  # after those that it imports
     "tests.fixtures.tls",
 ]

@@ -1,7 +1,7 @@
-"""`make check` asks what is known against the pinned versions: findings fail it, silence of the advisories does not.
+"""`make check` asks what is known against the pinned versions: findings fail it, so does an audit that was not done.
 
-Behind a private registry or without a network the advisories cannot be asked. That is said in one line, so that nobody
-takes it for a clean answer, and is no failure: the same tree must pass everywhere.
+Behind a private registry or without a network the advisories cannot be asked. That passes only for those who say so by
+name (`make check AUDIT=unreachable-ok`), and is said to them too.
 """
 
 import argparse
@@ -21,10 +21,15 @@ _UNREACHABLE = ("ConnectionError", "Could not connect", "ServiceError", "timed o
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was said about the pinned versions, in one line or one per finding."""
+    """What was said about the pinned versions, in one line or one per finding.
+
+    Attributes:
+        is_done: the advisories were asked and knew the packages.
+    """
 
     passes: bool
     text: str
+    is_done: bool = True
 
 
 def verdict(returncode: int, stdout: str, stderr: str) -> Verdict:
@@ -33,7 +38,7 @@ def verdict(returncode: int, stdout: str, stderr: str) -> Verdict:
         packages: list[dict[str, Any]] = json.loads(stdout)["dependencies"]
     except ValueError:
         if any(sign in stderr for sign in _UNREACHABLE):
-            return Verdict(True, "audit: NOT DONE, no advisories can be reached from here")
+            return Verdict(False, "audit: NOT DONE, no advisories can be reached from here", is_done=False)
         last = (stderr.strip() or f"it ended with {returncode}").splitlines()[-1]
         return Verdict(False, f"audit: pip-audit failed: {last}")
     findings = [_finding(package, known) for package in packages for known in package.get("vulns", ())]
@@ -41,7 +46,7 @@ def verdict(returncode: int, stdout: str, stderr: str) -> Verdict:
         return Verdict(False, "\n".join(findings))
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     if len(skipped) == len(packages):
-        return Verdict(True, f"audit: NOT DONE, no advisories know any of the {len(packages)} packages")
+        return Verdict(False, f"audit: NOT DONE, no advisories know any of the {len(packages)} packages", is_done=False)
     unknown = f", not asked of {', '.join(skipped)}" if skipped else ""
     return Verdict(True, f"audit: nothing is known against {len(packages) - len(skipped)} packages{unknown}")
 
@@ -84,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("constraints", type=Path, help="file with a pinned version per line")
     parser.add_argument("--memory", type=Path, required=True, help="where a good answer is kept for a day")
+    parser.add_argument("--unreachable-ok", action="store_true", help="pass where the advisories cannot be asked")
     parser.add_argument("--osv-url", help="ask a server that speaks OSV's protocol instead of PyPI")
     options = parser.parse_args(arguments)
     versions = hashlib.sha256(options.constraints.read_bytes()).hexdigest()
@@ -95,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.constraints, ["--vulnerability-service", "osv", "--osv-url", options.osv_url] if options.osv_url else []
     )
     sys.stdout.write(f"{answer.text}\n")
+    if not answer.is_done:
+        if not options.unreachable_ok:
+            sys.stdout.write("audit: to go on without it, name it: make check AUDIT=unreachable-ok\n")
+        return 0 if options.unreachable_ok else 1
     if answer.passes:
         kept = {"versions": versions, "asked_at": time.time(), "text": answer.text}
         options.memory.write_text(json.dumps(kept), encoding="utf-8")

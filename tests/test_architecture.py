@@ -60,6 +60,7 @@ OUTSIDE_WORLDS: Mapping[str, Sequence[str]] = {
     "typer": ("service/cli.py", "service/announcement.py", "training"),
     "rich": ("service/cli.py", "service/demo.py", "service/publish", "training"),
     "httpx": ("service/demo.py",),
+    "cryptography": ("service/signatures.py", "training/signing.py"),
 }
 
 # Part of the tree -> the parts of our own packages that it may import.

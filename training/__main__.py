@@ -1,4 +1,4 @@
-"""python -m training {fetch,prepare,train,table,compare,replay}.
+"""python -m training {fetch,prepare,train,table,sign,compare,replay}.
 
 Where it is installed, `dinrank-training` is the same.
 """

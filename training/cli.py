@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from model.bundle.errors import BundleError
+from model.bundle.writer import Sign
 from model.nets.registry import NetworkName
 from training.checkpoint import CheckpointError
 from training.compare.contenders import ALL, read_contenders
@@ -34,6 +35,7 @@ from training.replay.command import replay as run_replay
 from training.replay.errors import ReplayError
 from training.replay.outcomes import AuctionRules
 from training.run import RunOptions, run
+from training.signing import SigningError, read_signing_key, sign_bundle
 from training.table.command import TableOptions, add_table
 from training.table.plan import TableError
 from training.table.size import parse_size
@@ -66,6 +68,14 @@ def _size(text: str) -> int:
         return parse_size(text)
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from exc
+
+
+_SIGN_HELP = "Sign the bundle with this Ed25519 private key in PEM, so that a service can tell whose it is."
+
+
+def _signing_key(file: Path | None) -> Sign | None:
+    """Read before the work begins, which may take hours."""
+    return None if file is None else read_signing_key(file)
 
 
 class Price(StrEnum):
@@ -104,6 +114,7 @@ def train(
         typer.Option(parser=_size, metavar="SIZE", help="Add an activation table, at most so large."),
     ] = None,
     ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
+    sign: Annotated[Path | None, typer.Option(metavar="KEY", help=_SIGN_HELP)] = None,
 ) -> None:
     """Train a network, measure it and write the bundle that the service serves."""
     if or_anew and not resume:
@@ -116,7 +127,15 @@ def train(
         options = dataclasses.replace(options, epochs=epochs)
     run(
         RunOptions(
-            data=data, model=model, out=out, seed=seed, config=options, resume=resume, or_anew=or_anew, table=table
+            data=data,
+            model=model,
+            out=out,
+            seed=seed,
+            config=options,
+            resume=resume,
+            or_anew=or_anew,
+            table=table,
+            sign=_signing_key(sign),
         ),
         console,
     )
@@ -135,9 +154,20 @@ def table(
         typer.Option(parser=_size, metavar="SIZE", help="What the table may take, on disk and in memory."),
     ] = _DEFAULT_TABLE,  # type: ignore[assignment]  # typer parses the default too
     ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
+    sign: Annotated[Path | None, typer.Option(metavar="KEY", help=_SIGN_HELP)] = None,
 ) -> None:
     """Add a table of activation weights to a bundle: looked up instead of computed, with the same answers."""
-    add_table(bundle, data, out, TableOptions(memory, ads), console)
+    add_table(bundle, data, out, TableOptions(memory, ads), console, sign=_signing_key(sign))
+
+
+@app.command(epilog="Example: `python -m training sign bundles/din --key bundle-key.pem`")
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory; its manifest.sig is written.")],
+    key: Annotated[Path, typer.Option(help="Ed25519 private key in PEM.")],
+) -> None:
+    """Verify a bundle and sign it, so that a service with the public key in DINRANK_BUNDLE_KEYS takes it."""
+    sign_bundle(bundle, read_signing_key(key))
+    console.print(f"signed {bundle}", highlight=False)
 
 
 @app.command(epilog="Example: `python -m training compare --data data/ml-100k --models lr,fm,base,din --out compared`")
@@ -236,6 +266,7 @@ def main() -> None:
         OutputTaken,
         ParityError,
         ReplayError,
+        SigningError,
         TableError,
         TrainingDiverged,
     ) as exc:

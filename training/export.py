@@ -21,7 +21,7 @@ from model.bundle.schema import Feature, FeatureSchema, Group
 from model.bundle.stages import StagedGraph
 from model.bundle.staging import scratch_directory
 from model.bundle.titles import Titles
-from model.bundle.writer import write_bundle
+from model.bundle.writer import Sign, write_bundle
 from model.nets.calibrated import CalibratedNetwork, describe_calibration, uncalibrated
 from model.nets.inputs import NetworkInputs
 from model.nets.registry import Network, NetworkName
@@ -81,7 +81,7 @@ class ServingGraph(nn.Module):
         """The network's CTRs for a request and its `inputs`, with tolerances where the calibration is steep."""
         tensors = [torch.from_numpy(arrays[name]) for name in graph_inputs(self.schema)]
         allowed_C = self.tolerance(*tensors)
-        is_steep = bool(np.any(allowed_C > TOLERANCE))
+        is_steep = not np.all(allowed_C <= TOLERANCE)
         return GoldenAnswer(request, self.score(arrays).tolist(), tuple(allowed_C.tolist()) if is_steep else ())
 
     def score(self, arrays: Mapping[str, Indices]) -> NDArray[np.float32]:
@@ -111,12 +111,14 @@ def export_bundle(
     metrics: Mapping[str, Any],
     make_table: MakeTable | None = None,
     titles: Titles | None = None,
+    sign: Sign | None = None,
 ) -> Manifest:
     """Export the network folded, check its graphs against it, record golden answers and write the bundle.
 
     Args:
         make_table: writes an activation table's files under a folder; only for networks that are cut into stages.
         titles: of the catalogue's items, for people.
+        sign: for a bundle that says who made it.
 
     Raises:
         TableError: a table for a network that has no use for it.
@@ -155,6 +157,7 @@ def export_bundle(
             calibration=describe_calibration(network),
             more_files=more_files,
             titles=titles,
+            sign=sign,
         )
 
 

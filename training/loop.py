@@ -87,12 +87,22 @@ def train(
         if not math.isfinite(sum(losses)):
             raise TrainingDiverged(f"the loss is {sum(losses)} in epoch {epoch:.2f}; try a lower learning_rate")
         state.averaged.before_look()
-        state.look(Evaluation(epoch, sum(losses) / len(losses), evaluate(state.averaged.network, data, VALID)))
+        state.look(Evaluation(epoch, sum(losses) / len(losses), _looked_at(state, data, epoch)))
         if checkpoint is not None:
             checkpoint.write(state.state_dict(), is_finished=state.is_finished)
         on_evaluation(state.evaluations[-1])
     state.finish()
     return TrainingRun(tuple(state.evaluations), state.best, state.seconds, state.num_samples / state.seconds)
+
+
+def _looked_at(state: TrainingState, data: EncodedDataset, epoch: float) -> dict[str, float]:
+    """The metrics of `valid`. A step can ruin the weights after the last loss was taken, and GAUC ranks NaN as well."""
+    found = evaluate(state.averaged.network, data, VALID)
+    if not math.isfinite(found["log_loss"]):
+        raise TrainingDiverged(
+            f"the log loss of valid is {found['log_loss']} in epoch {epoch:.2f}; try a lower learning_rate"
+        )
+    return found
 
 
 def training_step(

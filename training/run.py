@@ -15,6 +15,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.request import ScoringRequest
 from model.bundle.stages import StagedGraph
 from model.bundle.titles import Titles
+from model.bundle.writer import Sign
 from model.nets.calibrated import CalibratedNetwork
 from model.nets.registry import Network, NetworkName, build_network
 from training.checkpoint import Checkpoint, checkpoint_path, fingerprint
@@ -57,6 +58,7 @@ class RunOptions:
         resume: do what is left to do of the same run, which is everything where nothing is there yet.
         or_anew: with `resume`, remove a checkpoint of another run and begin anew, instead of refusing it.
         table: the activation table to add; only for networks that have a use for it.
+        sign: for a bundle that says who made it.
     """
 
     data: Path
@@ -67,6 +69,7 @@ class RunOptions:
     resume: bool = False
     or_anew: bool = False
     table: TableOptions | None = None
+    sign: Sign | None = None
 
 
 def run(options: RunOptions, console: Console) -> dict[str, Any]:
@@ -183,6 +186,7 @@ def _export(
         metrics=measurement.after,
         make_table=_make_table(options.table, dataset, data, console),
         titles=_titles(dataset, data.encoder.catalogue),
+        sign=options.sign,
     )
 
 

@@ -83,7 +83,7 @@ def compare(
     for witness in (witnesses or {}).values():
         witness.prepare(material, requests)
     compared = {**ready, **(witnesses or {})}
-    difference = max(largest_difference(compared, number) for number in range(len(requests)))
+    difference = float(np.max([largest_difference(compared, number) for number in range(len(requests))]))
     if not difference <= AGREEMENT:
         raise Disagreement(f"CTRs of {', '.join(compared)} differ by up to {difference:.2e}; {AGREEMENT:g} is allowed")
     return Comparison(take_turns(ready, len(requests), rounds=rounds), skipped, difference)

@@ -172,7 +172,7 @@ def check_agreement(servers: Mapping[str, Server], bodies: Sequence[bytes]) -> N
             found = answers[name]
             if found.keys() != expected.keys():
                 raise Disagreement(f"{name} and {first} rank different ads")
-            difference = max(abs(ctr - expected[ad]) for ad, ctr in found.items())
+            difference = np.max([abs(ctr - expected[ad]) for ad, ctr in found.items()])
             if not difference <= AGREEMENT:
                 raise Disagreement(f"{name} and {first} differ by up to {difference:.2e}; {AGREEMENT:g} is allowed")
         if not np.ptp(list(expected.values())) > 100 * AGREEMENT:

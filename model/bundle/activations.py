@@ -30,7 +30,7 @@ class ActivationTable:
     behaviours.
 
     Attributes:
-        weights_AB: float32, C-contiguous; memory-mapped, so that all workers share it.
+        weights_AB: float32, finite, C-contiguous; memory-mapped, so that all workers share it.
         line_R: int32, the line of each catalogue row, ABSENT for those that the table lacks.
         column_R: the same for its columns.
     """
@@ -42,6 +42,9 @@ class ActivationTable:
     def __post_init__(self) -> None:
         if self.weights_AB.ndim != 2 or self.weights_AB.dtype != np.float32 or not self.weights_AB.flags.c_contiguous:
             raise ValueError(f"weights must be a float32 matrix, not {self.weights_AB.dtype} {self.weights_AB.shape}")
+        for extreme in (self.weights_AB.min(initial=0.0), self.weights_AB.max(initial=0.0)):  # NaN if one of them is
+            if not np.isfinite(extreme):
+                raise ValueError(f"weights must be finite, and one of them is {extreme}")
         for name, places_R, size in (("lines", self.line_R, 0), ("columns", self.column_R, 1)):
             found = places_R[places_R != ABSENT]
             if not np.array_equal(np.sort(found), np.arange(self.weights_AB.shape[size])):

@@ -3,6 +3,7 @@
 BundleError                 every message names the file, what was expected and what was found
 ├── MissingFile
 ├── ChecksumMismatch
+├── SignatureMismatch
 ├── UnsupportedFormat
 ├── SchemaMismatch
 └── GoldenMismatch
@@ -25,6 +26,10 @@ class MissingFile(BundleError):
 
 class ChecksumMismatch(BundleError):
     """A file's bytes are not the ones that the trainer wrote."""
+
+
+class SignatureMismatch(BundleError):
+    """Nobody who is trusted has signed the manifest. Nothing else of the bundle was read."""
 
 
 class UnsupportedFormat(BundleError):

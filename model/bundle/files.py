@@ -9,6 +9,7 @@ SCHEMA_FILE = "schema.json"
 GRAPH_FILE = "model.onnx"
 GOLDEN_FILE = "golden.json"
 GRAPH_DATA_FILE = "model.onnx.data"  # what is large in the graphs; absent when nothing is
+SIGNATURE_FILE = "manifest.sig"  # the only file that no manifest lists: of the manifest's very bytes, optional
 ITEM_IDS = "items/ids"  # a directory, as each index of tokens is
 
 

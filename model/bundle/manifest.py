@@ -56,10 +56,12 @@ class Manifest:
                 MANIFEST_FILE, expected=f"format version {FORMAT_VERSION}", found=str(document["format_version"])
             )
         content = {key: value for key, value in document.items() if key != "checksum"}
-        if document.get("checksum") != _checksum(content):
-            raise ChecksumMismatch(
-                MANIFEST_FILE, expected=f"checksum {_checksum(content)}", found=str(document.get("checksum"))
-            )
+        try:
+            checksum = _checksum(content)
+        except ValueError as exc:
+            raise UnsupportedFormat(MANIFEST_FILE, expected="finite numbers", found=str(exc)) from exc
+        if document.get("checksum") != checksum:
+            raise ChecksumMismatch(MANIFEST_FILE, expected=f"checksum {checksum}", found=str(document.get("checksum")))
         del content["format_version"]
         try:
             manifest = cls(**content)
@@ -102,5 +104,6 @@ def _is_inside(file: str) -> bool:
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """Raises: ValueError, for NaN and infinities, which are no JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from model.bundle.files import (
     GRAPH_FILE,
     ITEM_IDS,
     SCHEMA_FILE,
+    SIGNATURE_FILE,
     buckets_file,
     column_file,
     index_files,
@@ -36,6 +37,18 @@ from model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
 
 _HASHING_THREADS = 4
 _LONGEST_FOUND = 300  # characters of an error's message: it may repeat what the file holds
+_LONGEST_SIGNATURE = 1_024  # bytes; one of Ed25519 has 64
+
+
+class Signatures(Protocol):
+    """Decides whose bundles are trusted. `service/signatures.py` does, as this package has no cryptography."""
+
+    def check(self, manifest: bytes, signature: bytes | None) -> None:
+        """Look at the bytes of `manifest.json` and of `manifest.sig`, None where there is none.
+
+        Raises:
+            SignatureMismatch: nobody who is trusted has signed these bytes.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +83,48 @@ class Bundle:
         return self.path / GRAPH_FILE
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, signatures: Signatures | None = None) -> Bundle:
     """Verify and load the bundle in `path`; vocabularies, item ids and the catalogue's columns stay memory-mapped;
     of small vocabularies there is a dictionary beside that.
+
+    Args:
+        signatures: asked before anything is parsed, about the very bytes that are parsed then; the manifest has the
+            checksum of every other file. None trusts every bundle.
 
     Raises:
         BundleError: a missing, changed or additional file, one that cannot be read, an unknown format, or parts that
             contradict each other. Nothing else: a bundle may hold anything, and each fault of it is a refusal.
     """
-    manifest = read_manifest(path)
+    manifest, _ = read_manifest(path, signatures)
     verify_files(path, manifest)
-    return open_verified(path)
+    return _open(path, manifest)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, signatures: Signatures | None = None) -> tuple[Manifest, bytes]:
     """Read the manifest of the bundle in `path`, and nothing else of it.
+
+    Args:
+        signatures: see `open_bundle`.
+
+    Returns:
+        The manifest, and the bytes that say it.
 
     Raises:
         BundleError
     """
     with _refusing(MANIFEST_FILE):
-        return Manifest.from_json(_read_json(path / MANIFEST_FILE))
+        content = _read(path / MANIFEST_FILE)
+        if signatures is not None:
+            signatures.check(content, read_signature(path))
+        return Manifest.from_json(_parse_json(content, MANIFEST_FILE)), content
+
+
+def read_signature(path: Path) -> bytes | None:
+    """Read the signature of the bundle in `path`: None for no file; bytes that sign nothing for what is none."""
+    if not (path / SIGNATURE_FILE).is_file():
+        return None
+    with (path / SIGNATURE_FILE).open("rb") as file:
+        return file.read(_LONGEST_SIGNATURE)
 
 
 def verify_files(path: Path, manifest: Manifest) -> None:
@@ -109,7 +143,7 @@ def verify_files(path: Path, manifest: Manifest) -> None:
 
 
 def listed_files(path: Path, manifest: Manifest) -> dict[str, Path]:
-    """Find every file of a bundle, by name; the manifest itself excepted.
+    """Find every file of a bundle, by name; the manifest and its signature excepted.
 
     There may be no other in it: a graph can name any file beside it as that of its tables, and ONNX Runtime would read
     it unasked.
@@ -122,7 +156,7 @@ def listed_files(path: Path, manifest: Manifest) -> dict[str, Path]:
         _listed(files, GRAPH_FILE)
         for file in sorted(path.rglob("*")):
             name = file.relative_to(path).as_posix()
-            if name != MANIFEST_FILE and not file.is_dir():
+            if name not in (MANIFEST_FILE, SIGNATURE_FILE) and not file.is_dir():
                 _listed(files, name)
         for name, file in files.items():
             if not file.resolve().is_relative_to(path.resolve()):
@@ -138,13 +172,20 @@ def open_verified(path: Path) -> Bundle:
     Raises:
         BundleError
     """
-    manifest = read_manifest(path)
+    manifest, _ = read_manifest(path)
+    return _open(path, manifest)
+
+
+def _open(path: Path, manifest: Manifest) -> Bundle:
     files = {name: path / name for name in manifest.files}
     with _refusing(SCHEMA_FILE):
         schema = FeatureSchema.from_json(_read_json(_listed(files, SCHEMA_FILE)))
         vocabularies = {feature.name: _read_vocabulary(files, feature) for feature in schema.features}
     with _refusing(GOLDEN_FILE):
-        golden = tuple(GoldenAnswer.from_json(answer) for answer in _read_json(_listed(files, GOLDEN_FILE)))
+        golden = tuple(
+            GoldenAnswer.from_json(answer, number=number)
+            for number, answer in enumerate(_read_json(_listed(files, GOLDEN_FILE)))
+        )
         if not golden:
             raise SchemaMismatch(GOLDEN_FILE, expected="at least one request with its answers", found="none")
     with _refusing(ITEM_IDS):
@@ -261,13 +302,18 @@ def _read_array(files: Mapping[str, Path], name: str) -> NDArray[Any]:
 
 
 def _read_json(path: Path) -> Any:
+    return _parse_json(_read(path), path.name)
+
+
+def _read(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return path.read_bytes()
     except FileNotFoundError as exc:
         raise MissingFile(str(path), expected="a file", found="no file") from exc
+
+
+def _parse_json(content: bytes, name: str) -> Any:
+    try:
+        return json.loads(content.decode("utf-8"))
     except ValueError as exc:
-        raise UnsupportedFormat(path.name, expected="JSON in UTF-8", found=_shortened(exc)) from exc
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON")
+        raise UnsupportedFormat(name, expected="JSON in UTF-8", found=_shortened(exc)) from exc

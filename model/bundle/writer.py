@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from model.bundle.files import (
     GOLDEN_FILE,
     ITEM_IDS,
     SCHEMA_FILE,
+    SIGNATURE_FILE,
     buckets_file,
     column_file,
     index_files,
@@ -29,6 +30,8 @@ from model.bundle.titles import Titles
 from model.bundle.token_index import TokenIndex
 from model.bundle.vocabulary import Buckets
 
+Sign = Callable[[bytes], bytes]  # from the bytes of a manifest to those of its signature
+
 
 def write_bundle(
     out: Path,
@@ -42,6 +45,7 @@ def write_bundle(
     calibration: Mapping[str, Any],
     more_files: Mapping[str, Path] | None = None,
     titles: Titles | None = None,
+    sign: Sign | None = None,
 ) -> Manifest:
     """Write a bundle to `out`, which appears in one rename when everything is on disk.
 
@@ -49,6 +53,7 @@ def write_bundle(
         graph_files: `model.onnx`, its external data and stages, copied under their own names.
         more_files: the activation table's, by their names in the bundle.
         titles: of the catalogue's items, where the data set has any.
+        sign: for a bundle that says who made it.
 
     Raises:
         FileExistsError: `out` exists; a bundle is written once.
@@ -78,12 +83,12 @@ def write_bundle(
             metrics=metrics,
             calibration=calibration,
         )
-        _write_json(directory / MANIFEST_FILE, manifest.to_json())
+        _write_manifest(directory, manifest, sign)
     return manifest
 
 
-def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path]) -> Manifest:
-    """Write a bundle that has everything that `bundle` has, and `more_files` by their names in it.
+def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path], *, sign: Sign | None = None) -> Manifest:
+    """Write a bundle that has everything that `bundle` has but its signature, and `more_files` by their names in it.
 
     Raises:
         FileExistsError: `out` exists.
@@ -94,7 +99,7 @@ def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path]) -> 
         files = {**bundle.manifest.files, **{name: sha256(directory / name) for name in more_files}}
         name = bundle.manifest.model_name
         manifest = dataclasses.replace(bundle.manifest, files=files, model_version=content_version(name, files))
-        _write_json(directory / MANIFEST_FILE, manifest.to_json())
+        _write_manifest(directory, manifest, sign)
     return manifest
 
 
@@ -102,6 +107,13 @@ def _copy(files: Mapping[str, Path], directory: Path) -> None:
     for name, source in files.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, directory / name)
+
+
+def _write_manifest(directory: Path, manifest: Manifest, sign: Sign | None) -> None:
+    """Last, as it lists all the others."""
+    _write_json(directory / MANIFEST_FILE, manifest.to_json())
+    if sign is not None:
+        (directory / SIGNATURE_FILE).write_bytes(sign((directory / MANIFEST_FILE).read_bytes()))
 
 
 @contextmanager

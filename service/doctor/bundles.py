@@ -21,11 +21,12 @@ def check_bundle(path: Path, loader: BundleLoader) -> tuple[list[Finding], Loade
     except BundleError as exc:
         return [wrong(CHECK, f"{path} cannot be served: {exc}", remedy_for(exc))], None
     manifest = loaded.bundle.manifest
+    signed = "signed by a trusted key, " if loader.checks_signatures else ""
     findings = [
         ok(
             CHECK,
-            f"{path} is {manifest.model_name} {manifest.model_version}: {len(manifest.files)} files as their checksums "
-            f"say, {len(loaded.bundle.golden)} golden requests answered as in training",
+            f"{path} is {manifest.model_name} {manifest.model_version}: {signed}{len(manifest.files)} files as their "
+            f"checksums say, {len(loaded.bundle.golden)} golden requests answered as in training",
         )
     ]
     written_ns = next(modified_ns for name, *_, modified_ns in loaded.identity.files if name == MANIFEST_FILE)

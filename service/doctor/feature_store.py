@@ -181,11 +181,13 @@ def _persistence(name: str, server: Server) -> Finding:
 
 
 def _clock(name: str, ahead_s: float) -> Finding:
-    if abs(ahead_s) > CLOCK_TOLERANCE_S:
+    if not abs(ahead_s) <= CLOCK_TOLERANCE_S:
         side = "ahead of" if ahead_s > 0 else "behind"
         message = f"{name}the clock of Redis is {abs(ahead_s):,.0f} s {side} this machine's"
         return warning("clock", message, "let NTP set both clocks")
-    return ok("clock", f"{name}the clocks of Redis and of this machine agree within {max(abs(ahead_s), 0.1):.1f} s")
+    return ok(
+        "clock", f"{name}the clocks of Redis and of this machine agree within {np.maximum(abs(ahead_s), 0.1):.1f} s"
+    )
 
 
 def sample_findings(sample: StoredSample, bundle: Bundle | None, *, now_s: float) -> list[Finding]:
@@ -244,7 +246,7 @@ def _newest(timestamps: Sequence[float], now_s: float) -> list[Finding]:
             )
         ]
     age_s = now_s - max(in_seconds)
-    if age_s < -CLOCK_TOLERANCE_S:
+    if not -age_s <= CLOCK_TOLERANCE_S:
         return [
             warning(
                 "clock",

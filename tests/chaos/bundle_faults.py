@@ -11,10 +11,11 @@ from pathlib import Path
 
 import httpx
 
+from model.bundle.files import GOLDEN_FILE
 from model.bundle.manifest import MANIFEST_FILE
 from tests.chaos.fault import Fault
 from tests.chaos.ground import HOST, Ground, wait_until
-from tests.fixtures.bundle import golden_answers, make_bundle, write_graph
+from tests.fixtures.bundle import declare_as_genuine, golden_answers, make_bundle, write_graph
 from tests.fixtures.failing_bundle import bundle_that_fails_for_item_3
 
 _SWITCHES = 6
@@ -121,6 +122,17 @@ def _other_golden(ground: Ground, bad: Path) -> None:
     make_bundle(bad, golden=golden_answers(shift=0.01))
 
 
+def _golden_without_numbers(ground: Ground, bad: Path) -> None:
+    """Other answers than the trainer's, and a NaN among these, with which nothing can be compared."""
+    graph = bad.with_name(f"{bad.name}.onnx")
+    write_graph(graph, shift=0.01)
+    make_bundle(bad, graph=_renamed(graph))
+    answers = json.loads((bad / GOLDEN_FILE).read_text(encoding="utf-8"))
+    answers[0]["ctr"][0] = float("nan")
+    (bad / GOLDEN_FILE).write_text(json.dumps(answers), encoding="utf-8")
+    declare_as_genuine(bad, GOLDEN_FILE)
+
+
 def _not_a_number(ground: Ground, bad: Path) -> None:
     graph = bad.with_name(f"{bad.name}.onnx")
     write_graph(graph, shift=float("nan"))
@@ -137,6 +149,7 @@ _SPOILT: dict[str, Callable[[Ground, Path], None]] = {
     "truncated-graph": _truncated,
     "newer-format": _newer_format,
     "golden-differs": _other_golden,
+    "golden-not-a-number": _golden_without_numbers,
     "not-a-number": _not_a_number,
     "empty-folder": _empty_folder,
 }

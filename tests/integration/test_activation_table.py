@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ import redis
 from rich.console import Console
 
 from model.bundle.activations import WEIGHTS_FILE
-from model.bundle.errors import GoldenMismatch
+from model.bundle.errors import GoldenMismatch, SchemaMismatch
 from model.bundle.reader import open_bundle
 from model.nets.config import NetworkConfig
 from model.nets.registry import NetworkName
@@ -125,11 +126,27 @@ def test_a_stage_that_gives_no_number_is_refused(bundles: tuple[Path, Path], tmp
         Predictor.load(open_bundle(bad))
 
 
-@pytest.mark.parametrize("weight", [np.nan, np.inf, -np.inf, 1e6])
-def test_a_table_of_wrong_weights_is_refused(bundles: tuple[Path, Path], tmp_path: Path, weight: float) -> None:
-    bad = Path(shutil.copytree(bundles[1], tmp_path / "bad"))
+def with_weights(bundle: Path, out: Path, places: Any, weight: float) -> Path:
+    """The bundle with other weights in its table."""
+    bad = Path(shutil.copytree(bundle, out))
     weights_AB = np.load(bad / WEIGHTS_FILE)
-    np.save(bad / WEIGHTS_FILE, np.full_like(weights_AB, weight))
+    weights_AB[places] = weight
+    np.save(bad / WEIGHTS_FILE, weights_AB)
     declare_as_genuine(bad, WEIGHTS_FILE)
+    return bad
+
+
+def test_a_table_of_wrong_weights_is_refused(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    bad = with_weights(bundles[1], tmp_path / "bad", ..., 1e6)
     with pytest.raises(GoldenMismatch, match=r"stage_scores.onnx: expected "):
         Predictor.load(open_bundle(bad))
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -np.inf])
+def test_one_weight_that_is_not_finite_refuses_a_table(
+    bundles: tuple[Path, Path], tmp_path: Path, weight: float
+) -> None:
+    """No golden request need ask for it."""
+    bad = with_weights(bundles[1], tmp_path / "bad", (-1, -1), weight)
+    with pytest.raises(SchemaMismatch, match=rf"weights.npy: .*weights must be finite, and one of them is {weight}"):
+        open_bundle(bad)

@@ -60,8 +60,8 @@ def constraints(tmp_path: Path) -> Path:
     return path
 
 
-def audited(constraints: Path, url: str) -> int:
-    return main([str(constraints), "--memory", str(constraints.parent / "memory"), "--osv-url", url])
+def audited(constraints: Path, url: str, *flags: str) -> int:
+    return main([str(constraints), "--memory", str(constraints.parent / "memory"), "--osv-url", url, *flags])
 
 
 def test_what_is_known_against_a_pinned_version_fails(constraints: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,17 +83,28 @@ def test_a_clean_answer_is_remembered_until_the_versions_change(
     assert capsys.readouterr().out.startswith("audit: nothing is known against 1 packages\n")
 
 
-def test_advisories_out_of_reach_are_said_to_be_and_fail_nothing(
+def test_advisories_out_of_reach_fail_unless_that_is_named(
     constraints: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert audited(constraints, "http://127.0.0.1:9") == 0  # nobody listens there
-    assert capsys.readouterr().out == "audit: NOT DONE, no advisories can be reached from here\n"
+    nobody = "http://127.0.0.1:9"
+    not_done = "audit: NOT DONE, no advisories can be reached from here\n"
+    assert audited(constraints, nobody, "--unreachable-ok") == 0
+    assert capsys.readouterr().out == not_done
+    assert audited(constraints, nobody) == 1  # what was let pass before is not remembered as an answer
+    assert capsys.readouterr().out == (
+        f"{not_done}audit: to go on without it, name it: make check AUDIT=unreachable-ok\n"
+    )
+
+
+def test_a_finding_fails_also_those_who_can_do_without_an_audit(constraints: Path) -> None:
+    with advisories([FINDING]) as (url, _):
+        assert audited(constraints, url, "--unreachable-ok") == 1
 
 
 def test_a_registry_that_knows_no_advisories_is_no_clean_answer() -> None:
     packages = [{"name": "orjson", "skip_reason": "Dependency not found on PyPI and could not be audited"}]
     said = verdict(0, json.dumps({"dependencies": packages}), "")
-    assert said.passes
+    assert (said.passes, said.is_done) == (False, False)
     assert said.text == "audit: NOT DONE, no advisories know any of the 1 packages"
 
 

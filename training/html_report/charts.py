@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from training.html_report.figures import Draw, gauc_by_bucket, heat_map, item_label, lines, reliability_diagram
@@ -114,7 +115,8 @@ def _with_interval(bucket: Mapping[str, Any]) -> str:
 def activation_charts(activations: Mapping[str, Any]) -> list[Chart]:
     """A heat map per user, all with one scale of colours."""
     maps = activations["maps"]
-    limit = max((abs(weight) for found in maps for row in found["weights_CT"] for weight in row), default=0.0) or 1.0
+    everywhere = [weight for found in maps for row in found["weights_CT"] for weight in row]
+    limit = float(np.max(np.abs(everywhere), initial=0.0)) or 1.0
     charts = []
     for place, found in enumerate(maps, start=1):
         shown = len(found["behaviours"])

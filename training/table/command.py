@@ -12,7 +12,7 @@ from model.bundle.reader import open_bundle
 from model.bundle.request import encode_request
 from model.bundle.stages import StagedGraph
 from model.bundle.staging import scratch_directory
-from model.bundle.writer import extend_bundle
+from model.bundle.writer import Sign, extend_bundle
 from training.data.dataset import Dataset, read_dataset
 from training.exclusive import sole_writer
 from training.progress import counted_progress
@@ -34,8 +34,16 @@ class TableOptions:
     ads: Path | None = None
 
 
-def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOptions, console: Console) -> Manifest:
-    """Write the bundle once more, with an activation table.
+def add_table(
+    bundle_path: Path,
+    dataset_path: Path,
+    out: Path,
+    options: TableOptions,
+    console: Console,
+    *,
+    sign: Sign | None = None,
+) -> Manifest:
+    """Write the bundle once more, with an activation table, signed only if `sign` is given.
 
     Raises:
         BundleError: the bundle cannot be trusted.
@@ -46,10 +54,12 @@ def add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOp
         OutputTaken: another process writes it.
     """
     with sole_writer(out):
-        return _add_table(bundle_path, dataset_path, out, options, console)
+        return _add_table(bundle_path, dataset_path, out, options, console, sign)
 
 
-def _add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableOptions, console: Console) -> Manifest:
+def _add_table(
+    bundle_path: Path, dataset_path: Path, out: Path, options: TableOptions, console: Console, sign: Sign | None
+) -> Manifest:
     if out.exists():
         raise FileExistsError(f"{out} exists; a bundle is never overwritten: choose another --out or remove it")
     bundle = open_bundle(bundle_path)
@@ -66,7 +76,7 @@ def _add_table(bundle_path: Path, dataset_path: Path, out: Path, options: TableO
         table = compute_table(directory, options, dataset, stages, bundle.encoder.catalogue, console)
         golden = [encode_request(bundle.encoder, answer.request) for answer in bundle.golden]
         check_stages(stages.with_table(table), golden, bundle.golden)
-        manifest = extend_bundle(bundle, out, {name: directory / name for name in TABLE_FILES})
+        manifest = extend_bundle(bundle, out, {name: directory / name for name in TABLE_FILES}, sign=sign)
     console.print(f"bundle {out} (version {manifest.model_version})", highlight=False)
     return manifest
 

@@ -161,10 +161,10 @@ def test_a_link_that_is_switched_amid_the_reading_gives_the_new_bundle_whole(
     link.symlink_to(own)
     read_manifest = bundle_copies.read_manifest
 
-    def read_and_switch(path: Path) -> Manifest:
-        manifest = read_manifest(path)
+    def read_and_switch(path: Path, signatures: object = None) -> tuple[Manifest, bytes]:
+        found = read_manifest(path)
         switch(link, other)
-        return manifest
+        return found
 
     monkeypatch.setattr(bundle_copies, "read_manifest", read_and_switch)
     adopted = copies.adopt(link)
@@ -177,12 +177,12 @@ def test_a_directory_that_is_replaced_amid_the_reading_gives_the_new_bundle_whol
 ) -> None:
     expected, read_manifest = contents(other), bundle_copies.read_manifest
 
-    def read_and_replace(path: Path) -> Manifest:
-        manifest = read_manifest(path)
+    def read_and_replace(path: Path, signatures: object = None) -> tuple[Manifest, bytes]:
+        found = read_manifest(path)
         if other.exists():
             own.rename(tmp_path / "old")
             other.rename(own)
-        return manifest
+        return found
 
     monkeypatch.setattr(bundle_copies, "read_manifest", read_and_replace)
     assert contents(copies.adopt(own).directory) == expected
@@ -195,10 +195,10 @@ def test_a_path_that_never_comes_to_rest_is_refused(
     link.symlink_to(own)
     read_manifest = bundle_copies.read_manifest
 
-    def read_and_switch(path: Path) -> Manifest:
-        manifest = read_manifest(path)
+    def read_and_switch(path: Path, signatures: object = None) -> tuple[Manifest, bytes]:
+        found = read_manifest(path)
         switch(link, own if path == other else other)
-        return manifest
+        return found
 
     monkeypatch.setattr(bundle_copies, "read_manifest", read_and_switch)
     with pytest.raises(UnsupportedFormat, match="expected one bundle while it is read, found another one, 3 times"):

@@ -178,6 +178,19 @@ def test_a_diverged_loss_is_refused_with_advice(encoded_dataset: EncodedDataset)
         trained(encoded_dataset, config)
 
 
+def test_weights_that_the_last_step_ruins_are_refused_before_they_can_be_the_best(
+    encoded_dataset: EncodedDataset,
+) -> None:
+    """One step for the epoch: its loss was taken before, and the GAUC of NaN is a number."""
+    config = dataclasses.replace(
+        QUICK, batch_size=10**6, average_every=1, learning_rate=1e36, embedding_learning_rate=1e36
+    )
+    with pytest.raises(
+        TrainingDiverged, match=r"the log loss of valid is nan in epoch 1\.00; try a lower learning_rate"
+    ):
+        trained(encoded_dataset, config)
+
+
 def test_layers_and_tables_have_a_learning_rate_each(encoded_dataset: EncodedDataset) -> None:
     """Adam's first step is as long as its learning rate, whatever the gradient."""
     config = dataclasses.replace(QUICK, learning_rate=0.1, embedding_learning_rate=0.001)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from rich.console import Console
 
 from model.bundle.graph import CTR_OUTPUT
@@ -21,6 +23,7 @@ from model.bundle.reader import Bundle, open_bundle
 from model.bundle.request import ScoringRequest, encode_request
 from model.nets.registry import NetworkName
 from tests.fixtures.dataset import CATEGORIES, SCHEMA_TOML, write_dataset_directory
+from tests.fixtures.signing import KeyPair
 from tests.fixtures.training import run_training, training_from
 from training import __main__ as command_line
 from training import measurement, predict, run
@@ -61,12 +64,12 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(
-    dataset_path: Path, config_file: Path, tmp_path_factory: pytest.TempPathFactory
+    dataset_path: Path, config_file: Path, own_keys: KeyPair, tmp_path_factory: pytest.TempPathFactory
 ) -> subprocess.CompletedProcess[str]:
-    """The command as a user runs it. `args[-1]` is the bundle."""
+    """The command as a user runs it, who signs the bundle. `args[-1]` is the bundle."""
     out = tmp_path_factory.mktemp("bundles") / "din"
     options = ["--data", dataset_path, "--model", "din", "--seed", SEED, "--config", config_file]
-    return run_training("train", *options, "--epochs", "2", "--out", out)
+    return run_training("train", *options, "--epochs", "2", "--sign", own_keys.private, "--out", out)
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +264,19 @@ def test_down_sampled_rows_are_reported_as_they_are_and_served_corrected(
     for answer, plain in zip(corrected.golden, bundle.golden, strict=True):
         p = np.array(plain.ctr)
         np.testing.assert_allclose(answer.ctr, p / (p + (1 - p) / 0.1), rtol=1e-5)
+
+
+def test_a_bundle_is_signed_before_it_appears(bundle_path: Path, own_keys: KeyPair) -> None:
+    public_key = load_pem_public_key(own_keys.public.read_bytes())
+    assert isinstance(public_key, Ed25519PublicKey)
+    public_key.verify((bundle_path / "manifest.sig").read_bytes(), (bundle_path / "manifest.json").read_bytes())
+
+
+def test_a_key_that_cannot_sign_is_refused_before_the_training(
+    own_keys: KeyPair, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--data", tmp_path / "no dataset", "--out", tmp_path / "out", "--sign", own_keys.public)
+    assert "is no private key in PEM" in refusal(capsys, monkeypatch, *options)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:

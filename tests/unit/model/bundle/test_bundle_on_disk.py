@@ -161,6 +161,9 @@ def test_a_manifest_without_a_needed_file_is_refused(own_bundle: Path, name: str
         ("vocabulary/genre/words.npy", np.full(3, 0xFEFEFEFEFEFEFEFE, dtype=np.uint64), "expected tokens in UTF-8"),
         ("items/price.npy", np.zeros(5, dtype=np.int32), "price has 5 rows, the catalogue 8"),
         ("items/price.npy", np.array(0, dtype=np.int32), "price has no rows, the catalogue 8"),
+        ("items/price.npy", np.full(8, -1, dtype=np.int32), "expected indices from 0 to 4, found from -1 to -1"),
+        ("items/price.npy", np.arange(8, dtype=np.int32), "expected indices from 0 to 4, found from 0 to 7"),
+        ("items/price.npy", np.full(8, np.nan), r"expected int32 \(8,\), found float64 \(8,\)"),
         ("items/price.npy", np.array([{}] * 8), "expected a .npy array, found .*Python objects"),
         ("titles/text.npy", np.zeros(7, dtype=np.uint8), "expected a line per title, found starts must rise"),
         ("titles/starts.npy", np.array([0, 3], dtype=np.int64), "expected a line per title, found starts must rise"),
@@ -263,6 +266,14 @@ def test_another_format_version_is_refused(own_bundle: Path, version: object) ->
     path = own_bundle / MANIFEST_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": version}))
     with pytest.raises(UnsupportedFormat, match=f"{MANIFEST_FILE}: expected format version 2, found {version}"):
+        open_bundle(own_bundle)
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999"])
+def test_a_manifest_with_a_number_that_json_lacks_is_refused(own_bundle: Path, number: str) -> None:
+    path = own_bundle / MANIFEST_FILE
+    path.write_text(path.read_text().replace("0.75", number))
+    with pytest.raises(UnsupportedFormat, match=f"{MANIFEST_FILE}: expected finite numbers"):
         open_bundle(own_bundle)
 
 

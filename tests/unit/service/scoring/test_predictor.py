@@ -1,5 +1,6 @@
 """ONNX Runtime behind one class, on the graph of the formula and on graphs that do not fit."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model.bundle.errors import BundleError, GoldenMismatch, SchemaMismatch, UnsupportedFormat
+from model.bundle.files import GOLDEN_FILE
 from model.bundle.golden import TOLERANCE, GoldenAnswer
 from model.bundle.graph import graph_inputs
 from model.bundle.reader import Bundle, open_bundle
@@ -22,7 +24,10 @@ from model.bundle.schema import FeatureSchema, Kind
 from service.errors import PredictionFailed
 from service.scoring.predictor import Predictor
 from tests.fixtures.bundle import (
+    NUMBERS,
     SCHEMA,
+    UNKNOWN,
+    declare_as_genuine,
     expected_ctr,
     expected_weights,
     golden_answers,
@@ -241,7 +246,7 @@ def test_a_golden_answer_behind_a_steep_calibration_brings_its_own_tolerance(tmp
     ("answer", "message"),
     [
         (GoldenAnswer(request=REQUEST, ctr=[0.5]), "expected 3 CTRs, one per candidate of request 0, found 1"),
-        (GoldenAnswer(request=replace(REQUEST, candidates=[]), ctr=[]), "expected 0 CTRs"),
+        (GoldenAnswer(request=replace(REQUEST, candidates=[]), ctr=[]), "expected candidates and CTRs"),
         (
             GoldenAnswer(request=replace(REQUEST, context={"weather": "rain"}), ctr=[0.5] * 3),
             "requests with the schema's features, found 'weather' is no context feature",
@@ -249,6 +254,41 @@ def test_a_golden_answer_behind_a_steep_calibration_brings_its_own_tolerance(tmp
     ],
 )
 def test_golden_requests_must_make_sense(tmp_path: Path, answer: GoldenAnswer, message: str) -> None:
-    bundle = open_bundle(make_bundle(tmp_path / "bundle", golden=[answer]))
+    path = make_bundle(tmp_path / "bundle", golden=[answer])
     with pytest.raises(SchemaMismatch, match=message):
-        Predictor.load(bundle)
+        Predictor.load(open_bundle(path))
+
+
+@pytest.mark.parametrize("ctr", ["NaN", "1e999", "-Infinity"])
+def test_one_golden_ctr_that_is_no_number_opens_no_gate(tmp_path: Path, ctr: str) -> None:
+    """A graph that answers otherwise than the trainer's, beside answers of which one agrees with nothing."""
+    write_graph(tmp_path / "model.onnx", shift=1.0)
+    path = make_bundle(tmp_path / "bundle", graph=tmp_path / "model.onnx")
+    document = json.loads((path / GOLDEN_FILE).read_text())
+    document[0]["ctr"][0] = "HERE"
+    (path / GOLDEN_FILE).write_text(json.dumps(document).replace('"HERE"', ctr))
+    declare_as_genuine(path, GOLDEN_FILE)
+    with pytest.raises(
+        BundleError, match=r"golden.json: expected a CTR from 0 to 1 for candidate 0 of golden request 0"
+    ):
+        Predictor.load(open_bundle(path))
+
+
+def test_the_comparison_itself_takes_nan_for_no_agreement(tmp_path: Path, bundle: Bundle) -> None:
+    first, *others = bundle.golden
+    unread = replace(bundle, golden=(GoldenAnswer(first.request, [float("nan"), *first.ctr[1:]]), *others))
+    with pytest.raises(GoldenMismatch, match="CTR nan for candidate 0 of golden request 0"):
+        Predictor.load(unread)
+
+
+def test_a_graph_with_a_smaller_table_than_the_schema_is_refused(tmp_path: Path) -> None:
+    """No golden request has the last value of `is_weekend`: without a look at it, the first caller's would fail."""
+    path = tmp_path / "model.onnx"
+    write_graph(path)
+    model = onnx.load(str(path))
+    numbers = np.array([0.0, UNKNOWN, *NUMBERS["is_weekend"]], dtype=np.float32)
+    table = next(each for each in model.graph.initializer if np.array_equal(onnx.numpy_helper.to_array(each), numbers))
+    table.CopyFrom(onnx.numpy_helper.from_array(numbers[:-1], table.name))
+    onnx.save(model, str(path))
+    with pytest.raises(SchemaMismatch, match=r"model.onnx: expected an answer to the highest index of every feature"):
+        Predictor.load(bundle_of(path))
