@@ -150,14 +150,14 @@ class FeatureStoreUnavailable(TemporarilyUnavailable):
 
 
 class Overloaded(TemporarilyUnavailable):
-    """More requests wait than can be answered in time. Nothing was computed."""
+    """More requests wait than can be answered in time. Nothing was scored."""
 
     def __init__(self, *, wait_s: float = 0.0) -> None:
         super().__init__("more requests wait than can be answered in time; try again after Retry-After", wait_s=wait_s)
 
 
 class DeadlineTooShort(TemporarilyUnavailable):
-    """The caller will have stopped waiting before there can be an answer. Nothing was scored."""
+    """The caller stops waiting before there is an answer. Nothing is scored that had not been begun by then."""
 
     def __init__(self, *, wait_s: float = 0.0) -> None:
         super().__init__(

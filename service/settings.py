@@ -85,8 +85,8 @@ class Settings(BaseSettings):
     max_wait_ms: int = Field(
         default=200,
         gt=0,
-        description="Longest wait of a request before work on it begins, in milliseconds; one that would wait longer "
-        "is refused at once.",
+        description="Longest wait of a request for its turn, in the queue and for a scoring thread together, in "
+        "milliseconds; one that would wait longer is refused.",
     )
     max_stored_behaviours: int = Field(
         default=MAX_STORED_BEHAVIOURS,

@@ -64,8 +64,6 @@ class Ranker:
         self._measures = measures
         self._max_candidates = max_candidates
         self._refuses_without_store = refuses_without_store
-        # One more than threads: the next request is encoded while one is scored. Those further behind can still leave.
-        self._scoring_places = asyncio.Semaphore(threads.num_threads + 1)
         self._after_fetch = Estimate()
 
     async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
@@ -85,7 +83,9 @@ class Ranker:
             UnknownFeature: the request names a feature that the model lacks, or gives it a value of the wrong shape.
             PredictionFailed: the graph gave something that is no CTR.
             FeatureStoreUnavailable: only where answers without the store are not wanted.
-            DeadlineTooShort, CallerLeft: nobody waits for the answer any more; nothing was scored.
+            DeadlineTooShort: at the deadline, whatever was waited for: the feature store, a place or the scoring.
+            Overloaded: the scoring did not begin within the time that the request may wait.
+            CallerLeft: nobody waits for the answer any more; nothing was scored.
         """
         self._refuse_unanswerable(task)
         rows_C = self._known.rows(task.candidates.ad_ids)
@@ -95,10 +95,10 @@ class Ranker:
         stored, degraded = await self._fetch(task, new_ads, caller)
         fetched_s = time.monotonic()
         caller.store_s = fetched_s - started_s
-        async with self._scoring_places:
+        async with self._threads.place(caller) as place:
             _stop_if_nobody_waits(caller)
             encoded = self._encode(task, stored, rows_C)
-            prediction = await self._threads.run(self._score, task, encoded)
+            prediction = await place.run(self._score, task, encoded)
         scored_s = time.monotonic()
         self._after_fetch.add(scored_s - fetched_s, scored_s)
         self._measures.ranked(prediction, stored, degraded, encoded=encoded, num_new_ads=len(new_ads))

@@ -50,12 +50,12 @@ def _to_and_fro(ground: Ground, ask: Callable[[], None]) -> Iterator[None]:
         bundle = ground.bundle_a if number % 2 else ground.bundle_b
         ground.switch_to(bundle)
         ask()
-        _wait_until_all_serve(ground, ground.version_of(bundle))
+        wait_until_all_serve(ground, ground.version_of(bundle))
     answered = {each.version for each in ground.driver.sent[first:] if each.version}
     ground.expect(answered == ground.driver.shifts.keys(), f"both bundles answered, and not only {answered}")
 
 
-def _wait_until_all_serve(ground: Ground, version: str) -> None:
+def wait_until_all_serve(ground: Ground, version: str) -> None:
     def all_serve() -> bool:
         served = f'dinrank_model_info{{name="formula",role="champion",version="{version}"}}'
         return ground.service.metric(served) == len(ground.service.running_workers())
@@ -151,12 +151,12 @@ def _nan_for_some(ground: Ground) -> Iterator[None]:
     ground.driver.shifts[version] = 0.0
     before = ground.service.metric('dinrank_requests_total{outcome="prediction-failed"}')
     ground.switch_to(bad)
-    _wait_until_all_serve(ground, version)
+    wait_until_all_serve(ground, version)
     yield
     after = ground.service.metric('dinrank_requests_total{outcome="prediction-failed"}')
     ground.expect(after > before, "requests that the graph cannot answer are counted")
     ground.switch_to(ground.bundle_a)
-    _wait_until_all_serve(ground, ground.version_of(ground.bundle_a))
+    wait_until_all_serve(ground, ground.version_of(ground.bundle_a))
 
 
 def _renamed(graph: Path) -> Path:
