@@ -116,7 +116,7 @@ class UserDataStore:
         """
         keys = behaviours_key(user_id), events_key(user_id), profile_key(user_id)
         num_behaviours, num_members, horizon, num_profile_fields, _ = await self._answers(
-            ("LLEN", keys[0]), ("ZCARD", keys[1]), ("ZSCORE", keys[1], ""), ("HLEN", keys[2]), ("DEL", *keys)
+            ("LLEN", keys[0]), ("ZCARD", keys[1]), ("ZSCORE", keys[1], ""), ("HLEN", keys[2]), ("UNLINK", *keys)
         )
         return RemovedData(num_behaviours or 0, num_profile_fields or 0, _num_event_ids(num_members, horizon))
 
