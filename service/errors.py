@@ -3,6 +3,7 @@
 ServiceError
 ├── InvalidRequest              the caller changes the request
 │   ├── TooManyCandidates
+│   ├── ExplanationTooLarge
 │   ├── BodyTooLarge
 │   ├── MalformedHeader
 │   ├── HeadersTooLarge
@@ -52,6 +53,20 @@ class TooManyCandidates(InvalidRequest):
 
     def __init__(self, count: int, limit: int) -> None:
         super().__init__(f"{count} candidates sent, at most {limit} are scored per request", field="candidates")
+
+
+class ExplanationTooLarge(InvalidRequest):
+    """The explanation would hold more weights than one answer may carry. Nothing was scored."""
+
+    def __init__(self, num_ads: int, num_behaviours: int, limit: int) -> None:
+        advice = "rank without `explain`"
+        if num_behaviours <= limit:
+            advice = f"ask for a `top_k` of at most {limit // num_behaviours}"
+        super().__init__(
+            f"{num_ads} ads x {num_behaviours} behaviours are {num_ads * num_behaviours} weights, at most {limit} are "
+            f"explained per request; {advice}",
+            field="explain",
+        )
 
 
 class BodyTooLarge(InvalidRequest):

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         default=1, gt=0, description="Requests that one worker scores at the same time, each on one thread."
     )
     max_candidates: int = Field(default=2000, gt=0, description="Candidates that one request may carry.")
+    max_explained_pairs: int = Field(
+        default=100_000,
+        gt=0,
+        description="Activation weights that one answer with `explain` may carry: ads of the answer x behaviours.",
+    )
     max_body_bytes: int = Field(default=2_097_152, gt=0, description="Largest request body, in bytes.")
     challengers: Annotated[tuple[Challenger, ...], NoDecode] = Field(
         default=(),
