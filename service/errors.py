@@ -152,6 +152,7 @@ class StoreFailure(StrEnum):
     TIMEOUT = "timeout"  # no complete answer within the store's own limit
     UNREACHABLE = "unreachable"  # no connection, or it broke
     REFUSED = "refused"  # it answered, and would not: a wrong login, a missing right, no memory
+    MALFORMED = "malformed"  # it answered what Redis never does: another program, or replies out of step
     DEADLINE = "deadline"  # not within the time that the caller still waited
     BREAKER = "breaker"  # it was not asked, because it failed too often
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
+import msgspec
 from fastapi import APIRouter, FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
@@ -108,8 +108,8 @@ async def titles(body: TitlesRequest, champion: ChampionHere) -> Response:
     title_of = champion.bundle.title_of
     items = [{"item_id": item_id, "title": title_of(item_id)} for item_id in body.item_ids]
     return Response(
-        orjson.dumps({"items": items}), media_type="application/json"
-    )  # a model takes eight times as long
+        msgspec.json.encode({"items": items}), media_type="application/json"
+    )  # a model takes 8 times as long
 
 
 @router.get("/users", responses=problems(503))

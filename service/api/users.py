@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import orjson
+import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 from starlette.convertors import PathConvertor, register_url_convertor
@@ -73,12 +73,12 @@ async def user(
     document = {
         "user_id": user_id,
         "profile": found.profile,
-        "behaviours": orjson.Fragment(b"[" + b",".join(found.behaviours) + b"]"),
+        "behaviours": msgspec.Raw(b"[" + b",".join(found.behaviours) + b"]"),
         "num_behaviours": found.num_behaviours,
         "num_event_ids": found.num_event_ids,
         "num_malformed": found.num_malformed,
     }
-    return Response(orjson.dumps(document), media_type="application/json")  # not by the model: 10,000 behaviours
+    return Response(msgspec.json.encode(document), media_type="application/json")  # not by the model: 10,000 behaviours
 
 
 @router.delete(_PATH, responses=problems(403, 422, 503))

@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 from redis.exceptions import ResponseError
 
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
-from service.store.exchange import Command
 from service.store.layout import behaviours_key, events_key
+from service.store.replies import Command
 from service.store.scripts import ADD_EVENTS, run_script
 
 
@@ -68,6 +68,9 @@ _QUICK_WORK, _LONG_WORK = 1_000, 40_000
 _FIRST_OF_LONG = 16  # events of a call whose work cannot be told before; twice as many as were done go with the next
 
 
+_NUM_COUNTS = len(fields(EventCounts))
+
+
 class BehaviourWriter:
     """Adds events to their users' lists, for `RedisFeatureStore` to read.
 
@@ -122,7 +125,7 @@ class BehaviourWriter:
         for user, reply in zip(users, replies, strict=True):
             if isinstance(reply, ResponseError):
                 raise FeatureStoreUnavailable(f"Redis refused to write: {reply}", StoreFailure.REFUSED) from reply
-            done = EventCounts(*reply)
+            done = _counts(reply, at_least=at_least, at_most=len(user.left))
             del user.left[: done.total]
             counts += done
         return counts
@@ -134,6 +137,14 @@ class _User:
 
     user_id: str
     left: list[BehaviourEvent]
+
+
+def _counts(reply: Sequence[int] | None, *, at_least: int, at_most: int) -> EventCounts:
+    """Raises: FeatureStoreUnavailable."""
+    counts = EventCounts(*reply) if reply is not None and len(reply) == _NUM_COUNTS else None
+    if counts is None or not at_least <= counts.total <= at_most:
+        raise FeatureStoreUnavailable(f"no reply to a script of events: {reply!r:.100}", StoreFailure.MALFORMED)
+    return counts
 
 
 def _by_user(events: Sequence[BehaviourEvent]) -> list[_User]:

@@ -162,11 +162,12 @@ def test_leaving_the_block_waits_for_what_was_begun() -> None:
 
     done: list[bool] = []
     began, release = threading.Event(), threading.Event()
+    before = set(threading.enumerate())
     with ScoringThreads(2) as threads:
         asyncio.run(begin())
         release.set()
     assert done == [True]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("scoring_")]
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_call_before_the_block_or_after_it_is_refused_at_once() -> None:
