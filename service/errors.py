@@ -3,6 +3,7 @@
 ServiceError
 ├── InvalidRequest              the caller changes the request
 │   ├── TooManyCandidates
+│   ├── ExplanationTooLarge
 │   ├── BodyTooLarge
 │   ├── MalformedHeader
 │   ├── HeadersTooLarge
@@ -56,6 +57,20 @@ class TooManyCandidates(InvalidRequest):
 
     def __init__(self, count: int, limit: int) -> None:
         super().__init__(f"{count} candidates sent, at most {limit} are scored per request", field="candidates")
+
+
+class ExplanationTooLarge(InvalidRequest):
+    """The explanation would hold more weights than one answer may carry. Nothing was scored."""
+
+    def __init__(self, num_ads: int, num_behaviours: int, limit: int) -> None:
+        advice = "rank without `explain`"
+        if num_behaviours <= limit:
+            advice = f"ask for a `top_k` of at most {limit // num_behaviours}"
+        super().__init__(
+            f"{num_ads} ads x {num_behaviours} behaviours are {num_ads * num_behaviours} weights, at most {limit} are "
+            f"explained per request; {advice}",
+            field="explain",
+        )
 
 
 class BodyTooLarge(InvalidRequest):
@@ -161,6 +176,7 @@ class StoreFailure(StrEnum):
     TIMEOUT = "timeout"  # no complete answer within the store's own limit
     UNREACHABLE = "unreachable"  # no connection, or it broke
     REFUSED = "refused"  # it answered, and would not: a wrong login, a missing right, no memory
+    MALFORMED = "malformed"  # it answered what Redis never does: another program, or replies out of step
     DEADLINE = "deadline"  # not within the time that the caller still waited
     BREAKER = "breaker"  # it was not asked, because it failed too often
 
@@ -174,14 +190,14 @@ class FeatureStoreUnavailable(TemporarilyUnavailable):
 
 
 class Overloaded(TemporarilyUnavailable):
-    """More requests wait than can be answered in time. Nothing was computed."""
+    """More requests wait than can be answered in time. Nothing was scored."""
 
     def __init__(self, *, wait_s: float = 0.0) -> None:
         super().__init__("more requests wait than can be answered in time; try again after Retry-After", wait_s=wait_s)
 
 
 class DeadlineTooShort(TemporarilyUnavailable):
-    """The caller will have stopped waiting before there can be an answer. Nothing was scored."""
+    """The caller stops waiting before there is an answer. Nothing is scored that had not been begun by then."""
 
     def __init__(self, *, wait_s: float = 0.0) -> None:
         super().__init__(

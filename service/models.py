@@ -93,6 +93,7 @@ def _ranker(loaded: LoadedBundle, store: FeatureStore, measures: Measures, share
         threads=shared.threads,
         measures=measures,
         max_candidates=shared.settings.max_candidates,
+        max_explained_pairs=shared.settings.max_explained_pairs,
         refuses_without_store=shared.settings.redis_failure == "refuse",
     )
 

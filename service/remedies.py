@@ -29,6 +29,7 @@ _OF_STORES = {
         "same"
     ),
     StoreFailure.TIMEOUT: "is it overloaded, or does a firewall swallow what is sent to it?",
+    StoreFailure.MALFORMED: "something else answers there: mend the address, or look at the proxy in between",
     StoreFailure.REFUSED: (
         "if it is about the login, mend user and password in DINRANK_REDIS, SECURITY.md has the rights that are "
         "needed; if it is about memory or disk, give Redis room"

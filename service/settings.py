@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         "After it the worker ends, and is replaced where there are several.",
     )
     max_candidates: int = Field(default=2000, gt=0, description="Candidates that one request may carry.")
+    max_explained_pairs: int = Field(
+        default=100_000,
+        gt=0,
+        description="Activation weights that one answer with `explain` may carry: ads of the answer x behaviours.",
+    )
     max_body_bytes: int = Field(default=2_097_152, gt=0, description="Largest request body, in bytes.")
     challengers: Annotated[tuple[Challenger, ...], NoDecode] = Field(
         default=(),
@@ -126,8 +131,8 @@ class Settings(BaseSettings):
     max_wait_ms: int = Field(
         default=200,
         gt=0,
-        description="Longest wait of a request before work on it begins, in milliseconds; one that would wait longer "
-        "is refused at once.",
+        description="Longest wait of a request for its turn, in the queue and for a scoring thread together, in "
+        "milliseconds; one that would wait longer is refused.",
     )
     max_stored_behaviours: int = Field(
         default=MAX_STORED_BEHAVIOURS,

@@ -1,6 +1,7 @@
 """Ranking requests wait for their turn here, or are refused before they cost anything. Plain ASGI."""
 
 import asyncio
+import time
 from functools import partial
 
 from starlette.requests import Request
@@ -51,15 +52,22 @@ class AdmissionControl:
         """Raises: Overloaded, DeadlineTooShort, MalformedHeader, CallerLeft."""
         state = scope["state"]
         gives_up_s = state[ARRIVED_S] + patience_s(scope["headers"])
-        state[CALLER] = caller = Caller(gives_up_s, partial(has_hung_up, receive))
+        state[CALLER] = caller = Caller(gives_up_s, partial(has_hung_up, receive), self._admission.max_wait_s)
         turn = self._admission.arrive(caller.remaining_s())
+        may_wait_s = caller.may_wait_s
         try:
             message = await receive()  # the whole body, see BodyLimit
             if not turn.has_place:
                 await self._wait(turn, caller, receive)
+                may_wait_s = caller.may_wait_s
             await self._app(scope, replay(message["body"], receive), send)
         finally:
-            self._admission.leave(turn, was_answered=state["outcome"] in _ANSWERED, store_s=caller.store_s)
+            self._admission.leave(
+                turn,
+                was_answered=state["outcome"] in _ANSWERED,
+                store_s=caller.store_s,
+                waited_s=may_wait_s - caller.may_wait_s,
+            )
 
     async def _wait(self, turn: Turn, caller: Caller, receive: Receive) -> None:
         """Return when the place has come. Waits for two things at once without a task of its own: a `timeout` that
@@ -68,6 +76,7 @@ class AdmissionControl:
         Raises: Overloaded, DeadlineTooShort, CallerLeft.
         """
         self._waiting.inc()
+        began_s = time.monotonic()
         try:
             async with asyncio.timeout(self._admission.patience_s(caller.remaining_s())) as wait:
                 turn.wake = partial(_end, wait)
@@ -80,6 +89,7 @@ class AdmissionControl:
                 raise Overloaded from None
         finally:
             self._waiting.dec()
+            caller.may_wait_s -= time.monotonic() - began_s
 
 
 def _end(wait: asyncio.Timeout) -> None:

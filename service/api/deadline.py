@@ -16,7 +16,8 @@ DEADLINE_PARAMETER: dict[str, Any] = {
     "in": "header",
     "required": False,
     "description": "How many milliseconds the caller still waits, from the arrival of the request. A request that "
-    "cannot be answered by then is refused at once, and Redis gets no more than the time that is left.",
+    "cannot be answered by then is refused at once, Redis gets no more than the time that is left, and none is "
+    "kept waiting longer.",
     "schema": {"type": "integer", "minimum": 1, "maximum": _LONGEST_MS},
     "example": 100,
 }

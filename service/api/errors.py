@@ -17,6 +17,7 @@ from service.errors import (
     BodyTooLarge,
     BundleRefused,
     DeadlineTooShort,
+    ExplanationTooLarge,
     ExplanationUnavailable,
     FeatureStoreUnavailable,
     Forbidden,
@@ -60,6 +61,7 @@ class ProblemKind(NamedTuple):
 
 PROBLEMS: Mapping[type[ServiceError], ProblemKind] = {
     TooManyCandidates: ProblemKind(413, "too-many-candidates", "The request holds too many candidates"),
+    ExplanationTooLarge: ProblemKind(413, "explanation-too-large", "The explanation would be too large"),
     BodyTooLarge: ProblemKind(413, "body-too-large", "The body is too large"),
     MalformedHeader: ProblemKind(422, "malformed-header", "A header is not what this endpoint takes"),
     HeadersTooLarge: ProblemKind(431, "headers-too-large", "The headers are too large"),

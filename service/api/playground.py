@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
@@ -94,10 +95,14 @@ async def random_items(champion: ChampionHere, count: _Count = 20) -> ItemsRespo
     return _named(champion.bundle, [item_ids[place] for place in places])
 
 
-@router.post("/titles")
-async def titles(body: TitlesRequest, champion: ChampionHere) -> ItemsResponse:
+@router.post("/titles", response_model=ItemsResponse)
+async def titles(body: TitlesRequest, champion: ChampionHere) -> Response:
     """What these items are called, in their order."""
-    return _named(champion.bundle, body.item_ids)
+    title_of = champion.bundle.title_of
+    items = [{"item_id": item_id, "title": title_of(item_id)} for item_id in body.item_ids]
+    return Response(
+        msgspec.json.encode({"items": items}), media_type="application/json"
+    )  # a model takes 8 times as long
 
 
 @router.get("/users", responses=problems(503))

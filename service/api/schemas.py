@@ -159,7 +159,8 @@ class RankRequest(Sent):
     )
     explain: bool = Field(
         default=False,
-        description="Return how strongly each behaviour was activated, for models that have such weights.",
+        description="Return how strongly each behaviour was activated, for models that have such weights. With many "
+        "behaviours it takes a `top_k`: the weights of one answer are limited.",
     )
     reserve_price: Bid = Field(
         default=0.0, description="Least price of a click: ads that bid less are left out of the answer."

@@ -37,7 +37,8 @@ class Admission:
     """At most `num_places` requests at work; the others wait in order of arrival, or are refused at once.
 
     What a wait will be is known from how long requests took lately: with all places taken a request leaves every
-    `time at work / num_places` seconds (Little's law), and each one ahead in the queue takes one such gap.
+    `time at work / num_places` seconds (Little's law), and each one ahead in the queue takes one such gap. At work it
+    waits once more, for the scoring, and `max_wait_s` is for both.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class Admission:
     ) -> None:
         self._num_places = num_places
         self._max_waiting = max_waiting
-        self._max_wait_s = max_wait_s
+        self.max_wait_s = max_wait_s
         self._clock = clock
         self._num_at_work = 0
         self._waiting: OrderedDict[Turn, None] = OrderedDict()
         self._time_at_work = Estimate()
+        self._wait_at_work = Estimate()
         self._quickest = Estimate(rise=0.0625, fall=1.0)
 
     @property
@@ -76,7 +78,7 @@ class Admission:
             self._start(turn, now_s)
             return turn
         wait_s = (len(self._waiting) + 1) * self._time_at_work.at(now_s) / self._num_places
-        if len(self._waiting) >= self._max_waiting or wait_s > self._max_wait_s:
+        if len(self._waiting) >= self._max_waiting or wait_s + self._wait_at_work.at(now_s) > self.max_wait_s:
             raise Overloaded(wait_s=wait_s)
         self._refuse_hopeless(remaining_s, wait_s, now_s)
         self._waiting[turn] = None
@@ -84,7 +86,8 @@ class Admission:
 
     def patience_s(self, remaining_s: float) -> float:
         """How long a turn may wait."""
-        return min(self._max_wait_s, remaining_s - self._quickest.at(self._clock()))
+        now_s = self._clock()
+        return min(self.max_wait_s - self._wait_at_work.at(now_s), remaining_s - self._quickest.at(now_s))
 
     def refuse_late(self, remaining_s: float) -> None:
         """Look again when the place has come, or when the patience has ended without it.
@@ -94,12 +97,13 @@ class Admission:
         """
         self._refuse_hopeless(remaining_s, 0.0, self._clock())
 
-    def leave(self, turn: Turn, *, was_answered: bool, store_s: float = 0.0) -> None:
+    def leave(self, turn: Turn, *, was_answered: bool, store_s: float = 0.0, waited_s: float = 0.0) -> None:
         """The request needs its place, or its place in the queue, no more.
 
         Args:
             was_answered: with a ranking; how long that took says how quick an answer can be.
             store_s: how much of that time it waited for the feature store, which it could have done without.
+            waited_s: how much of that time it waited for the scoring to begin.
         """
         if not turn.has_place:
             del self._waiting[turn]
@@ -107,6 +111,8 @@ class Admission:
         now_s = self._clock()
         worked_s = turn.worked_s(now_s)
         self._time_at_work.add(worked_s, now_s)
+        if was_answered or waited_s:
+            self._wait_at_work.add(waited_s, now_s)
         if was_answered:
             self._quickest.add(worked_s - store_s, now_s)
         self._num_at_work -= 1

@@ -8,9 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.scoring.ranking import Explanation
+from service.scoring.ranking import Explanation, RankingTask
 
 NUM_STRONGEST = 3  # behaviours named per ad: what a person takes in at a glance
+_LONG_ID = 64  # characters
+
+
+def num_shown(task: RankingTask) -> int:
+    """How many ads the ranking of a task will have."""
+    taking_part = sum(bid >= task.reserve_price for bid in task.candidates.bids)
+    return taking_part if task.top_k is None else min(task.top_k, taking_part)
+
+
+def num_spelled(item_ids: Sequence[str]) -> int:
+    """Behaviours as they weigh in an answer, which spells the id with every weight: one whose id is long is several.
+
+    >>> num_spelled(["1", "2", "x" * 200])
+    6
+    """
+    return len(item_ids) + sum(len(item_id) // _LONG_ID for item_id in item_ids)
 
 
 def explain(item_ids: Sequence[str], weights_KT: NDArray[np.float64]) -> Explanation:

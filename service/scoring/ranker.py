@@ -17,6 +17,7 @@ from model.bundle.schema import ITEM_ID, Group
 from service.errors import (
     CallerLeft,
     DeadlineTooShort,
+    ExplanationTooLarge,
     ExplanationUnavailable,
     FeatureStoreUnavailable,
     StoreFailure,
@@ -25,7 +26,7 @@ from service.errors import (
 from service.scoring.assembly import assemble, unknown_feature
 from service.scoring.caller import Caller
 from service.scoring.estimate import Estimate
-from service.scoring.explanation import explain
+from service.scoring.explanation import explain, num_shown, num_spelled
 from service.scoring.measures import Measures
 from service.scoring.predictor import Prediction, Predictor
 from service.scoring.ranking import Part, Ranking, RankingTask
@@ -50,6 +51,7 @@ class Ranker:
         threads: ScoringThreads,
         measures: Measures,
         max_candidates: int,
+        max_explained_pairs: int,
         refuses_without_store: bool = False,
     ) -> None:
         """Args:
@@ -63,9 +65,8 @@ class Ranker:
         self._threads = threads
         self._measures = measures
         self._max_candidates = max_candidates
+        self._max_explained_pairs = max_explained_pairs
         self._refuses_without_store = refuses_without_store
-        # One more than threads: the next request is encoded while one is scored. Those further behind can still leave.
-        self._scoring_places = asyncio.Semaphore(threads.num_threads + 1)
         self._after_fetch = Estimate()
 
     async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
@@ -82,10 +83,13 @@ class Ranker:
         Raises:
             TooManyCandidates: nothing was fetched or computed.
             ExplanationUnavailable: asked for weights of a model that has none; nothing was fetched or computed.
+            ExplanationTooLarge: of so many behaviours; nothing was scored.
             UnknownFeature: the request names a feature that the model lacks, or gives it a value of the wrong shape.
             PredictionFailed: the graph gave something that is no CTR.
             FeatureStoreUnavailable: only where answers without the store are not wanted.
-            DeadlineTooShort, CallerLeft: nobody waits for the answer any more; nothing was scored.
+            DeadlineTooShort: at the deadline, whatever was waited for: the feature store, a place or the scoring.
+            Overloaded: the scoring did not begin within the time that the request may wait.
+            CallerLeft: nobody waits for the answer any more; nothing was scored.
         """
         self._refuse_unanswerable(task)
         rows_C = self._known.rows(task.candidates.ad_ids)
@@ -95,10 +99,12 @@ class Ranker:
         stored, degraded = await self._fetch(task, new_ads, caller)
         fetched_s = time.monotonic()
         caller.store_s = fetched_s - started_s
-        async with self._scoring_places:
+        if task.explain:
+            self._refuse_large_explanation(task, stored.behaviours)
+        async with self._threads.place(caller) as place:
             _stop_if_nobody_waits(caller)
             encoded = self._encode(task, stored, rows_C)
-            prediction = await self._threads.run(self._score, task, encoded)
+            prediction = await place.run(self._score, task, encoded)
         scored_s = time.monotonic()
         self._after_fetch.add(scored_s - fetched_s, scored_s)
         self._measures.ranked(prediction, stored, degraded, encoded=encoded, num_new_ads=len(new_ads))
@@ -109,6 +115,12 @@ class Ranker:
             raise TooManyCandidates(len(task.candidates), self._max_candidates)
         if task.explain and not self._predictor.has_weights:
             raise ExplanationUnavailable(self._bundle.manifest.model_name)
+
+    def _refuse_large_explanation(self, task: RankingTask, behaviours: StoredBehaviours) -> None:
+        """Raises: ExplanationTooLarge."""
+        num_ads, num_behaviours = num_shown(task), num_spelled(behaviours.item_ids)
+        if num_ads * num_behaviours > self._max_explained_pairs:
+            raise ExplanationTooLarge(num_ads, num_behaviours, self._max_explained_pairs)
 
     async def _fetch(
         self, task: RankingTask, new_ads: Sequence[str], caller: Caller

@@ -10,19 +10,29 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    InvalidResponse,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.cluster import ClusterMap
-from service.store.exchange import Command, Exchange
+from service.store.exchange import Exchange
+from service.store.parser import use_parser
+from service.store.replies import UNREADABLE, Command, MalformedReply, checked, shortened
 from service.store.url import RedisUrl, Topology, parse_redis_url
 
 _SCAN_START = 0  # the cursor that begins a scan, and that a scan ends with
 _SCAN_STEP = 1_000  # keys that Redis looks at before it serves others again
 _SHORTEST_STEP_TIMEOUT_S = 1.0
 _REFUSALS = (AuthenticationError, AuthorizationError, ResponseError)  # Redis answered, and would not
+_MALFORMED = (MalformedReply, InvalidResponse, *UNREADABLE)  # something answered, but no Redis, or not in step
 _READ_BYTES = 1 << 18  # at once from a socket; a list of 10,000 behaviours is half a million bytes
 
 
@@ -76,7 +86,7 @@ class RedisConnection:
             # When one node fails, redis-py hangs up on all, and on connections too that another request is about to
             # send on. What that one meets is no error of redis-py's: the transport refuses, or there is no writer.
             return [RedisConnectionError(f"the connection was closed while it was used: {exc}")] * len(commands)
-        return replies
+        return [checked(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
     async def ping(self) -> None:
         """Raises: FeatureStoreUnavailable."""
@@ -104,7 +114,9 @@ class RedisConnection:
                     return {"": reply}
                 assert self._cluster_map is not None and isinstance(self._client, RedisCluster)
                 await self._cluster_map.known()
-                return {node.name: await _reply_of(node, command) for node in self._client.get_primaries()}
+                return {
+                    node.name: checked(command, await _reply_of(node, command)) for node in self._client.get_primaries()
+                }
 
     def node_of(self, key: bytes) -> str:
         """The address of the cluster's node that has this key; empty where there are no nodes, or none is known yet."""
@@ -154,9 +166,15 @@ class RedisConnection:
                 f"Redis did not answer within {self._timeout_ms} ms", StoreFailure.TIMEOUT
             ) from exc
         except _REFUSALS as exc:  # before RedisError, their ancestor
-            raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.REFUSED) from exc
+            raise _unusable(exc, StoreFailure.REFUSED) from exc
+        except _MALFORMED as exc:
+            raise _unusable(exc, StoreFailure.MALFORMED) from exc
         except (RedisError, RedisClusterException, OSError) as exc:
-            raise FeatureStoreUnavailable(f"Redis cannot be used: {exc}", StoreFailure.UNREACHABLE) from exc
+            raise _unusable(exc, StoreFailure.UNREACHABLE) from exc
+
+
+def _unusable(exc: Exception, kind: StoreFailure) -> FeatureStoreUnavailable:
+    return FeatureStoreUnavailable(f"Redis cannot be used: {shortened(str(exc))}", kind)
 
 
 async def _reply_of(node: ClusterNode, command: Command) -> Any:
@@ -196,6 +214,7 @@ def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnecti
     # One silent Sentinel must leave time to ask the others, and then the server.
     of_sentinels = _sentinel_options(options, timeout_ms / 1_000 / (len(target.hosts) + 1))
     client, sentinel = _client(target, options, of_sentinels)
+    use_parser(client)
     return RedisConnection(client, sentinel, timeout_ms=timeout_ms, max_connections=max_connections)
 
 
@@ -217,6 +236,8 @@ def _client(
         case Topology.SENTINEL:
             # redis-py leaves Sentinel without annotations.
             sentinel = Sentinel(target.hosts, sentinel_kwargs=of_sentinels)  # type: ignore[no-untyped-call]
+            for asked in sentinel.sentinels:
+                use_parser(asked)
             return sentinel.master_for(target.service, db=target.database, **options), sentinel
         case Topology.SERVER:
             if target.socket_path:

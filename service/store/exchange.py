@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-Command = Sequence[bytes | str | int]  # its name, as text, and the arguments
+from service.store.replies import Command, MalformedReply, understood
 
 
 class Exchange:
@@ -32,16 +32,23 @@ class Exchange:
         When the connection breaks, the commands are sent once more on a new one, as often as the client's `Retry` says.
 
         Raises:
-            RedisError, OSError: no connection, or not all replies.
+            RedisError, OSError: no connection, or not all replies, or a `MalformedReply`.
         """
         connection = await self._connection()
+        meanings = self._client.response_callbacks
         try:
             replies = await connection.retry.call_with_retry(
                 lambda: _send_and_read(connection, commands), lambda error: connection.disconnect(error=error)
             )
+            return [
+                understood(command, reply, meanings.get(str(command[0])))
+                for command, reply in zip(commands, replies, strict=True)
+            ]
+        except MalformedReply:
+            await connection.disconnect()  # what comes next on it could be anything
+            raise
         finally:
             self._idle.append(connection)  # if anything went wrong it is closed, and opened again when its turn comes
-        return [_understood(self._client, command, reply) for command, reply in zip(commands, replies, strict=True)]
 
     async def send_one(self, command: Command) -> Any:
         """The same for one command; raises ResponseError too."""
@@ -64,16 +71,18 @@ class Exchange:
         return connection
 
 
-def _understood(client: Redis, command: Command, reply: Any) -> Any:
-    """RESP2 has no dictionaries: what HGETALL replied becomes one here, by redis-py's own function."""
-    meaning = client.response_callbacks.get(str(command[0]))
-    return reply if meaning is None or isinstance(reply, Exception) else meaning(reply)
-
-
 async def _send_and_read(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
     """Raises: RedisError, after which the connection is closed, so that no reply is left for the next who uses it."""
     await connection.send_packed_command([part for command in commands for part in connection.pack_command(*command)])
-    return [await _reply(connection) for _ in commands]
+    replies = [await _reply(connection) for _ in commands]
+    if await connection.can_read() and not _has_ended(connection):
+        raise MalformedReply(commands[-1], "more replies than commands")
+    return replies
+
+
+def _has_ended(connection: AbstractConnection) -> bool:
+    """Whether the server has hung up, which redis-py counts as something to read."""
+    return connection._reader is None or connection._reader.at_eof()
 
 
 async def _reply(connection: AbstractConnection) -> Any:

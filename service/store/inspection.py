@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 from model.bundle.schema import ITEM_ID, FeatureSchema, Group
 from service.store.behaviours import decode_behaviours
 from service.store.connection import RedisConnection
-from service.store.exchange import Command
 from service.store.layout import TIMESTAMP
+from service.store.replies import Command
 from service.store.users import stored_users
 
 _SAMPLED_USERS = 100

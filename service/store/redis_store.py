@@ -10,7 +10,6 @@ from model.bundle.schema import ITEM_ID, FeatureSchema, Group
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.behaviours import decode_behaviours
 from service.store.connection import RedisConnection
-from service.store.exchange import Command
 from service.store.layout import (
     ad_key,
     behaviours_key,
@@ -18,6 +17,7 @@ from service.store.layout import (
     profile_key,
 )
 from service.store.protocol import StoredAds, StoredFeatures
+from service.store.replies import Command
 
 
 class RedisFeatureStore:

@@ -9,7 +9,6 @@ from model.bundle.encoding import Attributes
 from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
-from service.store.exchange import Command
 from service.store.layout import (
     MAX_STORED_BEHAVIOURS,
     ad_key,
@@ -19,6 +18,7 @@ from service.store.layout import (
     events_key,
     profile_key,
 )
+from service.store.replies import Command
 from service.store.scripts import REPLACE_USER, run_script
 
 

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from service.errors import FeatureStoreUnavailable, StoreFailure
 from service.store.connection import RedisConnection
-from service.store.exchange import Command
+from service.store.replies import Command
 
 EVENT_FIELD = b"event"  # of an entry: one event as JSON
 REFUSED_SUFFIX = ":refused"

@@ -32,14 +32,14 @@ class UserData:
 
     Attributes:
         profile: every field: those of the model as it reads them, others as text.
-        behaviours: elements as they are stored, oldest first, the newest so many as were asked for.
+        behaviours: elements as JSON objects, oldest first, the newest so many as were asked for.
         num_behaviours: all that are stored.
         num_event_ids: how many of them came in live.
         num_malformed: values that cannot be read and are left out.
     """
 
     profile: Mapping[str, RawValue]
-    behaviours: Sequence[Mapping[str, Any]]
+    behaviours: Sequence[bytes]
     num_behaviours: int
     num_event_ids: int
     num_malformed: int
@@ -97,15 +97,15 @@ class UserDataStore:
         )
         if not num_keys:
             return None
-        documents = [_document(element) for element in reversed(elements or [])]
-        behaviours = [document for document in documents if document is not None]
+        # In a thread: thousands of elements with some kilobytes each take a while.
+        behaviours = await asyncio.to_thread(_readable, elements or [])
         profile, num_lost = _profile(fields or {}, features)
         return UserData(
             profile=profile,
             behaviours=behaviours,
             num_behaviours=num_behaviours or 0,
             num_event_ids=_num_event_ids(num_members, horizon),
-            num_malformed=len(documents) - len(behaviours) + num_lost,
+            num_malformed=len(elements or []) - len(behaviours) + num_lost,
         )
 
     async def remove(self, user_id: str) -> RemovedData:
@@ -116,7 +116,7 @@ class UserDataStore:
         """
         keys = behaviours_key(user_id), events_key(user_id), profile_key(user_id)
         num_behaviours, num_members, horizon, num_profile_fields, _ = await self._answers(
-            ("LLEN", keys[0]), ("ZCARD", keys[1]), ("ZSCORE", keys[1], ""), ("HLEN", keys[2]), ("DEL", *keys)
+            ("LLEN", keys[0]), ("ZCARD", keys[1]), ("ZSCORE", keys[1], ""), ("HLEN", keys[2]), ("UNLINK", *keys)
         )
         return RemovedData(num_behaviours or 0, num_profile_fields or 0, _num_event_ids(num_members, horizon))
 
@@ -136,12 +136,18 @@ def _num_event_ids(num_members: int | None, horizon: object) -> int:
     return (num_members or 0) - (horizon is not None)
 
 
-def _document(element: bytes) -> Mapping[str, Any] | None:
+def _readable(elements: Sequence[bytes]) -> list[bytes]:
+    """Those that are JSON objects that a reader of the answer can read too; `elements` come newest first."""
+    return [text for text in map(_spelled, reversed(elements)) if text is not None]
+
+
+def _spelled(element: bytes) -> bytes | None:
+    """Written anew: of a name that comes twice the last value counts, as in rankings; nested too deep is unreadable."""
     try:
         document = orjson.loads(element)
-    except orjson.JSONDecodeError:
+        return orjson.dumps(document) if isinstance(document, dict) else None
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
-    return document if isinstance(document, dict) else None
 
 
 def _profile(fields: Mapping[bytes, bytes], features: Mapping[str, Feature]) -> tuple[dict[str, RawValue], int]:

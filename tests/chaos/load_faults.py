@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,10 +14,12 @@ from contextlib import contextmanager, suppress
 import httpx
 
 from tests.chaos.beside import beside
+from tests.chaos.bundle_faults import wait_until_all_serve
 from tests.chaos.driver import problem_name
 from tests.chaos.fault import Fault
 from tests.chaos.ground import HOST, ROOT, Ground
 from tests.chaos.traffic import requests
+from tests.fixtures.slow_bundle import QUICK_UP_TO, bundle_that_is_slow_for_many
 
 OVERLOADED = frozenset({"overloaded"})
 # Little waits, so that a crowd of a size that a test can have is too much.
@@ -25,6 +28,8 @@ _JSON = {"Content-Type": "application/json"}
 _HEAD = b"POST /rank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 _SLOW_CLIENTS = 100
 _HEALTH_LIMIT_S = 2.0
+_HURRY_MS = 100
+_LONG_CANDIDATES = QUICK_UP_TO + 60  # scored for some 4 s
 
 
 @contextmanager
@@ -59,6 +64,50 @@ def _hasty(ground: Ground) -> Iterator[None]:
     with _background(ground, call, callers=5):
         yield
     ground.expect(seen.keys() <= {"ok", "deadline-too-short"}, f"a ranking or the right refusal, and not {seen}")
+
+
+@contextmanager
+def _behind_long_ones(ground: Ground) -> Iterator[None]:
+    """Scorings that take seconds keep both workers' threads; callers with deadlines are told no in time."""
+    home = ground.directory / "slow-for-many"
+    home.mkdir()
+    slow = bundle_that_is_slow_for_many(home)
+    version = ground.version_of(slow)
+    ground.driver.shifts[version] = 0.0
+    short, long = (_ranking(number) for number in (1, _LONG_CANDIDATES))
+    seen: Counter[str] = Counter()
+    longest_s = 0.0
+
+    async def occupy(client: httpx.AsyncClient) -> None:
+        await client.post("/rank", content=long, headers=_JSON)
+        await asyncio.sleep(0.05)
+
+    async def hurry(client: httpx.AsyncClient) -> None:
+        nonlocal longest_s
+        began_s = time.monotonic()
+        response = await client.post("/rank", content=short, headers={**_JSON, "X-Deadline-Ms": str(_HURRY_MS)})
+        longest_s = max(longest_s, time.monotonic() - began_s)
+        seen["ok" if response.is_success else problem_name(response)] += 1
+        await asyncio.sleep(0.05)
+
+    ground.switch_to(slow)
+    wait_until_all_serve(ground, version)
+    with _background(ground, occupy, callers=6), _background(ground, hurry, callers=5), healthy(ground):
+        yield
+    ground.expect(
+        seen.keys() <= {"ok", "deadline-too-short", "overloaded"}, f"a ranking or the right refusal, and not {seen}"
+    )
+    ground.expect(seen["deadline-too-short"] + seen["overloaded"] > 0, f"the threads were taken: {seen}")
+    ground.expect(
+        longest_s < _HURRY_MS / 1_000 + _HEALTH_LIMIT_S,
+        f"a deadline of {_HURRY_MS} ms holds, and not {longest_s:.1f} s",
+    )
+    ground.switch_to(ground.bundle_a)
+    wait_until_all_serve(ground, ground.version_of(ground.bundle_a))
+
+
+def _ranking(num_candidates: int) -> bytes:
+    return json.dumps({"user_id": "user-1", "candidates": [{"ad_id": "1", "bid": 1.0}] * num_candidates}).encode()
 
 
 @contextmanager
@@ -174,6 +223,7 @@ def healthy(ground: Ground, address: str = "") -> Iterator[None]:
 LOAD_FAULTS = (
     Fault("more load than it can take", _crowded, promised=OVERLOADED, settings=_SHORT_QUEUE),
     Fault("deadlines that cannot be kept", _hasty, lasts_s=2.0),
+    Fault("scorings that take long", _behind_long_ones, promised=OVERLOADED),
     Fault("callers that hang up", _hanging_up),
     Fault("callers that send byte by byte", _slow, lasts_s=6.0),
     Fault("bodies that are none", _garbage),

@@ -1,20 +1,25 @@
 """What Redis can do to the service."""
 
+import itertools
+import random
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import httpx
 import redis
 from redis.crc import key_slot
 
-from service.store.layout import behaviours_key
+from service.store.layout import behaviours_key, events_key
 from tests.chaos.beside import beside
 from tests.chaos.driver import DEGRADED
 from tests.chaos.fault import Fault
-from tests.chaos.ground import LOWER_SLOTS, Ground, Topology, wait_until
+from tests.chaos.ground import HOST, LOWER_SLOTS, Ground, Topology, wait_until
 
 _DEGRADED = frozenset({DEGRADED})
+_LATE_USER, _LONG = "late", 10_000  # behaviours
 _DEGRADED_ANSWERS = 'dinrank_degraded_answers_total{part="behaviours"}'
 
 
@@ -177,6 +182,41 @@ def _half_gone(ground: Ground) -> Iterator[None]:
 
 
 @contextmanager
+def _late_events(ground: Ground) -> Iterator[None]:
+    """Callers send late behaviours of a user with 10,000, whose elements are alike, a thousand at a time."""
+    [server] = ground.redis
+    for start in range(0, _LONG, 1_000):
+        places = range(start, start + 1_000)
+        server.client.lpush(behaviours_key(_LATE_USER), *(_alike(2 * place) for place in places))
+        server.client.zadd(events_key(_LATE_USER), {f"stored {place}": 2 * place for place in places})
+    numbers = itertools.count()
+    outcomes: Counter[int] = Counter()
+
+    def send() -> None:
+        number = next(numbers)
+        events = [
+            {
+                "event_id": f"late {number} {place}",
+                "user_id": _LATE_USER,
+                "item_id": "brand new",
+                "timestamp": 2 * random.randrange(1_000, _LONG) + 1,
+            }
+            for place in range(1_000)
+        ]
+        answer = httpx.post(f"http://{HOST}:{ground.service.port}/behaviours", json={"events": events}, timeout=60.0)
+        outcomes[answer.status_code] += 1
+
+    with _repeated(send, every_s=0.05), _repeated(send, every_s=0.05):
+        yield
+    ground.expect(outcomes.keys() == {httpx.codes.OK}, f"late behaviours are taken, and not: {outcomes}")
+
+
+def _alike(place: int) -> bytes:
+    """Lua takes long to tell these apart."""
+    return b'{"item_id":"%08d","timestamp":%d,"genre":["%s"]}' % (place, place, b"x" * 2_000)
+
+
+@contextmanager
 def _repeated(act: Callable[[], object], *, every_s: float) -> Iterator[None]:
     """Do it again and again in a thread while the block runs."""
 
@@ -200,6 +240,7 @@ REDIS_FAULTS = (
     Fault("Redis wants another password", _wrong_password, promised=_DEGRADED),
     Fault("keys of the wrong type", _wrong_types, lasts_s=2.0),
     Fault("malformed behaviours", _malformed, lasts_s=2.0),
+    Fault("late behaviours for a long history", _late_events),
     Fault("Sentinel fail-over", _fail_over, Topology.SENTINEL, promised=_DEGRADED, lasts_s=6.0, recovery_s=10.0),
     Fault("half of a cluster gone, then back", _half_gone, Topology.CLUSTER, promised=_DEGRADED, recovery_s=10.0),
 )

@@ -55,6 +55,7 @@ def test_the_bundle_must_be_set() -> None:
         {"port": 65536},
         {"workers": 0},
         {"max_candidates": 0},
+        {"max_explained_pairs": 0},
         {"redis_failure": "ignore"},
         {"breaker_failures": 0},
         {"max_waiting": -1},

@@ -31,12 +31,15 @@ class Rehearsal:
         self.may_finish = asyncio.Semaphore(0)
         self.began: list[str] = []
         self.had_left: list[bool] = []
+        self.may_wait_s: list[float] = []
         control = AdmissionControl(self._answer, admission=self.admission, telemetry=self.telemetry)
         self.app = RequestContext(BodyLimit(control, max_body_bytes=100, timeout_ms=60_000), telemetry=self.telemetry)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert (await receive())["body"] == BODY
         self.began.append(scope["state"]["request_id"])
+        if (caller := scope["state"].get(CALLER)) is not None:  # other paths have none
+            self.may_wait_s.append(caller.may_wait_s)
         await self.may_finish.acquire()
         self.had_left.append(scope["state"][CALLER].has_left())
         scope["state"]["outcome"] = "ok"
@@ -185,6 +188,17 @@ async def test_a_request_at_work_knows_whether_its_caller_has_left(leaves: bool)
         if leaves:
             first.hang_up()
     assert rehearsal.had_left == [leaves]
+
+
+async def test_the_wait_in_the_queue_is_taken_off_the_longest_wait() -> None:
+    rehearsal = Rehearsal(max_wait_s=60.0)
+    async with rehearsal.held():
+        second = Call(rehearsal, "second")
+        await until(lambda: rehearsal.admission.num_waiting == 1)
+        rehearsal.may_finish.release()
+    await second.task
+    without_wait, after_wait = rehearsal.may_wait_s
+    assert 0.0 < after_wait < without_wait == 60.0
 
 
 async def test_a_malformed_deadline_is_a_problem_that_names_the_header() -> None:

@@ -151,6 +151,25 @@ def test_waiting_for_the_store_is_not_what_an_answer_needs(admission: Admission,
         admission.arrive(0.05)
 
 
+def test_the_wait_for_the_scoring_counts_towards_the_longest_wait(admission: Admission, clock: Clock) -> None:
+    [turn] = arrive(admission)
+    clock.now_s += 5.0
+    admission.leave(turn, was_answered=True, waited_s=0.9 * MAX_WAIT_S)
+    assert admission.patience_s(FOR_EVER) == pytest.approx(0.1 * MAX_WAIT_S)
+    arrive(admission, PLACES)
+    with pytest.raises(Overloaded):  # 2.5 in the queue and 9.0 at work
+        admission.arrive(FOR_EVER)
+
+
+def test_requests_that_never_came_to_the_scoring_say_nothing_about_the_wait_for_it(
+    admission: Admission, clock: Clock
+) -> None:
+    [turn, malformed] = arrive(admission, PLACES)
+    admission.leave(turn, was_answered=True, waited_s=4.0)
+    admission.leave(malformed, was_answered=False)
+    assert admission.patience_s(FOR_EVER) == MAX_WAIT_S - 4.0
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["arrive", "leave"]), st.integers(0, 9)), max_size=60))
 def test_no_order_of_events_loses_a_place_or_passes_anybody_over(events: list[tuple[str, int]]) -> None:

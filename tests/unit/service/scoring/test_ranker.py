@@ -15,6 +15,7 @@ from model.bundle.reader import Bundle, open_bundle
 from service.errors import (
     CallerLeft,
     DeadlineTooShort,
+    ExplanationTooLarge,
     ExplanationUnavailable,
     FeatureStoreUnavailable,
     StoreFailure,
@@ -32,6 +33,7 @@ from service.telemetry import Telemetry
 from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr, item_number, make_bundle
 
 LIMIT = 10
+PAIRS_LIMIT = 20
 
 
 class Candidate(NamedTuple):
@@ -138,6 +140,7 @@ def make_stage(bundle_path: Path) -> Iterator[object]:
                 threads=threads,
                 measures=Counted(telemetry, version="v1", schema=bundle.schema),
                 max_candidates=LIMIT,
+                max_explained_pairs=PAIRS_LIMIT,
                 refuses_without_store=refuses_without_store,
             )
             return Stage(bundle, store, telemetry, ranker)
@@ -309,6 +312,34 @@ def test_a_new_users_explanation_is_empty(stage: Stage) -> None:
     explanation = stage.rank(Candidate("1", 1.0), explain=True).explanation
     assert explanation is not None
     assert (list(explanation.item_ids), explanation.weights) == ([], [[]])
+
+
+def test_an_explanation_of_too_many_weights_is_refused_before_anything_is_scored(stage: Stage) -> None:
+    stage.store.users["42"] = stored("1", "2", "3", "4", "rare")
+    with pytest.raises(ExplanationTooLarge) as caught:
+        stage.rank(*[Candidate("1", 1.0)] * 5, explain=True)
+    assert str(caught.value) == (
+        "5 ads x 5 behaviours are 25 weights, at most 20 are explained per request; ask for a `top_k` of at most 4"
+    )
+    assert stage.metric("dinrank_stage_seconds_count", stage="score") == 0
+    assert len(stage.rank(*[Candidate("1", 1.0)] * 5).ad_ids) == 5  # without weights
+
+
+def test_only_ads_that_are_shown_are_explained(stage: Stage) -> None:
+    stage.store.users["42"] = stored("1", "2", "3", "4", "rare")
+    cheap, dear = [Candidate("1", 0.1)] * 5, [Candidate("1", 1.0)] * 4
+    for ranking in (
+        stage.rank(*cheap, *dear, explain=True, top_k=4),
+        stage.rank(*cheap, *dear, explain=True, reserve_price=0.5),
+    ):
+        assert ranking.explanation is not None
+        assert len(ranking.explanation.weights) == 4
+
+
+def test_long_item_ids_count_by_their_length(stage: Stage) -> None:
+    stage.store.users["42"] = stored("x" * 1_300)
+    with pytest.raises(ExplanationTooLarge, match="1 ads x 21 behaviours .* rank without `explain`"):
+        stage.rank(Candidate("1", 1.0), explain=True)
 
 
 def test_a_model_without_weights_explains_nothing(make_stage: object, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""How replies become objects: by redis-py's parser, but for one fault of it."""
+
+from redis._parsers import _AsyncHiredisParser
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ResponseError
+
+from service.store.replies import UNREADABLE
+
+
+class Parser(_AsyncHiredisParser):
+    """Makes an error of every error that a server replies.
+
+    redis-py's raises while it reads one that it does not understand, `-MOVED` without an address for instance. It is
+    called by hiredis, in C, which such an exception may end with the whole process (hiredis 3.5, in a RESP3 map).
+    """
+
+    @classmethod
+    def parse_error(cls, response: str) -> Exception:
+        try:
+            error: Exception = super().parse_error(response)  # type: ignore[no-untyped-call]  # redis-py's
+        except UNREADABLE:
+            return ResponseError(response)
+        return error
+
+
+def use_parser(client: Redis | RedisCluster) -> None:
+    """To be called before the client has any connection: redis-py has no argument for it."""
+    if isinstance(client, Redis):
+        client.connection_pool.connection_kwargs["parser_class"] = Parser
+        return
+    manager = client.nodes_manager
+    nodes = manager.startup_nodes.values()
+    for of_connections in (manager.connection_kwargs, *(node.connection_kwargs for node in nodes)):
+        of_connections["parser_class"] = Parser
