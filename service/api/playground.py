@@ -100,9 +100,8 @@ async def titles(body: TitlesRequest, champion: ChampionHere) -> Response:
     """What these items are called, in their order."""
     title_of = champion.bundle.title_of
     items = [{"item_id": item_id, "title": title_of(item_id)} for item_id in body.item_ids]
-    return Response(
-        msgspec.json.encode({"items": items}), media_type="application/json"
-    )  # a model takes 8 times as long
+    # Not by the model, which takes eight times as long.
+    return Response(msgspec.json.encode({"items": items}), media_type="application/json")
 
 
 @router.get("/users", responses=problems(503))
