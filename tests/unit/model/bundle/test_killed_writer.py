@@ -33,7 +33,7 @@ for number in range(NUM):
     if writer == 0:
         write(folder / "bundle")
         os._exit(0)
-    time.sleep(1.5 * duration * number / NUM)
+    time.sleep(3.0 * duration * number / NUM)
     os.kill(writer, signal.SIGKILL)
     os.waitpid(writer, 0)
     print(len(list(folder.glob(".bundle.*"))))
