@@ -21,7 +21,7 @@ from tests.fixtures.tls import make_certificate
 _CROWD = 1_500
 _FEW_FILES = 40  # that a worker may open beside those that it has
 _FEW_PLACES = {"DINRANK_MAX_CONNECTIONS": "100"}
-_HEAD = "POST /rank HTTP/1.1\r\nHost: chaos\r\nContent-Type: application/json\r\n"
+_HEAD = "POST /rank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 _NO_LINGER = struct.pack("ii", 1, 0)
 _CALLERS = 5
 # Whoever sends on a connection in the instant in which it gives way has to send again.
@@ -133,7 +133,7 @@ def _endless_pipelines(ground: Ground) -> Iterator[None]:
 
     def call(number: int) -> None:
         with socket.create_connection((HOST, ground.service.port), timeout=10.0) as connection:
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: chaos\r\n\r\n" * 50)
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
             answer = b"".join(iter(lambda: connection.recv(65_536), b""))
         is_right = answer.count(b"HTTP/1.1 200 OK") == 17 and answer.count(b"HTTP/1.1 503 ") == 1
         seen["answered, then refused" if is_right else "otherwise"] += 1
