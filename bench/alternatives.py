@@ -19,12 +19,12 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bench.progress import progress_bar
-from model.bundle.encoding import Encoder
-from model.bundle.graph import CTR_OUTPUT
-from model.bundle.reader import Bundle, open_bundle
-from model.bundle.request import EncodedRequest, ScoringRequest, encode_request
-from service.scoring.predictor import Predictor
+from bench.harness.progress import progress_bar
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.graph import CTR_OUTPUT
+from dinrank.model.bundle.reader import Bundle, open_bundle
+from dinrank.model.bundle.request import EncodedRequest, ScoringRequest, encode_request
+from dinrank.service.scoring.predictor import Predictor
 
 Run = Callable[[Mapping[str, NDArray[np.int64]]], NDArray[np.floating]]
 NUM_CANDIDATES = 200

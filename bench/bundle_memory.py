@@ -30,20 +30,20 @@ import torch
 import typer
 from rich.console import Console
 
-from model.bundle.catalogue import Catalogue, column_with_sentinels
-from model.bundle.encoding import Encoder
-from model.bundle.reader import open_bundle
-from model.bundle.request import ScoringRequest
-from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import FIRST_ID, Vocabulary
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName, build_network
-from service.scoring.predictor import Predictor
-from service.store.embedded import embedded_redis
-from service.store.layout import behaviours_key, encode_behaviour
-from training.export import export_bundle
-from training.machine import describe_machine
-from training.report import source_commit
+from dinrank.model.bundle.catalogue import Catalogue, column_with_sentinels
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.request import ScoringRequest
+from dinrank.model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import FIRST_ID, Vocabulary
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import build_network
+from dinrank.service.scoring.predictor import Predictor
+from dinrank.service.store.embedded import embedded_redis
+from dinrank.service.store.layout import behaviours_key, encode_behaviour
+from dinrank.training.export.bundle import export_bundle
+from dinrank.training.report.report import describe_machine, source_commit
 
 ROOT = Path(__file__).parents[1]
 TEMPORARY = Path(tempfile.gettempdir())

@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from bench.progress import progress_bar
-from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import FIRST_ID
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import NetworkName, build_network
-from training.config import TrainConfig
-from training.state import TrainingState
+from bench.harness.progress import progress_bar
+from dinrank.model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import FIRST_ID
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import build_network
+from dinrank.training.config import TrainConfig
+from dinrank.training.fit.state import TrainingState
 
 BATCH, NUM_BEHAVIOURS, NUM_ITEMS = 1024, 50, 8_000  # impressions, behaviours of each, distinct items
 NUM_ROWS = [10_000, 1_000_000, 10_000_000]
@@ -51,7 +52,7 @@ def batch(num_rows: int, rng: np.random.Generator) -> tuple[NetworkInputs, torch
 
 
 class Steps:
-    """Trains with a table of `num_rows` rows, as `training.loop` does, and notes what each step took."""
+    """Trains with a table of `num_rows` rows, as `dinrank.training.fit.loop` does, and notes what each step took."""
 
     def __init__(self, model: NetworkName, num_rows: int, config: TrainConfig) -> None:
         schema = FeatureSchema(

@@ -21,11 +21,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.request.ground import prepared
-from bench.request.processes import ROOT, Server, get, serving
-from model.nets.registry import NetworkName
-from training.machine import describe_machine
-from training.report import source_commit
+from bench.harness.ground import prepared
+from bench.harness.processes import ROOT, Server, get, serving
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.report.report import describe_machine, source_commit
 
 NUM_BEHAVIOURS, NUM_CANDIDATES = 50, 200
 LIMIT_MS = 50.0

@@ -22,18 +22,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.progress import progress_bar
-from model.nets.registry import NetworkName, build_network
-from training.config import TrainConfig
-from training.data.batches import HistoryThinning, batches
-from training.data.dataset import Dataset, read_dataset
-from training.data.encoded import encode_dataset
-from training.data.split import TRAIN
-from training.loop import training_step
-from training.machine import describe_machine
-from training.regularisation import MiniBatchAwareL2
-from training.report import source_commit
-from training.state import TrainingState
+from bench.harness.progress import progress_bar
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import build_network
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.batches import HistoryThinning, batches
+from dinrank.training.data.dataset import Dataset, read_dataset
+from dinrank.training.data.encoded import encode_dataset
+from dinrank.training.data.split import TRAIN
+from dinrank.training.fit.loop import training_step
+from dinrank.training.fit.regularisation import MiniBatchAwareL2
+from dinrank.training.fit.state import TrainingState
+from dinrank.training.report.report import describe_machine, source_commit
 
 CONFIG = TrainConfig()
 WARM_UP = 3  # batches

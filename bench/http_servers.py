@@ -22,9 +22,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.progress import progress_bar
-from bench.request.processes import ROOT, connect
-from training.machine import describe_machine
+from bench.harness.processes import ROOT, connect
+from bench.harness.progress import progress_bar
+from dinrank.training.report.report import describe_machine
 
 _BODY, _ANSWER = b"x" * 12_000, b"y" * 2_000
 _OURS = "uvicorn with the service's limits"
@@ -47,8 +47,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 async def _live(scope: Any, receive: Any, send: Any) -> None:
     await receive()
-    if "state" in scope and "service.telemetry" in sys.modules:
-        from service.telemetry import Telemetry  # the other servers' interpreter has none of the service's libraries
+    if "state" in scope and "dinrank.service.telemetry" in sys.modules:
+        from dinrank.service.telemetry.metrics import Telemetry
 
         scope["state"]["telemetry"] = Telemetry()
     await send({"type": "lifespan.startup.complete"})
@@ -58,9 +58,9 @@ async def _live(scope: Any, receive: Any, send: Any) -> None:
 
 def serve_limited(port: int) -> None:
     """The service's server with this application."""
-    from service.protocol import ConnectionLimits
-    from service.server import listening_socket
-    from service.stopping import DrainingServer, ServerConfig
+    from dinrank.service.process.protocol import ConnectionLimits
+    from dinrank.service.process.server import listening_socket
+    from dinrank.service.process.stopping import DrainingServer, ServerConfig
 
     limits = ConnectionLimits(
         max_header_bytes=16_384, header_timeout_ms=10_000, body_timeout_ms=30_000, max_connections=1_000

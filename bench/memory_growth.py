@@ -17,11 +17,11 @@ import redis
 import typer
 from rich.console import Console
 
-from bench.progress import progress_bar
-from bench.request.processes import Server, post_rank, serving
-from model.bundle.reader import open_bundle
-from service.store.embedded import embedded_redis
-from service.store.layout import behaviours_key, encode_behaviour
+from bench.harness.processes import Server, post_rank, serving
+from bench.harness.progress import progress_bar
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.service.store.embedded import embedded_redis
+from dinrank.service.store.layout import behaviours_key, encode_behaviour
 
 NUM_USERS = 200
 MOST_CANDIDATES = 300

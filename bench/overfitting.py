@@ -23,15 +23,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName, build_network
-from training.config import TrainConfig
-from training.data.dataset import read_dataset
-from training.data.encoded import encode_dataset
-from training.data.split import TRAIN
-from training.loop import train
-from training.progress import TrainingProgress
-from training.report import source_commit
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import build_network
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.dataset import read_dataset
+from dinrank.training.data.encoded import encode_dataset
+from dinrank.training.data.split import TRAIN
+from dinrank.training.fit.loop import train
+from dinrank.training.fit.progress import TrainingProgress
+from dinrank.training.report.report import source_commit
 
 # Averaged this seldom, the weights that are looked at are the newest ones.
 PLAIN = TrainConfig(average_every=1_000_000_000, max_behaviour_dropout=0.0, evaluations_per_epoch=1)

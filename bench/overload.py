@@ -26,15 +26,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.harness.ground import prepared
+from bench.harness.load import Order, Outcome
+from bench.harness.processes import ROOT, Server, serving
+from bench.harness.progress import progress_bar
+from bench.harness.traffic import bodies
 from bench.health_under_load import probe
-from bench.progress import progress_bar
-from bench.request.ground import prepared
-from bench.request.processes import ROOT, Server, serving
-from bench.request.traffic import bodies
-from bench.serving.load import Order, Outcome
-from model.nets.registry import NetworkName
-from training.machine import describe_machine
-from training.report import source_commit
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.report.report import describe_machine, source_commit
 
 NUM_BEHAVIOURS, NUM_CANDIDATES = 50, 200
 SATURATING_CONNECTIONS = 8  # as many as a worker with one scoring thread has places
@@ -67,7 +66,7 @@ class Load:
 def measure(server: Server, order: Order, load: float) -> Load:
     spent_s = server.cpu_s()
     answer = subprocess.run(
-        [sys.executable, "-m", "bench.serving.load"],
+        [sys.executable, "-m", "bench.harness.load"],
         input=json.dumps(asdict(order)),
         cwd=ROOT,
         capture_output=True,

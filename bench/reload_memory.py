@@ -21,13 +21,13 @@ import psutil
 import typer
 from rich.console import Console
 
-from bench.progress import progress_bar
-from bench.request.bundle import make_bundle
-from bench.request.ground import prepared
-from bench.request.processes import Server, post_rank, serving
-from bench.request.traffic import bodies
-from model.bundle.reader import open_bundle
-from model.nets.registry import NetworkName
+from bench.harness.bundle import make_bundle
+from bench.harness.ground import prepared
+from bench.harness.processes import Server, post_rank, serving
+from bench.harness.progress import progress_bar
+from bench.harness.traffic import bodies
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.nets.names import NetworkName
 
 NUM_BEHAVIOURS, NUM_CANDIDATES = 50, 200
 SETTLED_S = 2.5  # the service gives memory back 2 s after a swap
@@ -57,7 +57,7 @@ console = Console(highlight=False, soft_wrap=True)
 def main(
     bundles: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Two bundles of the schema of bench/request/bundle.py; without them two are made."),
+        typer.Option(help="Two bundles of the schema of bench/harness/bundle.py; without them two are made."),
     ] = None,
     reloads: Annotated[int, typer.Option(min=1, help="How often to switch between them.")] = 50,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/reload_memory.json"),

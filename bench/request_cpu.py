@@ -9,7 +9,7 @@ after the other. CPU time is that of all threads of the server's process, from t
 just before to just after, in the very same requests. What is left is everything else: HTTP, the body, Redis, encoding,
 the order, the answer, and the kernel's work on the sockets. Redis itself is another process and does not count.
 
-The reference (`bench/request/plain.py`) takes the same bodies and gives answers of the same form without scoring.
+The reference (`bench/plain.py`) takes the same bodies and gives answers of the same form without scoring.
 Both servers take turns, so that what else the machine does disturbs them alike; the figures are medians of the rounds.
 """
 
@@ -29,14 +29,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.progress import progress_bar
-from bench.request.ground import prepared
-from bench.request.plain import SOCKET_VARIABLE
-from bench.request.processes import Server, get, post_rank, serving, serving_plainly
-from bench.request.traffic import bodies
-from model.nets.registry import NetworkName
-from training.machine import describe_machine
-from training.report import source_commit
+from bench.harness.ground import prepared
+from bench.harness.processes import Server, get, post_rank, serving, serving_plainly
+from bench.harness.progress import progress_bar
+from bench.harness.traffic import bodies
+from bench.plain import SOCKET_VARIABLE
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.report.report import describe_machine, source_commit
 
 NUM_CANDIDATES = 200
 NUM_BEHAVIOURS = [50, 10_000]

@@ -22,14 +22,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from bench.progress import progress_bar
+from bench.harness.progress import progress_bar
 from bench.throughput.arrays import choose_impressions, read_encoded, to_arrays
 from bench.throughput.results import Run, constant_loss, results_table, summarise
 from bench.throughput.setting import NUM_SLOTS, SEED, Setting
 from bench.throughput.worker import Measured, Mode
-from training.data.errors import DatasetError
-from training.machine import describe_machine
-from training.report import source_commit
+from dinrank.training.errors import DatasetError
+from dinrank.training.report.report import describe_machine, source_commit
 
 ROOT = Path(__file__).parents[1]
 OURS = "dinrank"

@@ -5,10 +5,12 @@ WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements/build.txt requirements/load.txt requirements/
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY model/__init__.py model/auction.py model/py.typed model/
+COPY model/__init__.py model/auction.py model/
 COPY model/bundle model/bundle
 COPY service service
-RUN python -m venv /opt/dinrank \
+COPY dinrank dinrank
+RUN rm dinrank/training \
+    && python -m venv /opt/dinrank \
     && /opt/dinrank/bin/pip install --require-hashes --requirement requirements/load.txt \
     && pip install --require-hashes --requirement requirements/build.txt \
     && pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \

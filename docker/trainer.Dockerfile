@@ -10,6 +10,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY model model
 COPY service service
 COPY training training
+COPY dinrank dinrank
 RUN python -m venv /opt/dinrank \
     && /opt/dinrank/bin/pip install --require-hashes --requirement requirements/trainer.txt \
     && /opt/dinrank/bin/pip install --constraint constraints.txt torch \

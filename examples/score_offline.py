@@ -22,17 +22,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from model.bundle.encoding import Attributes
-from model.bundle.errors import BundleError
-from model.bundle.reader import Bundle, open_bundle
-from model.bundle.request import ScoringRequest, encode_request
-from model.bundle.schema import Group
-from model.bundle.vocabulary import token
-from service.errors import ServiceError
-from service.publish import DatasetUnreadable
-from service.publish.dataset import PublishableDataset, read_dataset
-from service.scoring.predictor import Predictor
-from service.store.redis_writer import UserRecord
+from dinrank.model.bundle.encoding import Attributes
+from dinrank.model.bundle.errors import BundleError
+from dinrank.model.bundle.reader import Bundle, open_bundle
+from dinrank.model.bundle.request import ScoringRequest, encode_request
+from dinrank.model.bundle.schema import Group
+from dinrank.model.bundle.vocabulary import token
+from dinrank.service.errors import ServiceError
+from dinrank.service.publish import DatasetUnreadable
+from dinrank.service.publish.dataset import PublishableDataset, read_dataset
+from dinrank.service.scoring.predictor import Predictor
+from dinrank.service.store.redis_writer import UserRecord
 
 # A candidate's CTR does not depend on the others, so a request may be cut anywhere; this bounds its memory.
 CANDIDATES_PER_RUN = 2_000

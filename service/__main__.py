@@ -8,12 +8,13 @@ def main() -> None:
         SystemExit: always, with the command's code; with what to install when the service's extra is not.
     """
     try:
-        from service.cli import app
+        from dinrank.service.cli import app
+
+        app()
     except ModuleNotFoundError as exc:
-        if exc.name is None or exc.name.partition(".")[0] in ("model", "service"):
+        if exc.name is None or exc.name.partition(".")[0] == "dinrank":
             raise
         raise SystemExit(f"error: the service needs {exc.name}: pip install 'dinrank[service]'") from exc
-    app()
 
 
 if __name__ == "__main__":

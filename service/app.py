@@ -8,29 +8,29 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 
-from service.admin_token import token_digest_from_environment
-from service.api import admin, behaviours, errors, health, playground, routes, users
-from service.api.admission import AdmissionControl
-from service.api.documents import document_keys, install_page
-from service.api.key_check import KeyCheck
-from service.api.live import open_live
-from service.api.middleware import BodyLimit, RequestContext
-from service.api.one_pass import OnePass
-from service.api.paths import DOCS_PARTS_PREFIX, DOCS_PATH
-from service.loading import own_loader
-from service.memory import loaded_objects_kept
-from service.models import Shared, open_line_up
-from service.outages import open_breaker
-from service.scoring.admission import PLACES_BESIDE_SCORING, Admission
-from service.scoring.run_limit import RunLimit
-from service.scoring.threads import ScoringThreads
-from service.settings import EMBEDDED, Settings
-from service.store.connection import connect
-from service.store.embedded import embedded_redis
-from service.telemetry import EventOutcome, Telemetry, declare
-from service.tracing import open_tracing
-from service.watchdog import watched
-from service.worker import ending_with_supervisor, on_hangup
+from dinrank.service.access.admin_token import token_digest_from_environment
+from dinrank.service.api import behaviours, health, models, playground, problems, rank, users
+from dinrank.service.api.admission import AdmissionControl
+from dinrank.service.api.body import BodyLimit
+from dinrank.service.api.context import RequestContext
+from dinrank.service.api.key_check import KeyCheck
+from dinrank.service.api.openapi import document_keys, install_page
+from dinrank.service.api.paths import DOCS_PARTS_PREFIX, DOCS_PATH
+from dinrank.service.api.rank import OnePass
+from dinrank.service.lineup.loading import own_loader
+from dinrank.service.lineup.memory import gc_frozen
+from dinrank.service.lineup.opening import Shared, open_breaker, open_line_up
+from dinrank.service.process.signals import ending_with_supervisor, on_hangup, signal_reload
+from dinrank.service.process.watchdog import watched
+from dinrank.service.scoring.admission import PLACES_BESIDE_SCORING, Admission
+from dinrank.service.scoring.run_limit import RunLimit
+from dinrank.service.scoring.threads import ScoringThreads
+from dinrank.service.settings import Settings
+from dinrank.service.store.connection import connect
+from dinrank.service.store.embedded import redis_url
+from dinrank.service.store.live import open_live
+from dinrank.service.telemetry.metrics import EventOutcome, Telemetry, declare
+from dinrank.service.telemetry.tracing import open_tracing
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
 
@@ -59,7 +59,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False, admin_token:
             await stack.enter_async_context(telemetry.tally.counted_regularly())
             shared = await stack.enter_async_context(_shared(settings, telemetry))
             app.state.live = shared.live
-            app.state.line_up = line_up = open_line_up(shared)
+            app.state.line_up = line_up = open_line_up(shared, signal_reload)
             stack.push_async_callback(line_up.aclose)
             if is_own_process:
                 stack.enter_context(on_hangup(line_up.ask_for_reload))
@@ -68,7 +68,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False, admin_token:
             for place in line_up.places:
                 await stack.enter_async_context(place.reloader.watching(poll_ms=settings.bundle_poll_ms))
             stack.enter_context(_traced(app, settings, telemetry))
-            stack.enter_context(loaded_objects_kept())
+            stack.enter_context(gc_frozen())
             yield {"telemetry": telemetry}  # the server hands it to its connections
 
     # Not FastAPI itself: its pages run scripts of another host, and may call everything here.
@@ -83,14 +83,14 @@ def create_app(settings: Settings, *, is_own_process: bool = False, admin_token:
         redoc_url=None,
         static_url=DOCS_PARTS_PREFIX.rstrip("/"),
     )
-    app.include_router(routes.router)
+    app.include_router(rank.router)
+    app.include_router(models.router)
     app.include_router(health.router)
-    app.include_router(admin.router)
     app.include_router(behaviours.router)
     app.include_router(users.router)
     if settings.playground:
         playground.install(app)
-    errors.install(app)
+    problems.install(app)
     document_keys(app, settings)
     install_page(app, DOCS_PATH)
     app.add_middleware(OnePass)  # what is added later is further out
@@ -100,7 +100,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False, admin_token:
     app.add_middleware(RequestContext, telemetry=telemetry)
     if settings.trace_endpoint:
         # Here, as it brings OpenTelemetry's SDK with it.
-        from service.api.request_span import RequestSpan
+        from dinrank.service.api.request_span import RequestSpan
 
         app.add_middleware(RequestSpan)
     return app
@@ -120,25 +120,17 @@ def _admission(settings: Settings) -> Admission:
     )
 
 
-@contextmanager
-def redis_url(settings: Settings) -> Iterator[str]:
-    """The URL of Redis: the one that was set, or that of an embedded server that runs as long as the block."""
-    if settings.redis != EMBEDDED:
-        yield settings.redis
-        return
-    with embedded_redis(settings.redis_data_dir) as url:
-        yield url
-
-
 @asynccontextmanager
 async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Shared]:
     """What stays when the bundle changes: the connections to Redis and the threads."""
     declare(telemetry.behaviour_events, EventOutcome)
     async with AsyncExitStack() as stack:
-        url = stack.enter_context(redis_url(settings))
+        url = stack.enter_context(redis_url(settings.redis, settings.redis_data_dir))
         connection = connect(url, timeout_ms=settings.redis_timeout_ms, max_connections=settings.redis_max_connections)
         stack.push_async_callback(connection.aclose)
-        live = await stack.enter_async_context(open_live(url, settings))
+        live = await stack.enter_async_context(
+            open_live(url, timeout_ms=settings.redis_timeout_ms, max_stored=settings.max_stored_behaviours)
+        )
         threads = stack.enter_context(ScoringThreads(settings.scoring_threads))
         run_limit = stack.enter_context(RunLimit(settings.scoring_timeout_ms))
         loader = stack.enter_context(own_loader(settings, run_limit=run_limit))

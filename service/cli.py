@@ -14,24 +14,23 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from model.bundle.errors import BundleError
-from service.admin_token import BadTokenFile, admin_token, token_path
-from service.announcement import announce
-from service.app import redis_url
-from service.errors import ServiceError
-from service.exposure import BadCertificate, Exposed, check_exposure
-from service.keys import BadKeyFile, wait_until_settled, warn_of_writers
-from service.loading import own_loader
-from service.logs import LogFormat, configure_logging
-from service.remedies import remedy_for
-from service.run_directory import NoRunDirectory
-from service.server import CannotListen, exit_on_signals, http_address, listening_sockets, run_server
-from service.settings import EMBEDDED, ENV_PREFIX, Settings
-from service.store.errors import StoreSetupError
-from service.store.url import parse_redis_url
-from service.supervisor import NoWorkerLeft
-from service.telemetry import log_event
-from service.tracing import TracingUnavailable, require_tracing
+from dinrank.model.bundle.errors import BundleError
+from dinrank.service.access.admin_token import BadTokenFile, admin_token, token_path
+from dinrank.service.access.keys import BadKeyFile, wait_until_settled, warn_of_writers
+from dinrank.service.commands.announcement import announce
+from dinrank.service.commands.exposure import BadCertificate, Exposed, check_exposure
+from dinrank.service.commands.remedies import remedy_for
+from dinrank.service.errors import ServiceError
+from dinrank.service.lineup.loading import own_loader
+from dinrank.service.lineup.run_directory import NoRunDirectory
+from dinrank.service.process.server import CannotListen, exit_on_signals, http_address, listening_sockets, run_server
+from dinrank.service.process.supervisor import NoWorkerLeft
+from dinrank.service.settings import ENV_PREFIX, Settings
+from dinrank.service.store.embedded import redis_url
+from dinrank.service.store.errors import StoreSetupError
+from dinrank.service.store.url import EMBEDDED, parse_redis_url
+from dinrank.service.telemetry.logs import LogFormat, configure_logging, log_event
+from dinrank.service.telemetry.tracing import TracingUnavailable, require_tracing
 
 app = typer.Typer(
     help="Rank ads by eCPM with a trained bundle. Flags override the environment, where every setting can be given "
@@ -115,7 +114,7 @@ def _serve(settings: Settings) -> None:
         checked, *_ = [
             loader.check(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))
         ]
-        with listening_sockets(settings) as sockets, redis_url(settings) as url:
+        with listening_sockets(settings) as sockets, redis_url(settings.redis, settings.redis_data_dir) as url:
             parse_redis_url(url)
             with _admin_token(settings, sockets[0]):
                 announce(settings, http_address(sockets[0], is_tls=is_tls), checked, url)
@@ -154,12 +153,12 @@ def publish(
     With `--redis embedded` the data stay in the directory that `serve --redis embedded` reads later.
     """
     with _installed_by("publish"):  # here, as `serve` has no use for polars
-        from service.publish import DatasetUnreadable
-        from service.publish import publish as publish_dataset
+        from dinrank.service.publish import DatasetUnreadable
+        from dinrank.service.publish import publish as publish_dataset
 
     with _failures_in_one_line(DatasetUnreadable), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis)
-        with own_loader(settings) as loader, redis_url(settings) as url:
+        with own_loader(settings) as loader, redis_url(settings.redis, settings.redis_data_dir) as url:
             verified = loader.open(settings.bundle)
             report = publish_dataset(
                 verified, data, url, console=Console(stderr=True), max_stored=settings.max_stored_behaviours
@@ -195,12 +194,15 @@ def consume(
     a group.
     """
     # Here, as `serve` has no use for what it imports.
-    from service.consume import consume as consume_stream
+    from dinrank.service.consume import consume as consume_stream
 
     with _failures_in_one_line(), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis)
         configure_logging(settings.log_level, settings.log_format)
-        with _failures_in_one_line(log_format=settings.log_format), redis_url(settings) as url:
+        with (
+            _failures_in_one_line(log_format=settings.log_format),
+            redis_url(settings.redis, settings.redis_data_dir) as url,
+        ):
             consume_stream(settings, url, stream=stream, group=group, consumer=consumer)
 
 
@@ -211,8 +213,8 @@ def demo(
 ) -> None:
     """Publish a dataset to a Redis of the demo's own, serve the bundle, rank for one real user, and stop everything."""
     with _installed_by("demo"):  # here, as `serve` has no use for what it imports
-        from service.demo import DemoFailed, run_demo
-        from service.publish import DatasetUnreadable
+        from dinrank.service.commands.demo import DemoFailed, run_demo
+        from dinrank.service.publish import DatasetUnreadable
 
     with _failures_in_one_line(DatasetUnreadable, DemoFailed), exit_on_signals():
         settings = Settings.read(bundle=bundle)
@@ -235,8 +237,8 @@ def doctor(
     code is 1 when something is wrong; warnings leave it 0.
     """
     # Here, as `serve` has no use for what it imports.
-    from service.doctor.examination import examine
-    from service.doctor.report import as_document, as_text, is_any_wrong, summary
+    from dinrank.service.doctor.examination import examine
+    from dinrank.service.doctor.report import as_document, as_text, is_any_wrong, summary
 
     with _failures_in_one_line(), exit_on_signals():
         settings = Settings.read(bundle=bundle, redis=redis, host=host, port=port, workers=workers)

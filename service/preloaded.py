@@ -1,6 +1,6 @@
 """All that a worker imports: loaded once, in the process that workers are forked from, and shared by them.
 
-Importing this module is what the fork server does before the first worker; see `service.forking`.
+Importing this module is what the fork server does before the first worker; see `dinrank.service.process.supervisor`.
 """
 
 import gc
@@ -9,8 +9,8 @@ import uvicorn.lifespan.on
 import uvicorn.loops.auto
 import uvicorn.protocols.http.auto  # noqa: F401  to be loaded is all that is wanted of these
 
-import service.app
-import service.cli  # noqa: F401
+import dinrank.service.app
+import dinrank.service.cli  # noqa: F401
 
 gc.collect()
 gc.freeze()  # a collection in a worker would otherwise write to every object, and writing ends the sharing

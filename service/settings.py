@@ -1,23 +1,58 @@
 """What an operator can set: read once from the environment, or from flags that override it."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.admin_token import default_token_dir
-from service.bundle_copies import CopyMode
-from service.challengers import Challenger, parse_challengers, spell_challengers
-from service.cores import usable_cores
-from service.host_names import parse_host_names, spell_host_names
-from service.logs import LogFormat
-from service.store.embedded import default_data_dir
-from service.store.layout import MAX_STORED_BEHAVIOURS
+from dinrank.service.access.admin_token import default_token_dir
+from dinrank.service.access.own_names import parse_host_names, spell_host_names
+from dinrank.service.cores import usable_cores
+from dinrank.service.store.embedded import default_data_dir
+from dinrank.service.store.layout import MAX_STORED_BEHAVIOURS
+from dinrank.service.store.url import EMBEDDED
+from dinrank.service.telemetry.logs import LogFormat
 
 ENV_PREFIX = "DINRANK_"
-EMBEDDED = "embedded"  # as `redis`: the service runs a redis-server of its own
+CopyMode = Literal["copy", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """A bundle that ranks beside the champion.
+
+    Attributes:
+        bundle: its directory, or a link to it.
+        share: of the users, above 0 and at most 1; None for a shadow, which ranks for nobody and is only compared.
+    """
+
+    bundle: Path
+    share: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises: ValueError, which says what is taken."""
+        path, colon, share = text.strip().rpartition(":")
+        if not (path and colon):
+            raise ValueError(
+                f"{text!r} is no challenger: write PATH:SHARE, bundles/new:0.1 for instance, or PATH:shadow"
+            )
+        if share == _SHADOW:
+            return cls(Path(path), None)
+        try:
+            number = float(share)
+        except ValueError:
+            number = 0.0
+        if not 0.0 < number <= 1.0:
+            raise ValueError(f"{share!r} in {text!r} is no share: write a number above 0, at most 1, or `shadow`")
+        return cls(Path(path), number)
+
+    def __str__(self) -> str:
+        return f"{self.bundle}:{_SHADOW if self.share is None else self.share}"
 
 
 class Settings(BaseSettings):
@@ -235,3 +270,20 @@ class Settings(BaseSettings):
         given["challengers"] = spell_challengers(self.challengers)
         given["allowed_hosts"] = spell_host_names(self.allowed_hosts)
         return {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+
+
+_SHADOW = "shadow"
+
+
+def parse_challengers(text: str) -> tuple[Challenger, ...]:
+    """Raises: ValueError, when one cannot be read, or all together have more than all users."""
+    challengers = tuple(map(Challenger.parse, filter(str.strip, text.split(","))))
+    whole = sum(challenger.share or 0.0 for challenger in challengers)
+    if whole > 1.0:
+        raise ValueError(f"the challengers' shares add up to {whole:g}; at most 1 leaves the champion the rest")
+    return challengers
+
+
+def spell_challengers(challengers: Sequence[Challenger]) -> str:
+    """The inverse of `parse_challengers`."""
+    return ",".join(map(str, challengers))

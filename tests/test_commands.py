@@ -14,8 +14,8 @@ import typer
 ROOT = Path(__file__).parents[1]
 # Module to what people write after `python`.
 APPS = {
-    "service.cli": "-m service",
-    "training.cli": "-m training",
+    "dinrank.service.cli": "-m service",
+    "dinrank.training.cli": "-m training",
     "bench.alternatives": "-m bench.alternatives",
     "bench.bundle_memory": "-m bench.bundle_memory",
     "bench.embedding_table": "-m bench.embedding_table",

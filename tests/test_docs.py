@@ -10,25 +10,27 @@ import pytest
 import typer
 from click.testing import CliRunner
 
+from dinrank.service.api.events import BehavioursRequest, EventBody
+from dinrank.service.api.rank_bodies import RankRequest, RankResponse
+from dinrank.service.cli import app as service_app
+from dinrank.training.cli import app as training_app
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.declaration import read_declaration
+from docs.hooks.code import PACKAGES, code_page, modules, purpose
 from docs.hooks.commands import commands_page, leaves
 from docs.hooks.http_api import http_page
 from docs.hooks.settings import settings_table
 from docs.hooks.training_options import training_page
-from service.api.events import BehavioursRequest, EventBody
-from service.api.schemas import RankRequest, RankResponse
-from service.cli import app as service_app
 from tests.chaos.__main__ import ALL_FAULTS
 from tests.docs.blocks import EXECUTED, READ, SHOWN, Block, documents
 from tests.docs.blocks import blocks as blocks_of
-from training.cli import app as training_app
-from training.config import TrainConfig
-from training.data.declaration import read_declaration
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = documents()
 MKDOCS = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 MADE_OF_CODE = {
+    "code.md",
     "decisions/index.md",
     *(f"reference/{name}.md" for name in ("commands", "http", "training")),
 }
@@ -91,7 +93,7 @@ def test_every_document_is_on_the_site() -> None:
     pages = {
         str(document.relative_to(ROOT / "docs")) for document in DOCUMENTS if document.is_relative_to(ROOT / "docs")
     }
-    in_project = {f"project/{name}" for name in ("README.md", "CHANGELOG.md", "SECURITY.md")}
+    in_project = {f"project/{name}" for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}
     assert listed == {page for page in pages if not page.startswith("decisions/")} | MADE_OF_CODE | in_project
 
 
@@ -113,21 +115,15 @@ def test_every_make_target_that_readme_names_exists() -> None:
             r"\bmake ([a-z]+)\b", "\n".join(blocks("README.md", "bash")) + "".join(re.findall(r"`make [a-z]+`", README))
         )
     )
-    assert {"demo", "serve", "test", "check", "help"} <= named
+    assert {"demo", "serve", "test", "help"} <= named
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in named)
 
 
-def test_every_file_in_the_tree_exists() -> None:
-    tree = next(block for block in blocks("docs/code.md", "text") if block.startswith("model/"))
-    folder = Path()
-    for line in tree.splitlines():
-        names = [name for name in re.split(r"\s{2,}", line.strip())[0].split() if re.fullmatch(r"[\w./]+", name)]
-        if not line.startswith(" "):
-            folder, names = Path(names[0]), names[:1]
-            assert (ROOT / folder).exists(), line
-            continue
-        assert names, line
-        assert all((ROOT / folder / name).exists() for name in names), line
+def test_every_module_says_its_purpose_in_one_sentence_of_the_page_about_the_code() -> None:
+    page = code_page()
+    for path in (path for package in PACKAGES for path in modules(package)):
+        assert purpose(path), f"{path} has no docstring"
+        assert f"| `{path.relative_to(ROOT)}` | {purpose(path)} |" in page
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

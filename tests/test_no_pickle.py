@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bundle.errors import UnsupportedFormat
-from model.bundle.files import column_file
-from model.bundle.reader import open_bundle
+from dinrank.model.bundle.errors import UnsupportedFormat
+from dinrank.model.bundle.files import column_file
+from dinrank.model.bundle.reader import open_bundle
 from tests.fixtures.bundle import declare_as_genuine, make_bundle
 from tests.test_architecture import ROOT, imported_modules, is_within
 

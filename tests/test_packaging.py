@@ -20,8 +20,9 @@ import typer
 from hatchling.build import build_sdist, build_wheel
 from typer.testing import CliRunner
 
-from service.cli import app as service_app
-from training.cli import app as training_app
+from dinrank.service.cli import app as service_app
+from dinrank.training.cli import app as training_app
+from tests.fixtures.dataset import write_dataset_directory
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("model", "service", "training")
@@ -35,7 +36,9 @@ def tracked(*parts: str) -> list[str]:
     listed = subprocess.run(["git", "ls-files", "-z", *parts], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip(f"needs a git checkout: {listed.stderr.strip()}")
-    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    return [
+        name for name in listed.stdout.split("\0") if name and ((ROOT / name).is_file() or (ROOT / name).is_symlink())
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clean = tmp_path_factory.mktemp("checkout")
     for name in tracked():
         (clean / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, clean / name)
+        shutil.copyfile(ROOT / name, clean / name, follow_symlinks=False)
     return clean
 
 
@@ -76,8 +79,9 @@ def contents(wheel: Path) -> Mapping[str, bytes]:
 
 def test_the_wheel_holds_the_three_packages_file_by_file_and_nothing_else(wheel: Path) -> None:
     found = contents(wheel)
-    assert {name for name in found if ".dist-info/" not in name} == set(tracked(*PACKAGES))
-    assert all(found[name] == (ROOT / name).read_bytes() for name in tracked(*PACKAGES))
+    packed = {f"dinrank/{name}" for name in tracked(*PACKAGES)} | {"dinrank/__init__.py", "dinrank/py.typed"}
+    assert {name for name in found if ".dist-info/" not in name} == packed
+    assert all(found[name] == (ROOT / name).read_bytes() for name in packed)
     assert {name.partition(".dist-info/")[2] for name in found if ".dist-info/" in name} == {
         "METADATA",
         "RECORD",
@@ -88,7 +92,7 @@ def test_the_wheel_holds_the_three_packages_file_by_file_and_nothing_else(wheel:
 
 
 def test_type_information_ships(wheel: Path, metadata: Message) -> None:
-    assert {f"{package}/py.typed" for package in PACKAGES} <= contents(wheel).keys()
+    assert "dinrank/py.typed" in contents(wheel)
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
 
 
@@ -125,7 +129,7 @@ def test_the_source_distribution_builds_the_same_wheel_and_is_small(sdist: Path,
     [source] = tmp_path.iterdir()
     names = {path.name for path in source.iterdir()}
     assert names == {
-        *PACKAGES,
+        "dinrank",
         *("pyproject.toml", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "constraints.txt"),
         *(".gitignore", "PKG-INFO"),  # hatchling's
     }
@@ -135,7 +139,10 @@ def test_the_source_distribution_builds_the_same_wheel_and_is_small(sdist: Path,
 def test_the_service_works_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     unpacked = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(unpacked)
-    program = "import service.app, service.cli, sys; print(service.app.__file__, 'torch' in sys.modules)"
+    program = (
+        "import dinrank.service.app, dinrank.service.cli, sys\n"
+        "print(dinrank.service.app.__file__, 'torch' in sys.modules)"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
@@ -144,20 +151,25 @@ def test_the_service_works_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> 
         text=True,
         check=True,
     )
-    assert answer.stdout.split() == [str(unpacked / "service" / "app.py"), "False"]
+    assert answer.stdout.split() == [str(unpacked / "dinrank" / "service" / "app.py"), "False"]
 
 
 @pytest.mark.parametrize(
     ("package", "missing", "advice"),
     [
         ("service", "typer", "pip install 'dinrank[service]'"),
+        ("training", "typer", "pip install 'dinrank[training]'"),
         ("training", "torch", "pip install 'dinrank[training]'"),
     ],
 )
-def test_a_command_without_its_extra_says_what_to_install(package: str, missing: str, advice: str) -> None:
+def test_a_command_without_its_extra_says_what_to_install(
+    package: str, missing: str, advice: str, tmp_path: Path
+) -> None:
     as_command = f"import runpy; runpy.run_module({package!r}, run_name='__main__')"
     without = f"import sys; sys.modules[{missing!r}] = None; {as_command}"  # an import of None finds no module
-    answer = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)
+    arguments = ["train", "--data", str(write_dataset_directory(tmp_path / "data")), "--out", str(tmp_path / "bundle")]
+    command = [sys.executable, "-c", without, *(arguments if package == "training" else [])]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 1
     [line] = answer.stderr.splitlines()
     assert line.startswith("error: ")

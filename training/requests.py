@@ -5,12 +5,12 @@ from typing import Any
 
 import polars as pl
 
-from model.bundle.encoding import Attributes
-from model.bundle.request import ScoringRequest
-from model.bundle.schema import Group
-from model.bundle.vocabulary import RawScalar, token
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset
+from dinrank.model.bundle.encoding import Attributes
+from dinrank.model.bundle.request import ScoringRequest
+from dinrank.model.bundle.schema import Group
+from dinrank.model.bundle.vocabulary import RawScalar, token
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset
 
 
 class RequestBuilder:

@@ -9,29 +9,32 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from model.bundle.activations import ActivationTable
-from model.bundle.catalogue import Catalogue
-from model.bundle.manifest import Manifest
-from model.bundle.request import ScoringRequest
-from model.bundle.stages import StagedGraph
-from model.bundle.titles import Titles
-from model.bundle.writer import Sign
-from model.nets.calibrated import CalibratedNetwork
-from model.nets.registry import Network, NetworkName, build_network
-from training.checkpoint import Checkpoint, checkpoint_path, fingerprint
-from training.config import TrainConfig
-from training.data.dataset import Dataset, read_dataset
-from training.data.encoded import EncodedDataset, encode_dataset
-from training.data.split import TEST, TRAIN, VALID, require_both_classes
-from training.diagnostics.diagnose import Diagnostics, diagnose
-from training.exclusive import sole_writer
-from training.export import MakeTable, export_bundle
-from training.html_report.page import write_html_report
-from training.loop import TrainingRun, train
-from training.measurement import Measurement, calibrate_and_measure
-from training.pretraining import pretrain
-from training.progress import TrainingProgress
-from training.report import (
+from dinrank.model.bundle.activations import ActivationTable
+from dinrank.model.bundle.catalogue import Catalogue
+from dinrank.model.bundle.manifest import Manifest
+from dinrank.model.bundle.request import ScoringRequest
+from dinrank.model.bundle.stages import StagedGraph
+from dinrank.model.bundle.titles import Titles
+from dinrank.model.bundle.writer import Sign
+from dinrank.model.nets.calibrated import CalibratedNetwork
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import Network, build_network
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.dataset import Dataset, read_dataset
+from dinrank.training.data.encoded import EncodedDataset, encode_dataset
+from dinrank.training.data.split import TEST, TRAIN, VALID, require_both_classes
+from dinrank.training.diagnostics.diagnose import Diagnostics, diagnose
+from dinrank.training.errors import TableError
+from dinrank.training.export.bundle import MakeTable, export_bundle
+from dinrank.training.fit.checkpoint import Checkpoint, checkpoint_path, fingerprint
+from dinrank.training.fit.loop import TrainingRun, train
+from dinrank.training.fit.pretraining import pretrain
+from dinrank.training.fit.progress import TrainingProgress
+from dinrank.training.fit.standing import finished_report, kept, own_bundle, require_a_beginning
+from dinrank.training.measure.measurement import Measurement, calibrate_and_measure
+from dinrank.training.output.exclusive import sole_writer
+from dinrank.training.report.page import write_html_report
+from dinrank.training.report.report import (
     count_parameters,
     html_report_path,
     library_versions,
@@ -40,10 +43,8 @@ from training.report import (
     source_commit,
     write_report,
 )
-from training.requests import RequestBuilder
-from training.standing import finished_report, kept, own_bundle, require_a_beginning
-from training.table.command import TableOptions, compute_table
-from training.table.plan import TableError
+from dinrank.training.requests import RequestBuilder
+from dinrank.training.table.command import TableOptions, compute_table
 
 NUM_GOLDEN = 8  # golden requests, of as many valid impressions
 GOLDEN_CANDIDATES = 20

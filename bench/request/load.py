@@ -4,8 +4,8 @@ import itertools
 import sys
 import threading
 
-from bench.request.processes import connect, post_rank
-from bench.request.traffic import NUM_USERS, bodies
+from bench.harness.processes import connect, post_rank
+from bench.harness.traffic import NUM_USERS, bodies
 
 
 def call_for_ever(port: int, offset: int, started: threading.Barrier) -> None:

@@ -29,7 +29,7 @@ from bench.serving.setting import FULL, QUICK, SERVICE, Effort
 from bench.serving.tables import tables
 from bench.serving.timing import Disagreement
 from bench.serving.under_load import ServiceResults, measure
-from service.server import exit_on_signals
+from dinrank.service.process.server import exit_on_signals
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()

@@ -14,7 +14,7 @@ from bench.serving.setting import (
     NUM_USERS,
     SEED,
 )
-from model.bundle.request import ScoringRequest
+from dinrank.model.bundle.request import ScoringRequest
 
 NUM_HOURS = 24
 _ZIPF_EXPONENT = 0.8  # the thousandth item is clicked 250 times less often than the first

@@ -8,9 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from bench.serving.servers import environment_of
-from service.store.embedded import find_redis_server
-from training.machine import describe_machine
-from training.report import source_commit
+from dinrank.service.store.embedded import find_redis_server
+from dinrank.training.report.report import describe_machine, source_commit
 
 _OURS = ("dinrank", "fastapi", "httptools", "numpy", "onnxruntime", "pydantic", "redis", "torch", "uvicorn", "uvloop")
 _THEIRS = {

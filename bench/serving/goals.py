@@ -22,7 +22,7 @@ from bench.serving.setting import (
     WIDE_SERVICE,
     Shape,
 )
-from model.nets.registry import NetworkName
+from dinrank.model.nets.names import NetworkName
 
 SHARE_OF_TAIL = 0.6  # of saturation, at which p99 is compared with p50
 

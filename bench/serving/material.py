@@ -9,12 +9,13 @@ from rich.console import Console
 from bench.serving.dataset import Traffic, write_dataset
 from bench.serving.networks import random_network
 from bench.serving.setting import SEED, TABLE_BYTES, Shape
-from model.bundle.encoding import Encoder
-from model.nets.registry import Network, NetworkName
-from training.data.dataset import read_dataset
-from training.data.encoded import encode_dataset
-from training.export import export_bundle
-from training.table.command import TableOptions, add_table
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import Network
+from dinrank.training.data.dataset import read_dataset
+from dinrank.training.data.encoded import encode_dataset
+from dinrank.training.export.bundle import export_bundle
+from dinrank.training.table.command import TableOptions, add_table
 
 _NUM_GOLDEN = 3
 

@@ -5,15 +5,15 @@ from torch import Tensor, nn
 
 from bench.serving.repeated import Dice, RepeatedDIN
 from bench.serving.setting import SEED, TOWER, UNIT
-from model.bundle.schema import FeatureSchema
-from model.bundle.vocabulary import PADDING_ID
-from model.layers import dice
-from model.layers.interest import Pooling
-from model.layers.mlp import Activation
-from model.nets.config import NetworkConfig
-from model.nets.din import DIN
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import Network, NetworkName, build_network
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.bundle.vocabulary import PADDING_ID
+from dinrank.model.layers import dice
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.layers.mlp import Activation
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.din import DIN
+from dinrank.model.nets.registry import Network, NetworkName, build_network
 
 _EMBEDDING_STD = 0.3
 

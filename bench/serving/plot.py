@@ -11,7 +11,7 @@ from matplotlib.ticker import FormatStrFormatter, NullFormatter
 from bench.serving.results import Results, ScoringResults
 from bench.serving.setting import SHORT
 from bench.serving.under_load import Load, ServiceResults
-from training.html_report.theme import BLUE, ORANGE
+from dinrank.training.report.theme import BLUE, ORANGE
 
 _OURS = "dinrank"
 _PANEL_HEIGHT, _WIDTH = 3.2, 9.0

@@ -12,8 +12,8 @@ from bench.serving.dataset import NUM_HOURS, item_ids, segment_of
 from bench.serving.repeated import INPUTS, RepeatedDIN
 from bench.serving.services.features import Index
 from bench.serving.setting import NUM_SEGMENTS, TOWER, UNIT
-from model.bundle.encoding import Encoder
-from model.bundle.vocabulary import UNKNOWN_ID
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.vocabulary import UNKNOWN_ID
 
 WEIGHTS_FILE, SIZES_FILE, GRAPH_FILE, INDEX_FILE = "din.pt", "sizes.json", "din.onnx", "index.json"
 OPSET = 20

@@ -47,8 +47,8 @@ from bench.serving.subjects import (
     Subject,
 )
 from bench.serving.timing import compare
-from model.nets.din import DIN
-from model.nets.registry import NetworkName
+from dinrank.model.nets.din import DIN
+from dinrank.model.nets.names import NetworkName
 
 _NUM_REQUESTS = 4
 

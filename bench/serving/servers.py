@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from bench.serving.load import HOST
+from bench.harness.load import HOST
 from bench.serving.setting import WORKERS
 
 ROOT = Path(__file__).parents[2]

@@ -15,13 +15,13 @@ from bench.serving.products import products_graph
 from bench.serving.repeated import INPUTS
 from bench.serving.rows import export_rows_graph
 from bench.serving.setting import Shape
-from model.bundle.encoding import Indices
-from model.bundle.files import GRAPH_FILE
-from model.bundle.graph import CTR_OUTPUT
-from model.bundle.reader import open_bundle
-from model.bundle.request import ScoringRequest, encode_request
-from service.scoring.predictor import Predictor
-from training.export import ServingGraph
+from dinrank.model.bundle.encoding import Indices
+from dinrank.model.bundle.files import GRAPH_FILE
+from dinrank.model.bundle.graph import CTR_OUTPUT
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.request import ScoringRequest, encode_request
+from dinrank.service.scoring.predictor import Predictor
+from dinrank.training.export.bundle import ServingGraph
 
 
 class Skipped(Exception):

@@ -11,7 +11,7 @@ import numpy as np
 from bench.serving.material import Material
 from bench.serving.setting import AGREEMENT
 from bench.serving.subjects import Skipped, Subject
-from model.bundle.request import ScoringRequest
+from dinrank.model.bundle.request import ScoringRequest
 
 _WARM_UP = 2
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.harness.load import Order, Outcome
 from bench.serving.dataset import Traffic, user_ids
-from bench.serving.load import Order, Outcome
 from bench.serving.material import Material, make_material
 from bench.serving.networks import repeat_history
 from bench.serving.rows import write_rows_network
@@ -31,11 +31,11 @@ from bench.serving.servers import (
 )
 from bench.serving.setting import AGREEMENT, BENTOML, LITSERVE, NAIVE, PLAIN, SEED, TABLE, Effort, Shape
 from bench.serving.timing import Disagreement
-from model.bundle.reader import open_bundle
-from model.nets.din import DIN
-from model.nets.registry import NetworkName
-from service.publish import publish
-from service.store.embedded import embedded_redis
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.nets.din import DIN
+from dinrank.model.nets.names import NetworkName
+from dinrank.service.publish import publish
+from dinrank.service.store.embedded import embedded_redis
 
 CLOSED_CONNECTIONS = 16
 OPEN_CONNECTIONS = 64
@@ -253,7 +253,7 @@ def _send(order: Order, server: Server) -> tuple[Outcome, float]:
     """
     before = server.cpu_seconds()
     result = subprocess.run(
-        [sys.executable, "-m", "bench.serving.load"],
+        [sys.executable, "-m", "bench.harness.load"],
         input=json.dumps(asdict(order)),
         cwd=ROOT,
         capture_output=True,

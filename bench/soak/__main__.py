@@ -17,16 +17,15 @@ import redis
 import typer
 from rich.console import Console
 
-from bench.progress import progress_bar
-from bench.request.ground import prepared
-from bench.request.processes import Server, serving
+from bench.harness.ground import prepared
+from bench.harness.processes import Server, serving
+from bench.harness.progress import progress_bar
 from bench.soak.load import NUMS_BEHAVIOURS, SteadyLoad
 from bench.soak.plot import draw
 from bench.soak.samples import Sample, look
 from bench.soak.summary import summarise
-from model.nets.registry import NetworkName
-from training.machine import describe_machine
-from training.report import source_commit
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.report.report import describe_machine, source_commit
 
 LOOK_EVERY_S = 10.0
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from bench.request.processes import connect
-from bench.request.traffic import bodies
+from bench.harness.processes import connect
+from bench.harness.traffic import bodies
 
 NUMS_BEHAVIOURS = (0, 1, 10, 50, 200, 1_000)
 NUMS_CANDIDATES = (1, 20, 100, 300)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.soak.samples import Sample
-from training.html_report.theme import BLUE, ORANGE
+from dinrank.training.report.theme import BLUE, ORANGE
 
 _STYLES = ("-", "--", "-.", ":")
 _SIZE = (9.0, 9.0)

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import redis
 
-from bench.request.processes import Server, get
+from bench.harness.processes import Server, get
 from bench.soak.load import Window
 
 _PID = re.compile(r'^process_open_fds\{pid="(\d+)"\}', re.MULTILINE)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.throughput.setting import NUM_SLOTS
-from model.bundle.catalogue import PADDING_ROW
-from model.bundle.encoding import Indices
-from model.bundle.schema import ITEM_ID, Group, Kind
-from training.data.dataset import Dataset, read_dataset
-from training.data.encoded import EncodedDataset, encode_dataset
-from training.data.split import TRAIN
+from dinrank.model.bundle.catalogue import PADDING_ROW
+from dinrank.model.bundle.encoding import Indices
+from dinrank.model.bundle.schema import ITEM_ID, Group, Kind
+from dinrank.training.data.dataset import Dataset, read_dataset
+from dinrank.training.data.encoded import EncodedDataset, encode_dataset
+from dinrank.training.data.split import TRAIN
 
 
 # Legend: N = impressions, T = slots of a padded history.

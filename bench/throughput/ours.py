@@ -1,4 +1,4 @@
-"""Our DIN, trained by the parts of `training/loop.py`: batches, both optimisers, the average of recent weights."""
+"""Our DIN, trained by the parts of `training/fit/loop.py`: batches, both optimisers, the average of recent weights."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -9,15 +9,16 @@ import numpy as np
 from bench.throughput.arrays import read_encoded
 from bench.throughput.setting import EMBEDDING_DIM, LEARNING_RATE, SEED, TOWER, UNIT, Setting
 from bench.throughput.worker import Arrays, serve
-from model.layers.interest import Pooling
-from model.layers.mlp import Activation
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName, build_network
-from training.config import TrainConfig
-from training.data.batches import Batch, HistoryThinning, batches
-from training.loop import training_step
-from training.regularisation import MiniBatchAwareL2
-from training.state import TrainingState
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.layers.mlp import Activation
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import build_network
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.batches import Batch, HistoryThinning, batches
+from dinrank.training.fit.loop import training_step
+from dinrank.training.fit.regularisation import MiniBatchAwareL2
+from dinrank.training.fit.state import TrainingState
 
 # The paper's network, as the others have it: plain sum, no product in the tower. No behaviours are dropped, as the
 # others have nothing of the kind.

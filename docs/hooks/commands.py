@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import typer
 
-from service.cli import app as service_app
-from training.cli import app as training_app
+from dinrank.service.cli import app as service_app
+from dinrank.training.cli import app as training_app
 
 _APPS = {"training": training_app, "service": service_app}
 

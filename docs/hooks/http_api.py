@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.api.errors import PROBLEMS
-from service.app import create_app
-from service.settings import Settings
+from dinrank.service.api.problems import PROBLEMS
+from dinrank.service.app import create_app
+from dinrank.service.settings import Settings
 
 _REFERENCE = "#/components/schemas/"
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from docs.hooks.code import code_page
 from docs.hooks.commands import commands_page
 from docs.hooks.decisions import decisions_page
 from docs.hooks.http_api import http_page
@@ -15,6 +16,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/http.md": http_page,
     "reference/training.md": training_page,
     "decisions/index.md": decisions_page,
+    "code.md": code_page,
 }
 
 

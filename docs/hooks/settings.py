@@ -1,6 +1,6 @@
 """The service's settings as a table, which docs/settings.md must have."""
 
-from service.settings import ENV_PREFIX, Settings
+from dinrank.service.settings import ENV_PREFIX, Settings
 
 _OF_THE_ACCOUNT = {"redis_data_dir": "~/.local/share/dinrank/redis", "admin_token_dir": "$XDG_RUNTIME_DIR/dinrank"}
 

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-from model.nets.config import NetworkConfig
-from training.config import TrainConfig
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.training.config import TrainConfig
 
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", flags=re.MULTILINE)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.token_index import ABSENT, TokenIndex
-from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, RawScalar, positions, token
+from dinrank.model.bundle.token_index import ABSENT, TokenIndex
+from dinrank.model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, RawScalar, positions, token
 
 Indices = NDArray[np.int64]
 

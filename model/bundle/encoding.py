@@ -11,11 +11,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.catalogue import Catalogue, unknown_slots
-from model.bundle.errors import SchemaMismatch
-from model.bundle.files import column_file, vocabulary_path
-from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import PADDING_ID, Buckets, FeatureVocabulary, RawScalar, RawValue
+from dinrank.model.bundle.catalogue import Catalogue, unknown_slots
+from dinrank.model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.files import column_file, vocabulary_path
+from dinrank.model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import PADDING_ID, Buckets, FeatureVocabulary, RawScalar, RawValue
 
 Indices = NDArray[np.int64]
 Attributes = Mapping[str, RawValue]

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from model.bundle.token_index import ARRAYS
+from dinrank.model.bundle.token_index import ARRAYS
 
 SCHEMA_FILE = "schema.json"
 GRAPH_FILE = "model.onnx"

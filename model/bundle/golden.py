@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.errors import SchemaMismatch
-from model.bundle.files import GOLDEN_FILE
-from model.bundle.request import ScoringRequest
+from dinrank.model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.files import GOLDEN_FILE
+from dinrank.model.bundle.request import ScoringRequest
 
 TOLERANCE = 1e-5  # largest absolute difference of two CTRs that count as equal
 MAX_TOLERANCE = 0.01  # and behind a calibration so steep that rounding errors of logits show, at the very most
@@ -22,7 +22,7 @@ class GoldenAnswer:
 
     Attributes:
         tolerance: how far each CTR may be off, from `TOLERANCE` to `MAX_TOLERANCE`; empty for `TOLERANCE` throughout.
-            The trainer allows more where the calibration is steep, see `training.parity`.
+            The trainer allows more where the calibration is steep, see `dinrank.training.export.check`.
     """
 
     request: ScoringRequest

@@ -1,6 +1,6 @@
 """The serving graph's inputs and outputs, by name: what the exporter writes and the predictor expects."""
 
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
 
 CTR_OUTPUT = "ctr"  # [C], calibrated click-through rates
 WEIGHTS_OUTPUT = "activation_weights"  # [C, T], raw; only in networks with an activation unit

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-from model.bundle.errors import ChecksumMismatch, UnsupportedFormat
+from dinrank.model.bundle.errors import ChecksumMismatch, UnsupportedFormat
 
 FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"

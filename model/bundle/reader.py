@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.activations import COLUMNS_FILE, LINES_FILE, TABLE_FILES, WEIGHTS_FILE, ActivationTable
-from model.bundle.catalogue import FIRST_ROW, UNKNOWN_ROW, Catalogue
-from model.bundle.encoding import Encoder
-from model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
-from model.bundle.files import (
+from dinrank.model.bundle.activations import COLUMNS_FILE, LINES_FILE, TABLE_FILES, WEIGHTS_FILE, ActivationTable
+from dinrank.model.bundle.catalogue import FIRST_ROW, UNKNOWN_ROW, Catalogue
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
+from dinrank.model.bundle.files import (
     GOLDEN_FILE,
     GRAPH_FILE,
     ITEM_IDS,
@@ -27,13 +27,13 @@ from model.bundle.files import (
     sha256,
     vocabulary_path,
 )
-from model.bundle.golden import GoldenAnswer
-from model.bundle.manifest import MANIFEST_FILE, Manifest
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
-from model.bundle.stages import STAGES, stage_file
-from model.bundle.titles import TEXT_FILE, TITLE_FILES, Titles
-from model.bundle.token_index import BrokenIndex, TokenIndex
-from model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
+from dinrank.model.bundle.golden import GoldenAnswer
+from dinrank.model.bundle.manifest import MANIFEST_FILE, Manifest
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.stages import STAGES, stage_file
+from dinrank.model.bundle.titles import TEXT_FILE, TITLE_FILES, Titles
+from dinrank.model.bundle.token_index import BrokenIndex, TokenIndex
+from dinrank.model.bundle.vocabulary import Buckets, FeatureVocabulary, Vocabulary
 
 _HASHING_THREADS = 4
 _LONGEST_FOUND = 300  # characters of an error's message: it may repeat what the file holds
@@ -41,7 +41,7 @@ _LONGEST_SIGNATURE = 1_024  # bytes; one of Ed25519 has 64
 
 
 class Signatures(Protocol):
-    """Decides whose bundles are trusted. `service/signatures.py` does, as this package has no cryptography."""
+    """Decides whose bundles are trusted. `service/lineup/signatures.py` does, as this package has no cryptography."""
 
     def check(self, manifest: bytes, signature: bytes | None) -> None:
         """Look at the bytes of `manifest.json` and of `manifest.sig`, None where there is none.
@@ -56,7 +56,7 @@ class Bundle:
     """A verified bundle, its graphs excepted: running those is the service's part.
 
     Attributes:
-        has_stages: whether the graph comes cut into stages too, see `model.bundle.stages`.
+        has_stages: whether the graph comes cut into stages too, see `dinrank.model.bundle.stages`.
         table: looked up instead of computed; only with stages.
         titles: what the catalogue's items are called; None when the data set did not say.
     """

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from model.bundle.encoding import Attributes, Encoder, Indices
-from model.bundle.graph import behaviour_input, candidate_input, request_input
-from model.bundle.schema import Group
-from model.bundle.vocabulary import RawScalar
+from dinrank.model.bundle.encoding import Attributes, Encoder, Indices
+from dinrank.model.bundle.graph import behaviour_input, candidate_input, request_input
+from dinrank.model.bundle.schema import Group
+from dinrank.model.bundle.vocabulary import RawScalar
 
 
 @dataclass(frozen=True, slots=True)

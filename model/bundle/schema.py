@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.errors import SchemaMismatch
 
 ITEM_ID = "item_id"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

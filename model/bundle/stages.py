@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.activations import ActivationTable
-from model.bundle.graph import CTR_OUTPUT, behaviour_input, candidate_input, request_input
-from model.bundle.request import EncodedRequest
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.activations import ActivationTable
+from dinrank.model.bundle.graph import CTR_OUTPUT, behaviour_input, candidate_input, request_input
+from dinrank.model.bundle.request import EncodedRequest
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
 
 Floats = NDArray[np.float32]
 RunStage = Callable[[Mapping[str, NDArray[np.generic]]], NDArray[np.float32]]

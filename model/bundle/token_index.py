@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.packed_text import WORD, Indices, PackedTexts, Words, hash_one, pack_in_chunks, pack_one
+from dinrank.model.bundle.packed_text import WORD, Indices, PackedTexts, Words, hash_one, pack_in_chunks, pack_one
 
 ABSENT = -1  # the position of a token that the index lacks
 ARRAYS = ("words", "starts", "buckets", "positions", "fingerprints")  # what `arrays` gives and `from_arrays` takes

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.errors import SchemaMismatch
-from model.bundle.token_index import ABSENT, TokenIndex
+from dinrank.model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.token_index import ABSENT, TokenIndex
 
 PADDING_ID = 0
 UNKNOWN_ID = 1

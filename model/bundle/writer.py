@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from model.bundle.encoding import Encoder
-from model.bundle.files import (
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.files import (
     GOLDEN_FILE,
     ITEM_IDS,
     SCHEMA_FILE,
@@ -22,13 +22,13 @@ from model.bundle.files import (
     sha256,
     vocabulary_path,
 )
-from model.bundle.golden import GoldenAnswer
-from model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
-from model.bundle.reader import Bundle
-from model.bundle.staging import staged_directory
-from model.bundle.titles import Titles
-from model.bundle.token_index import TokenIndex
-from model.bundle.vocabulary import Buckets
+from dinrank.model.bundle.golden import GoldenAnswer
+from dinrank.model.bundle.manifest import MANIFEST_FILE, Manifest, content_version
+from dinrank.model.bundle.reader import Bundle
+from dinrank.model.bundle.staging import staged_directory
+from dinrank.model.bundle.titles import Titles
+from dinrank.model.bundle.token_index import TokenIndex
+from dinrank.model.bundle.vocabulary import Buckets
 
 Sign = Callable[[bytes], bytes]  # from the bytes of a manifest to those of its signature
 

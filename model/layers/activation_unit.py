@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.layers.dice import Dice
-from model.layers.embedding import take_rows
-from model.layers.interest import Pairs
-from model.layers.mlp import MLP, Activation
-from model.layers.tiled_unit import weigh_in_tiles
+from dinrank.model.layers.dice import Dice
+from dinrank.model.layers.embedding import take_rows
+from dinrank.model.layers.interest import Pairs
+from dinrank.model.layers.mlp import MLP, Activation
+from dinrank.model.layers.tiled_unit import weigh_in_tiles
 
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = embedding width, H = first hidden width,

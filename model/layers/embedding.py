@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.bundle.schema import Feature, Kind
-from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID
+from dinrank.model.bundle.schema import Feature, Kind
+from dinrank.model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID
 
 
 # Legend: N = rows looked up together, M = slots of a multi-valued feature, D = width of all features together.

@@ -7,9 +7,9 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
-from model.layers.embedding import take_rows
-from model.layers.recurrence import recur
-from model.layers.steps import Steps
+from dinrank.model.layers.embedding import take_rows
+from dinrank.model.layers.recurrence import recur
+from dinrank.model.layers.steps import Steps
 
 
 class Evolution(StrEnum):

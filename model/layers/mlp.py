@@ -6,7 +6,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
-from model.layers.dice import Dice
+from dinrank.model.layers.dice import Dice
 
 
 class Activation(StrEnum):

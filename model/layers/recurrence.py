@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.layers.steps import Steps
+from dinrank.model.layers.steps import Steps
 
 # Legend: U = users, C = candidates per user, P = real behaviours of the batch, step by step (see `Steps`),
 # H = width of the state, G = width of the gates: reset, update and proposal side by side, each H wide.

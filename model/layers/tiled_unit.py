@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.layers import kernels
-from model.layers.dice import Dice
-from model.layers.interest import Pairs
-from model.layers.sweep import num_tiles, sweep, tiles_in
+from dinrank.model.layers import kernels
+from dinrank.model.layers.dice import Dice
+from dinrank.model.layers.interest import Pairs
+from dinrank.model.layers.sweep import num_tiles, sweep, tiles_in
 
 Array = NDArray[Any]
 Fill = Callable[[slice, Tensor], None]  # writes the rows of a tile

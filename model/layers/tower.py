@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from model.layers.embedding import FeatureEmbedding
-from model.layers.mlp import MLP
+from dinrank.model.layers.embedding import FeatureEmbedding
+from dinrank.model.layers.mlp import MLP
 
 
 # Legend: U = users, C = candidates per user, F = width of the user and context features together.

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model.layers.calibration import Calibration, NoCalibration
-from model.nets.inputs import NetworkInputs, NetworkOutput
-from model.nets.registry import Network
+from dinrank.model.layers.calibration import Calibration, NoCalibration
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.nets.registry import Network
 
 
 # Legend: U = users, C = candidates per user.

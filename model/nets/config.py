@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from model.bundle.schema import Feature, FeatureSchema, Group
-from model.layers.embedding import FeatureEmbedding
-from model.layers.gru import Evolution
-from model.layers.interest import Pooling
-from model.layers.mlp import MLP, Activation
-from model.layers.tower import Tower
-from model.nets.parts.crosses import Cross, HashedCrosses
-from model.nets.parts.fields import Fields
-from model.nets.parts.linear import LinearTerm
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group
+from dinrank.model.layers.crosses import Cross, HashedCrosses
+from dinrank.model.layers.embedding import FeatureEmbedding
+from dinrank.model.layers.fields import Fields
+from dinrank.model.layers.gru import Evolution
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.layers.linear import LinearTerm
+from dinrank.model.layers.mlp import MLP, Activation
+from dinrank.model.layers.tower import Tower
 
 
 class Product(StrEnum):

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from model.bundle.schema import FeatureSchema
-from model.layers.cross import CrossLayer
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.layers.cross import CrossLayer
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.nets.config import NetworkConfig
 
 
 class DCN(nn.Module):

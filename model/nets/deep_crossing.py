@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from model.bundle.schema import FeatureSchema
-from model.layers.residual import ResidualUnit
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.layers.residual import ResidualUnit
+from dinrank.model.nets.config import NetworkConfig
 
 
 class DeepCrossing(nn.Module):

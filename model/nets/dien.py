@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.bundle.schema import FeatureSchema, Group
-from model.layers.embedding import take_rows
-from model.layers.gru import InterestAttention, InterestEvolution, InterestExtractor
-from model.layers.steps import Steps
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
-from model.nets.parts.fields import pool_behaviours
+from dinrank.model.bundle.schema import FeatureSchema, Group
+from dinrank.model.layers.embedding import take_rows
+from dinrank.model.layers.fields import pool_behaviours
+from dinrank.model.layers.gru import InterestAttention, InterestEvolution, InterestExtractor
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.layers.steps import Steps
+from dinrank.model.nets.config import NetworkConfig
 
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = item width, I = distinct items of the batch,

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from model.bundle.schema import FeatureSchema, Group
-from model.layers.activation_unit import LocalActivationUnit
-from model.layers.embedding import take_rows
-from model.layers.interest import pair_up, pool_interest, sum_pairs
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.bundle.schema import FeatureSchema, Group
+from dinrank.model.layers.activation_unit import LocalActivationUnit
+from dinrank.model.layers.embedding import take_rows
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.layers.interest import pair_up, pool_interest, sum_pairs
+from dinrank.model.nets.config import NetworkConfig
 
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = item width, I = distinct items of the batch,

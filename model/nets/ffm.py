@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from model.bundle.schema import FeatureSchema, Group
-from model.layers.interactions import field_aware_products
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
-from model.nets.parts.fields import count_fields
+from dinrank.model.bundle.schema import FeatureSchema, Group
+from dinrank.model.layers.fields import count_fields
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.layers.interactions import field_aware_products
+from dinrank.model.nets.config import NetworkConfig
 
 
 # Legend: U = users, C = candidates per user, F = fields, D = width of a field-aware vector.

@@ -3,16 +3,16 @@
 import torch
 from torch import nn
 
-from model.bundle.schema import FeatureSchema
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.nets.config import NetworkConfig
 
 
 # Legend: U = users, C = candidates per user, F = fields, D = width of a field's vector.
 class FNN(nn.Module):
     """logit = MLP([b, w_f and v_f for every field f]): the parameters of a factorisation machine, then an MLP.
 
-    `linear` and `fields` are those of `FM`, so that training can begin with a trained one's (`training.pretraining`).
+    `linear` and `fields` are those of `FM`, so that training can begin with a trained one.
 
     Source: Zhang et al., "Deep Learning over Multi-field Categorical Data", ECIR 2016, Eq. 1 to 4. Deviations: a field
     with several values has one pooled vector; the tower's activation instead of tanh.

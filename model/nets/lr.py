@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from model.bundle.schema import FeatureSchema
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.nets.config import NetworkConfig
 
 
 class LR(nn.Module):

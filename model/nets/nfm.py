@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from model.bundle.schema import FeatureSchema
-from model.layers.interactions import sum_of_pair_products
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.layers.interactions import sum_of_pair_products
+from dinrank.model.nets.config import NetworkConfig
 
 
 class NFM(nn.Module):

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from model.bundle.schema import FeatureSchema
-from model.layers.interactions import inner_products, superposed_outer_product
-from model.nets.config import NetworkConfig, Product
-from model.nets.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.layers.interactions import inner_products, superposed_outer_product
+from dinrank.model.nets.config import NetworkConfig, Product
 
 
 # Legend: U = users, C = candidates per user, F = fields, D = width of a field's vector.

@@ -1,42 +1,24 @@
 """The networks by name."""
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 
-from model.bundle.schema import FeatureSchema
-from model.nets.base import BaseModel
-from model.nets.config import NetworkConfig
-from model.nets.dcn import DCN
-from model.nets.deep_crossing import DeepCrossing
-from model.nets.deepfm import DeepFM
-from model.nets.dien import DIEN
-from model.nets.din import DIN
-from model.nets.ffm import FFM
-from model.nets.fm import FM
-from model.nets.fnn import FNN
-from model.nets.lr import LR
-from model.nets.nfm import NFM
-from model.nets.pnn import PNN
-from model.nets.poly2 import Poly2
-from model.nets.wide_deep import WideDeep
-
-
-class NetworkName(StrEnum):
-    LR = "lr"
-    POLY2 = "poly2"
-    FM = "fm"
-    FFM = "ffm"
-    FNN = "fnn"
-    PNN = "pnn"
-    WIDE_DEEP = "wide_deep"
-    DEEP_CROSSING = "deep_crossing"
-    DCN = "dcn"
-    NFM = "nfm"
-    DEEPFM = "deepfm"
-    BASE = "base"
-    DIN = "din"
-    DIEN = "dien"
-
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.nets.base import BaseModel
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.dcn import DCN
+from dinrank.model.nets.deep_crossing import DeepCrossing
+from dinrank.model.nets.deepfm import DeepFM
+from dinrank.model.nets.dien import DIEN
+from dinrank.model.nets.din import DIN
+from dinrank.model.nets.ffm import FFM
+from dinrank.model.nets.fm import FM
+from dinrank.model.nets.fnn import FNN
+from dinrank.model.nets.lr import LR
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.nfm import NFM
+from dinrank.model.nets.pnn import PNN
+from dinrank.model.nets.poly2 import Poly2
+from dinrank.model.nets.wide_deep import WideDeep
 
 Network = LR | Poly2 | FM | FFM | FNN | PNN | WideDeep | DeepCrossing | DCN | NFM | DeepFM | BaseModel | DIN | DIEN
 

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from model.bundle.schema import FeatureSchema
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs, NetworkOutput
-from model.nets.parts.crosses import behaviour_crosses
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.model.layers.crosses import behaviour_crosses
+from dinrank.model.layers.inputs import NetworkInputs, NetworkOutput
+from dinrank.model.nets.config import NetworkConfig
 
 
 class WideDeep(nn.Module):

@@ -1,24 +1,25 @@
 """Ranking requests wait for their turn here, or are refused before they cost anything. Plain ASGI."""
 
 import asyncio
+import math
 import time
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.arrivals import DISCONNECT, has_hung_up
-from service.api.deadline import patience_s
-from service.api.errors import service_problem
-from service.api.middleware import ARRIVED_S, RANK_PATH, replay
-from service.api.outcomes import DEGRADED, OK
-from service.api.refusals import Refusal
-from service.errors import CallerLeft, DeadlineTooShort, MalformedHeader, Overloaded
-from service.scoring.admission import Admission, Turn
-from service.scoring.caller import Caller
-from service.telemetry import Telemetry
+from dinrank.service.api.body import DISCONNECT, has_hung_up, replay
+from dinrank.service.api.context import ARRIVED_S, RANK_PATH
+from dinrank.service.api.problems import DEGRADED, OK, Refusal, service_problem
+from dinrank.service.errors import CallerLeft, DeadlineTooShort, MalformedHeader, Overloaded
+from dinrank.service.scoring.admission import Admission, Turn
+from dinrank.service.scoring.ranking import Caller
+from dinrank.service.telemetry.metrics import Telemetry
 
 _ANSWERED = frozenset({OK, DEGRADED})
+
 CALLER = "caller"  # in the scope's state: the `Caller` of a ranking request
 
 
@@ -95,3 +96,40 @@ class AdmissionControl:
 def _end(wait: asyncio.Timeout) -> None:
     if not wait.expired():  # or about to
         wait.reschedule(0.0)
+
+
+DEADLINE_HEADER = "X-Deadline-Ms"
+
+_NAME = DEADLINE_HEADER.lower().encode()
+
+_LONGEST_MS = 86_400_000  # a day
+
+_TAKES = f"one whole number of milliseconds from 1 to {_LONGEST_MS}"
+
+DEADLINE_PARAMETER: dict[str, Any] = {
+    "name": DEADLINE_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "How many milliseconds the caller still waits, from the arrival of the request. A request that "
+    "cannot be answered by then is refused at once, Redis gets no more than the time that is left, and none is "
+    "kept waiting longer.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": _LONGEST_MS},
+    "example": 100,
+}
+
+
+def patience_s(headers: Iterable[tuple[bytes, bytes]]) -> float:
+    """Seconds that the caller waits, infinite when the header is not there.
+
+    Raises:
+        MalformedHeader
+    """
+    sent = [value for name, value in headers if name == _NAME]
+    if not sent:
+        return math.inf
+    text = sent[0].strip(b" \t")
+    if len(sent) > 1 or not text.isdigit() or len(text) > len(str(_LONGEST_MS)):
+        raise MalformedHeader(DEADLINE_HEADER, _TAKES)
+    if not 1 <= (milliseconds := int(text)) <= _LONGEST_MS:
+        raise MalformedHeader(DEADLINE_HEADER, _TAKES)
+    return milliseconds / 1_000

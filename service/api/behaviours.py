@@ -5,14 +5,13 @@ from dataclasses import asdict
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from service.api.events import BehavioursRequest
-from service.api.line_up import ChampionHere
-from service.api.live import LiveHere, saying_what_to_do
-from service.api.routes import problems
-from service.api.strict_json import StrictJsonRoute
-from service.errors import FeatureStoreUnavailable
-from service.store.behaviour_writer import EventCounts
-from service.telemetry import EventOutcome, Telemetry
+from dinrank.service.api.dependencies import ChampionHere, LiveHere, advising
+from dinrank.service.api.events import BehavioursRequest
+from dinrank.service.api.openapi import problems
+from dinrank.service.api.strict_json import StrictJsonRoute
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.store.behaviour_writer import EventCounts
+from dinrank.service.telemetry.metrics import EventOutcome, Telemetry
 
 router = APIRouter(route_class=StrictJsonRoute)
 
@@ -41,7 +40,7 @@ async def write_behaviours(body: BehavioursRequest, served: ChampionHere, live: 
     encoder = served.bundle.encoder
     events = body.to_stored(encoder)
     try:
-        with saying_what_to_do("send all of these events again, none will count twice"):
+        with advising("send all of these events again, none will count twice"):
             for user_id in {event.user_id for event in events}:
                 served.store.refuse_while_left_alone(user_id)
             counts = await live.behaviours.write(events, max_behaviours=encoder.schema.max_behaviours)

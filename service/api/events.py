@@ -16,13 +16,13 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import to_json
 
-from model.bundle.encoding import Encoder, UnknownFeatureError
-from model.bundle.schema import ITEM_ID, Feature, Group
-from service.api.repeated_keys import REPEATED, repeated_key
-from service.api.schemas import Features, Id, Sent, until_faults
-from service.errors import UnknownFeature
-from service.store.behaviour_writer import BehaviourEvent
-from service.store.layout import encode_behaviour
+from dinrank.model.bundle.encoding import Encoder, UnknownFeatureError
+from dinrank.model.bundle.schema import ITEM_ID, Feature, Group
+from dinrank.service.api.repeated_keys import REPEATED, repeated_key
+from dinrank.service.api.schemas import Features, Id, Sent, validate_in_batches
+from dinrank.service.errors import UnknownFeature
+from dinrank.service.store.behaviour_writer import BehaviourEvent
+from dinrank.service.store.layout import encode_behaviour
 
 MAX_EVENTS = 1_000  # of one request
 MAX_FEATURES_BYTES = 4_096  # of one event, as JSON: they are stored with it, and read at every ranking
@@ -105,7 +105,7 @@ class BehavioursRequest(Sent):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    events: Annotated[list[EventBody], WrapValidator(until_faults), BeforeValidator(_few_events)] = Field(
+    events: Annotated[list[EventBody], WrapValidator(validate_in_batches), BeforeValidator(_few_events)] = Field(
         min_length=1, max_length=MAX_EVENTS, description="They may repeat, and need not be in the order of time."
     )
 

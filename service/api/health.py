@@ -1,4 +1,4 @@
-"""Whether the process runs, and whether it should get requests."""
+"""Probes: whether the process runs and should get requests, its metrics, and the port that has these alone."""
 
 from dataclasses import asdict
 from http import HTTPStatus
@@ -6,16 +6,21 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.line_up import LineUpHere, Place
-from service.api.schemas import ModelName
-from service.errors import FeatureStoreUnavailable
-from service.store.protocol import FeatureStore
-from service.worker import DRAINING
+from dinrank.service.api.context import DRAINING, new_request_id
+from dinrank.service.api.dependencies import LineUpHere
+from dinrank.service.api.problems import plain_problem
+from dinrank.service.api.schemas import ModelName
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.lineup.line_up import Place
+from dinrank.service.store.protocol import FeatureStore
+from dinrank.service.telemetry.metrics import EXPOSITION_TYPE
 
 router = APIRouter()
 
 ReadinessStatus = Literal["ready", "degraded", "draining", "stuck"]
+
 _UNREADY = ("draining", "stuck")
 
 
@@ -83,11 +88,11 @@ async def readyz(request: Request, response: Response, line_up: LineUpHere) -> R
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(
         status=status,
-        model=served.model_name(),
+        model=ModelName.of(served),
         feature_store="available" if has_store else "unavailable",
         refused_bundle=_refused_bundle(champion),
         challengers=[
-            ChallengerReadiness(model=place.served.model_name(), refused_bundle=_refused_bundle(place))
+            ChallengerReadiness(model=ModelName.of(place.served), refused_bundle=_refused_bundle(place))
             for place in challengers
         ],
     )
@@ -104,3 +109,27 @@ async def _answers(store: FeatureStore) -> bool:
     except FeatureStoreUnavailable:
         return False
     return True
+
+
+PROBE_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(line_up: LineUpHere) -> Response:  # not async: with several workers it reads files
+    """All workers' metrics in the Prometheus text format."""
+    return Response(line_up.champion.telemetry.exposition(), media_type=EXPOSITION_TYPE)
+
+
+class ProbesAlone:
+    """Passes these on, keys and all else as on the other port, and knows no other path."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBE_PATHS:
+            await self._app(scope, receive, send)
+            return
+        scope["state"]["request_id"] = new_request_id()
+        detail = f"this port has {', '.join(sorted(PROBE_PATHS))} alone"
+        await plain_problem(Request(scope), HTTPStatus.NOT_FOUND, detail)(scope, receive, send)

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.errors import PROBLEMS, service_problem
-from service.api.own_names import OwnNames
-from service.api.paths import ADMIN_PATH, DOCS_PARTS_PREFIX, PAGE_PARTS_PREFIX, USERS_PATH, has_one_spelling
-from service.errors import (
+from dinrank.service.access.keys import KeyRing, OneKey
+from dinrank.service.access.own_names import OwnNames
+from dinrank.service.api.paths import ADMIN_PATH, DOCS_PARTS_PREFIX, PAGE_PARTS_PREFIX, USERS_PATH, has_one_spelling
+from dinrank.service.api.problems import PROBLEMS, service_problem
+from dinrank.service.errors import (
     Forbidden,
     HeadersTooLarge,
     MalformedPath,
@@ -20,9 +21,8 @@ from service.errors import (
     TooManyConnections,
     Unauthorised,
 )
-from service.keys import KeyRing, OneKey
-from service.settings import Settings
-from service.telemetry import Telemetry, declare
+from dinrank.service.settings import Settings
+from dinrank.service.telemetry.metrics import Telemetry, declare
 
 # Whoever asks these learns what the repository says anyway, and whether to send requests here. "/" is the playground's
 # page without anything of users and items, which it asks for with a key.
@@ -40,7 +40,7 @@ _ANOTHER_NAME = (
     "this service is asked as http://localhost or http://127.0.0.1, and by no page of another name; let "
     "DINRANK_ALLOWED_HOSTS name the hosts that are its own"
 )
-# All that `dinrank_turned_away_total` counts, here and in `service.protocol`.
+# All that `dinrank_turned_away_total` counts, here and in `dinrank.service.process.protocol`.
 _TURNED_AWAY = (
     Unauthorised,
     Forbidden,

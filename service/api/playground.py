@@ -12,14 +12,13 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from model.bundle.reader import Bundle
-from service.api.answer_headers import page_headers
-from service.api.line_up import ChampionHere
-from service.api.live import LiveHere
-from service.api.paths import PAGE_PARTS_PREFIX
-from service.api.routes import problems
-from service.api.schemas import MAX_ID_LENGTH
-from service.api.strict_json import StrictJsonRoute
+from dinrank.model.bundle.reader import Bundle
+from dinrank.service.api.dependencies import ChampionHere, LiveHere
+from dinrank.service.api.headers import page_headers
+from dinrank.service.api.openapi import problems
+from dinrank.service.api.paths import PAGE_PARTS_PREFIX
+from dinrank.service.api.schemas import MAX_ID_LENGTH
+from dinrank.service.api.strict_json import StrictJsonRoute
 
 _FILES = Path(__file__).parents[1] / "playground"
 _MOST_SHOWN = 100

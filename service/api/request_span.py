@@ -3,8 +3,8 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.middleware import RANK_PATH
-from service.tracing.spans import Tracing, describe
+from dinrank.service.api.context import RANK_PATH
+from dinrank.service.telemetry.spans import Tracing, describe
 
 _METHOD = "POST"
 # From what the layers inside leave in the request's state to the attributes of its span.

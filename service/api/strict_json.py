@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
-from service.api.repeated_keys import REPEATED, has_keys, num_different_keys, repeated_key
+from dinrank.service.api.repeated_keys import REPEATED, has_keys, num_different_keys, repeated_key
 
 
 class _StrictJsonRequest(Request):

@@ -10,13 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from model.bundle.schema import Group
-from service.api.line_up import ChampionHere
-from service.api.live import LiveHere, saying_what_to_do
-from service.api.paths import USERS_PATH, USERS_PREFIX
-from service.api.routes import problems
-from service.api.schemas import MAX_ID_LENGTH
-from service.errors import UnknownUser
+from dinrank.model.bundle.schema import Group
+from dinrank.service.api.dependencies import ChampionHere, LiveHere, advising
+from dinrank.service.api.openapi import problems
+from dinrank.service.api.paths import USERS_PATH, USERS_PREFIX
+from dinrank.service.api.schemas import MAX_ID_LENGTH
+from dinrank.service.errors import UnknownUser
 
 router = APIRouter()
 
@@ -82,7 +81,7 @@ async def user(
 ) -> Response:
     """All that is stored of one user; 404 when that is nothing."""
     features = {feature.name: feature for feature in served.bundle.schema.group(Group.USER)}
-    with saying_what_to_do("ask again later"):
+    with advising("ask again later"):
         served.store.refuse_while_left_alone(user_id)
         found = await live.users.read(user_id, features, limit=limit)
     if found is None:
@@ -104,7 +103,7 @@ async def remove_user(user_id: UserId, served: ChampionHere, live: LiveHere) -> 
 
     The next ranking is that of an unknown user. What is sent or published of the user afterwards comes in again.
     """
-    with saying_what_to_do("some of it may be removed; remove again later"):
+    with advising("some of it may be removed; remove again later"):
         served.store.refuse_while_left_alone(user_id)
         removed = await live.users.remove(user_id)
     return RemovedResponse(user_id=user_id, **asdict(removed))

@@ -1,5 +1,5 @@
 """Behaviours from a Redis Stream into users' histories."""
 
-from service.consume.command import consume
+from dinrank.service.consume.consumer import consume
 
 __all__ = ["consume"]

@@ -2,24 +2,36 @@
 
 import asyncio
 import logging
+import os
+import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from model.bundle.encoding import Encoder
-from service.api.events import NoEvent, read_event
-from service.errors import FeatureStoreUnavailable
-from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
-from service.store.stream import BehaviourStream, Entry, RefusedEntry
-from service.telemetry import log_event
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.service.api.events import NoEvent, read_event
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.lineup.loading import BundleFollower, BundleLoader, own_loader
+from dinrank.service.settings import Settings
+from dinrank.service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
+from dinrank.service.store.connection import connect
+from dinrank.service.store.stream import BehaviourStream, Entry, RefusedEntry
+from dinrank.service.telemetry.logs import log_event
 
 MAX_EVENT_BYTES = 65_536
+
 _BATCH = 500  # entries
+
 _BLOCK_MS = 1_000  # longest wait for entries, and so for a look at whether to stop
+
 _ABANDONED_MS = 30_000  # an entry that was handed out so long ago was left by a consumer that died
+
 _CLAIM_EVERY_S = 10.0
+
 _TELL_EVERY_S = 10.0
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
 T = TypeVar("T")
@@ -190,3 +202,43 @@ class _Progress:
         )
         self._since_s = now_s
         self._begin()
+
+
+_TIMEOUT_MS = 10_000  # of a round trip; a read waits for entries within it
+
+
+def consume(settings: Settings, url: str, *, stream: str, group: str, consumer: str | None) -> None:
+    """Bring the stream's behaviours into Redis's histories until SIGTERM or Ctrl-C.
+
+    Args:
+        url: of the Redis that has both.
+        consumer: this one's name in the group; made of host and process when left out.
+
+    Raises:
+        BundleError, BadRedisUrl, NoRunDirectory
+    """
+    name = consumer or _own_name()
+    with own_loader(settings) as loader:
+        asyncio.run(_consume(settings, url, loader, stream=stream, group=group, consumer=name))
+
+
+async def _consume(
+    settings: Settings, url: str, loader: BundleLoader, *, stream: str, group: str, consumer: str
+) -> None:
+    bundle = BundleFollower(settings.bundle, loader, poll_ms=settings.bundle_poll_ms)
+    connection = connect(url, timeout_ms=_TIMEOUT_MS, max_connections=1)
+    try:
+        entries = BehaviourStream(connection, stream=stream, group=group, consumer=consumer)
+        writer = BehaviourWriter(connection, max_stored=settings.max_stored_behaviours)
+        running = Consumer(entries, writer, bundle.encoder)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.stop)
+        log_event(logging.INFO, "consuming", stream=stream, group=group, consumer=consumer)
+        await running.run()
+    finally:
+        await connection.aclose()
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from model.bundle.errors import BundleError
-from model.bundle.manifest import MANIFEST_FILE
-from service.doctor.findings import Finding, ok, warning, wrong
-from service.loading import BundleLoader, LoadedBundle
-from service.remedies import remedy_for
+from dinrank.model.bundle.errors import BundleError
+from dinrank.model.bundle.manifest import MANIFEST_FILE
+from dinrank.service.commands.remedies import remedy_for
+from dinrank.service.doctor.report import Finding, ok, warning, wrong
+from dinrank.service.lineup.loading import BundleLoader, LoadedBundle
 
 CHECK = "bundle"
 OLD_DAYS = 30

@@ -3,13 +3,14 @@
 import resource
 import stat
 
-from service.admin_token import token_path
-from service.cores import usable_cores
-from service.doctor.findings import Finding, ok, warning, wrong
-from service.exposure import BadCertificate, Exposed, check_exposure, is_loopback
-from service.keys import BadKeyFile, read_digests, writable_by_others
-from service.open_files import may_open, needed_files
-from service.settings import Settings
+from dinrank.service.access.admin_token import token_path
+from dinrank.service.access.keys import BadKeyFile, read_digests, writable_by_others
+from dinrank.service.access.own_names import is_loopback
+from dinrank.service.commands.exposure import BadCertificate, Exposed, check_exposure
+from dinrank.service.cores import usable_cores
+from dinrank.service.doctor.report import Finding, ok, warning, wrong
+from dinrank.service.process.open_files import may_open, needed_files
+from dinrank.service.settings import Settings
 
 
 def check_access(settings: Settings) -> list[Finding]:

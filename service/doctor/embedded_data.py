@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from service.doctor.findings import Finding, ok, warning, wrong
+from dinrank.service.doctor.report import Finding, ok, warning, wrong
 
 CHECK = "embedded redis"
 LEAST_FREE_BYTES = 200_000_000

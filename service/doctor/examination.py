@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from model.bundle.reader import Bundle
-from service.doctor.bundles import check_bundle
-from service.doctor.configuration import check_access, check_admin, check_file_limit, check_workers
-from service.doctor.embedded_data import check_embedded_data
-from service.doctor.feature_store import check_feature_store
-from service.doctor.findings import Finding
-from service.doctor.libraries import check_libraries
-from service.doctor.port import check_port
-from service.loading import BundleLoader, own_loader
-from service.settings import EMBEDDED, Settings
+from dinrank.model.bundle.reader import Bundle
+from dinrank.service.doctor.bundles import check_bundle
+from dinrank.service.doctor.configuration import check_access, check_admin, check_file_limit, check_workers
+from dinrank.service.doctor.embedded_data import check_embedded_data
+from dinrank.service.doctor.feature_store import check_feature_store
+from dinrank.service.doctor.libraries import check_libraries
+from dinrank.service.doctor.port import check_port
+from dinrank.service.doctor.report import Finding
+from dinrank.service.lineup.loading import BundleLoader, own_loader
+from dinrank.service.settings import Settings
+from dinrank.service.store.url import EMBEDDED
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

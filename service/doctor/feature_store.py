@@ -7,19 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.bundle.catalogue import UNKNOWN_ROW
-from model.bundle.reader import Bundle
-from service.app import redis_url
-from service.doctor.findings import Finding, ok, warning, wrong
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.remedies import remedy_for
-from service.settings import EMBEDDED, Settings
-from service.store.connection import RedisConnection, connect
-from service.store.embedded import url_of_owner
-from service.store.errors import DataDirectoryInUse, StoreSetupError
-from service.store.inspection import Server, StoredSample, look_at_servers, round_trips_ms, sample_users
-from service.store.scripts import LEAST_CLOCK, UNITS_APART
-from service.store.url import parse_redis_url
+from dinrank.model.bundle.catalogue import UNKNOWN_ROW
+from dinrank.model.bundle.reader import Bundle
+from dinrank.service.commands.remedies import remedy_for
+from dinrank.service.doctor.report import Finding, ok, warning, wrong
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.settings import Settings
+from dinrank.service.store.connection import RedisConnection, connect
+from dinrank.service.store.embedded import redis_url, url_of_owner
+from dinrank.service.store.errors import DataDirectoryInUse, StoreSetupError
+from dinrank.service.store.inspection import Server, StoredSample, look_at_servers, round_trips_ms, sample_users
+from dinrank.service.store.scripts import LEAST_CLOCK, UNITS_APART
+from dinrank.service.store.url import EMBEDDED, parse_redis_url
 
 CHECK = "redis"
 OLDEST_VERSION = (6, 2)
@@ -46,7 +45,7 @@ def check_feature_store(settings: Settings, bundle: Bundle | None) -> list[Findi
             )
         ]
     try:
-        with redis_url(settings) as url:
+        with redis_url(settings.redis, settings.redis_data_dir) as url:
             return _examine(url, settings, bundle)
     except DataDirectoryInUse:
         return _of_owner(settings, bundle)

@@ -6,8 +6,9 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from service.doctor.findings import Finding, ok, warning, wrong
-from service.settings import EMBEDDED, Settings
+from dinrank.service.doctor.report import Finding, ok, warning, wrong
+from dinrank.service.settings import Settings
+from dinrank.service.store.url import EMBEDDED
 
 CHECK = "libraries"
 _PACKAGE = "dinrank"

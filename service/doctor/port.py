@@ -6,9 +6,9 @@ import json
 import ssl
 from typing import Any
 
-from service.doctor.findings import Finding, ok, warning, wrong
-from service.server import CannotListen, listening_socket
-from service.settings import Settings
+from dinrank.service.doctor.report import Finding, ok, warning, wrong
+from dinrank.service.process.server import CannotListen, listening_socket
+from dinrank.service.settings import Settings
 
 CHECK = "port"
 _TIMEOUT_S = 3.0

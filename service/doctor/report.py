@@ -1,12 +1,31 @@
 """Findings as lines for people and as a document for programs."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
-from service.doctor.findings import Finding, Level
-
 _CHECK_WIDTH, _LEVEL_WIDTH = 14, 7
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"  # works now, and may not when it matters
+    WRONG = "wrong"  # does not work, or will lose data
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Attributes:
+    check: what was looked at, in a word.
+    message: what was found, in a sentence.
+    remedy: what to do; empty where nothing is to be done or the message says it.
+    """
+
+    check: str
+    level: Level
+    message: str
+    remedy: str = ""
 
 
 def as_text(finding: Finding) -> str:
@@ -36,3 +55,15 @@ def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def is_any_wrong(findings: Sequence[Finding]) -> bool:
     return any(finding.level is Level.WRONG for finding in findings)
+
+
+def ok(check: str, message: str) -> Finding:
+    return Finding(check, Level.OK, message)
+
+
+def warning(check: str, message: str, remedy: str = "") -> Finding:
+    return Finding(check, Level.WARNING, message, remedy)
+
+
+def wrong(check: str, message: str, remedy: str = "") -> Finding:
+    return Finding(check, Level.WRONG, message, remedy)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from model.bundle.catalogue import Catalogue
-from model.bundle.encoding import Attributes
-from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import token
-from service.publish.errors import DatasetUnreadable
-from service.store.redis_writer import TimedBehaviour, UserRecord
+from dinrank.model.bundle.catalogue import Catalogue
+from dinrank.model.bundle.encoding import Attributes
+from dinrank.model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import token
+from dinrank.service.publish.errors import DatasetUnreadable
+from dinrank.service.store.redis_writer import TimedBehaviour, UserRecord
 
 _USER_ID, _CLICKED, _TIMESTAMP = "user_id", "clicked", "timestamp"
 _BEHAVIOUR_IDS, _BEHAVIOUR_TIMES = "behaviours.item_id", "behaviours.timestamp"  # the dot: no feature is called so

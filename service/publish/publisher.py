@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from model.bundle.reader import Bundle
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.publish.dataset import PublishableDataset, read_dataset
-from service.store.connection import RedisConnection, connect
-from service.store.layout import MAX_STORED_BEHAVIOURS, behaviours_key
-from service.store.redis_writer import RedisFeatureWriter
-from service.store.users import stored_users
+from dinrank.model.bundle.reader import Bundle
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.publish.dataset import PublishableDataset, read_dataset
+from dinrank.service.store.connection import RedisConnection, connect
+from dinrank.service.store.layout import MAX_STORED_BEHAVIOURS, behaviours_key
+from dinrank.service.store.redis_writer import RedisFeatureWriter
+from dinrank.service.store.user_data import stored_users
 
 _BEHAVIOURS_PER_BATCH = 10_000  # about half a megabyte, and a few milliseconds of Redis's time
 _ADS_PER_BATCH = 500
@@ -67,7 +67,7 @@ def publish(
     than the user's newest one in the dataset.
 
     Args:
-        url: see `service.store.url.ACCEPTED_FORMS`.
+        url: see `dinrank.service.store.url.ACCEPTED_FORMS`.
         console: where progress is shown if it is a terminal; None shows nothing.
         timeout_ms: for each batch.
         max_stored: how many behaviours a user may have together with live ones.

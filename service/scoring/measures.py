@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from model.bundle.graph import request_input
-from model.bundle.request import EncodedRequest
-from model.bundle.schema import FeatureSchema, Group
-from model.bundle.vocabulary import UNKNOWN_ID
-from service.errors import StoreFailure
-from service.scoring.predictor import Prediction
-from service.scoring.ranking import Part
-from service.store.protocol import StoredFeatures
-from service.telemetry import Stage, Telemetry, WeightSource, declare
+from dinrank.model.bundle.graph import request_input
+from dinrank.model.bundle.request import EncodedRequest
+from dinrank.model.bundle.schema import FeatureSchema, Group
+from dinrank.model.bundle.vocabulary import UNKNOWN_ID
+from dinrank.service.errors import StoreFailure
+from dinrank.service.scoring.predictor import Prediction
+from dinrank.service.scoring.ranking import Part
+from dinrank.service.store.protocol import StoredFeatures
+from dinrank.service.telemetry.metrics import Stage, Telemetry, WeightSource, declare
 
 
 class Measures(Protocol):

@@ -8,15 +8,22 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.encoding import Encoder, UnknownFeatureError
-from model.bundle.errors import GoldenMismatch, SchemaMismatch
-from model.bundle.files import GOLDEN_FILE, GRAPH_FILE
-from model.bundle.golden import GoldenAnswer
-from model.bundle.graph import CTR_OUTPUT, WEIGHTS_OUTPUT, behaviour_input, candidate_input, graph_inputs, request_input
-from model.bundle.reader import Bundle
-from model.bundle.request import OVERRIDDEN_ROW, EncodedRequest, encode_request
-from model.bundle.schema import FeatureSchema, Group
-from model.bundle.stages import (
+from dinrank.model.bundle.encoding import Encoder, UnknownFeatureError
+from dinrank.model.bundle.errors import GoldenMismatch, SchemaMismatch
+from dinrank.model.bundle.files import GOLDEN_FILE, GRAPH_FILE
+from dinrank.model.bundle.golden import GoldenAnswer
+from dinrank.model.bundle.graph import (
+    CTR_OUTPUT,
+    WEIGHTS_OUTPUT,
+    behaviour_input,
+    candidate_input,
+    graph_inputs,
+    request_input,
+)
+from dinrank.model.bundle.reader import Bundle
+from dinrank.model.bundle.request import OVERRIDDEN_ROW, EncodedRequest, encode_request
+from dinrank.model.bundle.schema import FeatureSchema, Group
+from dinrank.model.bundle.stages import (
     FLOAT_INPUTS,
     SCORES,
     STAGES,
@@ -26,9 +33,9 @@ from model.bundle.stages import (
     stage_file,
     stage_inputs,
 )
-from service.errors import PredictionFailed
-from service.scoring.run_limit import RunLimit
-from service.scoring.sessions import Session
+from dinrank.service.errors import PredictionFailed
+from dinrank.service.scoring.run_limit import RunLimit
+from dinrank.service.scoring.sessions import Session
 
 Floats = NDArray[np.floating]
 

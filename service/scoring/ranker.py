@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.auction import hold_auction
-from model.bundle.catalogue import UNKNOWN_ROW
-from model.bundle.encoding import Indices, UnknownFeatureError
-from model.bundle.reader import Bundle
-from model.bundle.request import EncodedRequest, encode_request
-from model.bundle.schema import ITEM_ID, Group
-from service.errors import (
+from dinrank.model.auction import hold_auction
+from dinrank.model.bundle.catalogue import UNKNOWN_ROW
+from dinrank.model.bundle.encoding import Indices, UnknownFeatureError
+from dinrank.model.bundle.reader import Bundle
+from dinrank.model.bundle.request import EncodedRequest, encode_request
+from dinrank.model.bundle.schema import ITEM_ID, Group
+from dinrank.service.errors import (
     CallerLeft,
     DeadlineTooShort,
     ExplanationTooLarge,
@@ -23,17 +23,15 @@ from service.errors import (
     StoreFailure,
     TooManyCandidates,
 )
-from service.scoring.assembly import assemble, unknown_feature
-from service.scoring.caller import Caller
-from service.scoring.estimate import Estimate
-from service.scoring.explanation import explain, num_shown, num_spelled
-from service.scoring.measures import Measures
-from service.scoring.predictor import Prediction, Predictor
-from service.scoring.ranking import Part, Ranking, RankingTask
-from service.scoring.rows import RowCache
-from service.scoring.threads import ScoringThreads
-from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
-from service.telemetry import Stage, log_event
+from dinrank.service.scoring.admission import Estimate
+from dinrank.service.scoring.assembly import RowCache, assemble, unknown_feature
+from dinrank.service.scoring.measures import Measures
+from dinrank.service.scoring.predictor import Prediction, Predictor
+from dinrank.service.scoring.ranking import Caller, Part, Ranking, RankingTask, explain, num_shown, num_spelled
+from dinrank.service.scoring.threads import ScoringThreads
+from dinrank.service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
+from dinrank.service.telemetry.logs import log_event
+from dinrank.service.telemetry.metrics import Stage
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
 _STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays

@@ -1,6 +1,8 @@
 """What the ranker is asked and what it answers, without a word about HTTP."""
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -8,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.encoding import Attributes
+from dinrank.model.bundle.encoding import Attributes
 
 
 class Part(StrEnum):
@@ -36,6 +38,44 @@ class Candidates:
         return len(self.ad_ids)
 
 
+def strongest(weights_KT: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Places of the largest weights of each ad, whatever their sign; the largest first, the newer one of equals.
+
+    A weight is by how much its behaviour's vector enters the ad's interest, so its size is how much that one mattered.
+    It does not say in which direction the CTR moved.
+
+    >>> strongest(np.array([[0.1, -0.9, 0.5, 0.5]])).tolist()
+    [[1, 3, 2]]
+    """
+    newest_first_KT = -np.abs(weights_KT[:, ::-1])
+    order_KS = np.argsort(newest_first_KT, axis=1, kind="stable")[:, :NUM_STRONGEST]
+    places_KS: NDArray[np.intp] = weights_KT.shape[1] - 1 - order_KS
+    return places_KS
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How strongly each behaviour was activated by each ad of a ranking: raw, not normalised, may be negative.
+
+    Attributes:
+        item_ids: the behaviours that were used, oldest first.
+        weights: one list per ad of the ranking, one number per behaviour.
+        strongest: one list per ad: places of the few behaviours whose weights are largest, whatever their sign; the
+            largest first, the newer one of equals.
+    """
+
+    item_ids: Sequence[str]
+    weights: Sequence[Sequence[float]]
+    strongest: Sequence[Sequence[int]]
+
+
+def explain(item_ids: Sequence[str], weights_KT: NDArray[np.float64]) -> Explanation:
+    """Args:
+    item_ids: the behaviours, oldest first.
+    """
+    return Explanation(item_ids, weights_KT.tolist(), strongest(weights_KT).tolist())
+
+
 @dataclass(frozen=True, slots=True)
 class RankingTask:
     """One user, the candidates, and what is known about the moment.
@@ -57,22 +97,6 @@ class RankingTask:
     reserve_price: float = 0.0
     second_prices: bool = False
     model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """How strongly each behaviour was activated by each ad of a ranking: raw, not normalised, may be negative.
-
-    Attributes:
-        item_ids: the behaviours that were used, oldest first.
-        weights: one list per ad of the ranking, one number per behaviour.
-        strongest: one list per ad: places of the few behaviours whose weights are largest, whatever their sign; the
-            largest first, the newer one of equals.
-    """
-
-    item_ids: Sequence[str]
-    weights: Sequence[Sequence[float]]
-    strongest: Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +125,49 @@ class Ranking:
     degraded: Sequence[Part] = ()
     ctr_C: NDArray[np.float64] = field(default_factory=partial(np.empty, 0), compare=False)
     explanation: Explanation | None = None
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(slots=True)
+class Caller:
+    """By default one who waits for ever.
+
+    Attributes:
+        gives_up_s: when the caller stops waiting, by `time.monotonic`.
+        has_left: whether the caller has hung up; costs next to nothing to ask.
+        may_wait_s: how much longer the request may wait for its turn, in whatever queue; each wait is taken off.
+        store_s: how much of the caller's time went to the feature store; the ranker says so. An answer could have
+            done without.
+    """
+
+    gives_up_s: float = math.inf
+    has_left: Callable[[], bool] = _never
+    may_wait_s: float = math.inf
+    store_s: float = 0.0
+
+    def remaining_s(self) -> float:
+        """Infinite without a deadline; negative after it."""
+        return self.gives_up_s - time.monotonic()
+
+
+NUM_STRONGEST = 3  # behaviours named per ad: what a person takes in at a glance
+
+_LONG_ID = 64  # characters
+
+
+def num_shown(task: RankingTask) -> int:
+    """How many ads the ranking of a task will have."""
+    taking_part = sum(bid >= task.reserve_price for bid in task.candidates.bids)
+    return taking_part if task.top_k is None else min(task.top_k, taking_part)
+
+
+def num_spelled(item_ids: Sequence[str]) -> int:
+    """Behaviours as they weigh in an answer, which spells the id with every weight: one whose id is long is several.
+
+    >>> num_spelled(["1", "2", "x" * 200])
+    6
+    """
+    return len(item_ids) + sum(len(item_id) // _LONG_ID for item_id in item_ids)

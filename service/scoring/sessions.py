@@ -8,9 +8,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from model.bundle.errors import SchemaMismatch, UnsupportedFormat
-from service.errors import PredictionFailed
-from service.scoring.run_limit import RunLimit
+from dinrank.model.bundle.errors import SchemaMismatch, UnsupportedFormat
+from dinrank.service.errors import PredictionFailed
+from dinrank.service.scoring.run_limit import RunLimit
 
 # What ONNX Runtime raises; the classes share no parent but Exception.
 RUNTIME_ERRORS = (

@@ -7,11 +7,12 @@ from enum import StrEnum
 
 import numpy as np
 
-from model.auction import ecpm
-from service.errors import ServiceError
-from service.scoring.ranker import Ranker
-from service.scoring.ranking import Ranking, RankingTask
-from service.telemetry import Telemetry, log_event
+from dinrank.model.auction import ecpm
+from dinrank.service.errors import ServiceError
+from dinrank.service.scoring.ranker import Ranker
+from dinrank.service.scoring.ranking import Ranking, RankingTask
+from dinrank.service.telemetry.logs import log_event
+from dinrank.service.telemetry.metrics import Telemetry
 
 
 class ShadowOutcome(StrEnum):

@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
-from service.errors import DeadlineTooShort, Overloaded, ServiceError
-from service.scoring.caller import Caller
-from service.telemetry import log_event
+from dinrank.service.errors import DeadlineTooShort, Overloaded, ServiceError
+from dinrank.service.scoring.ranking import Caller
+from dinrank.service.telemetry.logs import log_event
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")

@@ -7,11 +7,11 @@ from typing import Self
 
 from redis.exceptions import ResponseError
 
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.connection import RedisConnection
-from service.store.layout import behaviours_key, events_key
-from service.store.replies import Command
-from service.store.scripts import ADD_EVENTS, run_script
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store.connection import RedisConnection
+from dinrank.service.store.layout import behaviours_key, events_key
+from dinrank.service.store.replies import Command
+from dinrank.service.store.scripts import ADD_EVENTS, run_script
 
 
 @dataclass(frozen=True, slots=True)

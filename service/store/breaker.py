@@ -4,8 +4,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.circuit import Circuit, Outcome
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store.circuit import Circuit, Outcome
 
 T = TypeVar("T")
 

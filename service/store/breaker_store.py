@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from service.errors import FeatureStoreUnavailable
-from service.store.breaker import Breaker
-from service.store.protocol import FeatureStore, StoredAds, StoredBehaviours, StoredFeatures
-from service.store.unobserved import look_at_outcome
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.store.breaker import Breaker
+from dinrank.service.store.exchange import look_at_outcome
+from dinrank.service.store.protocol import FeatureStore, StoredAds, StoredBehaviours, StoredFeatures
 
 _NO_USER = StoredFeatures(StoredBehaviours(), {}, {})
 

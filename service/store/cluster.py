@@ -9,7 +9,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 from redis.exceptions import RedisClusterException, RedisError
 
-from service.store.unobserved import look_at_outcome
+from dinrank.service.store.exchange import look_at_outcome
 
 
 class ClusterMap:

@@ -21,12 +21,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.cluster import ClusterMap
-from service.store.exchange import Exchange
-from service.store.parser import use_parser
-from service.store.replies import UNREADABLE, Command, MalformedReply, checked, shortened
-from service.store.url import RedisUrl, Topology, parse_redis_url
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store.cluster import ClusterMap
+from dinrank.service.store.exchange import Exchange
+from dinrank.service.store.parser import use_parser
+from dinrank.service.store.replies import UNREADABLE, Command, MalformedReply, checked, shortened
+from dinrank.service.store.url import RedisUrl, Topology, parse_redis_url
 
 _SCAN_START = 0  # the cursor that begins a scan, and that a scan ends with
 _SCAN_STEP = 1_000  # keys that Redis looks at before it serves others again

@@ -22,12 +22,17 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from service.store.errors import DataDirectoryInUse, RedisBinaryMissing, RedisDidNotStart
+from dinrank.service.store.errors import DataDirectoryInUse, RedisBinaryMissing, RedisDidNotStart
+from dinrank.service.store.url import EMBEDDED
 
 START_TIMEOUT_S = 60.0  # reading back a large append-only file takes a while
+
 STOP_TIMEOUT_S = 10.0
+
 _POLL_INTERVAL_S = 0.01
+
 _MAX_SOCKET_PATH_BYTES = 103  # macOS; Linux takes 107
+
 _LOG_TAIL_LINES = 15
 
 
@@ -208,3 +213,13 @@ def _answers_ping(socket_path: Path) -> bool:
 def _log_tail(log_path: Path) -> str:
     lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
     return "\n".join([f"the end of {log_path}:", *lines[-_LOG_TAIL_LINES:]])
+
+
+@contextmanager
+def redis_url(redis: str, data_dir: Path) -> Iterator[str]:
+    """The URL of Redis: the one that was set, or that of an embedded server that runs as long as the block."""
+    if redis != EMBEDDED:
+        yield redis
+        return
+    with embedded_redis(data_dir) as url:
+        yield url

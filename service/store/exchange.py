@@ -4,6 +4,7 @@ Three quarters of the CPU time of a redis-py 8 pipeline go to what is not wanted
 telemetry. Pools, connections, packing, parsing (by hiredis), retries and the meaning of replies remain redis-py's.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from service.store.replies import Command, MalformedReply, understood
+from dinrank.service.store.replies import Command, MalformedReply, understood
 
 
 class Exchange:
@@ -90,3 +91,11 @@ async def _reply(connection: AbstractConnection) -> Any:
         return await connection.read_response()
     except ResponseError as exc:
         return exc
+
+
+def look_at_outcome(work: "asyncio.Future[Any]") -> None:
+    """To be added as its callback: whoever waits gets the error, and when all have given up, asyncio shall not complain
+    that nobody looked at it.
+    """
+    if not work.cancelled():
+        work.exception()

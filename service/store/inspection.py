@@ -8,12 +8,11 @@ from typing import Any
 import orjson
 from redis.exceptions import ResponseError
 
-from model.bundle.schema import ITEM_ID, FeatureSchema, Group
-from service.store.behaviours import decode_behaviours
-from service.store.connection import RedisConnection
-from service.store.layout import TIMESTAMP
-from service.store.replies import Command
-from service.store.users import stored_users
+from dinrank.model.bundle.schema import ITEM_ID, FeatureSchema, Group
+from dinrank.service.store.connection import RedisConnection
+from dinrank.service.store.layout import TIMESTAMP, decode_behaviours
+from dinrank.service.store.replies import Command
+from dinrank.service.store.user_data import stored_users
 
 _SAMPLED_USERS = 100
 _SAMPLED_BEHAVIOURS = 50  # the newest of each

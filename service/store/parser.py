@@ -4,7 +4,7 @@ from redis._parsers import _AsyncHiredisParser
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
-from service.store.replies import UNREADABLE
+from dinrank.service.store.replies import UNREADABLE
 
 
 class Parser(_AsyncHiredisParser):

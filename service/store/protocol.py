@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from model.bundle.encoding import Attributes
-from service.errors import FeatureStoreUnavailable
+from dinrank.model.bundle.encoding import Attributes
+from dinrank.service.errors import FeatureStoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)

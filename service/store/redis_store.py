@@ -5,19 +5,13 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from model.bundle.encoding import Attributes
-from model.bundle.schema import ITEM_ID, FeatureSchema, Group
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.behaviours import decode_behaviours
-from service.store.connection import RedisConnection
-from service.store.layout import (
-    ad_key,
-    behaviours_key,
-    decode_hash,
-    profile_key,
-)
-from service.store.protocol import StoredAds, StoredFeatures
-from service.store.replies import Command
+from dinrank.model.bundle.encoding import Attributes
+from dinrank.model.bundle.schema import ITEM_ID, FeatureSchema, Group
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store.connection import RedisConnection
+from dinrank.service.store.layout import ad_key, behaviours_key, decode_behaviours, decode_hash, profile_key
+from dinrank.service.store.protocol import StoredAds, StoredFeatures
+from dinrank.service.store.replies import Command
 
 
 class RedisFeatureStore:

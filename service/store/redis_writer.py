@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from redis.exceptions import ResponseError
 
-from model.bundle.encoding import Attributes
-from model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.connection import RedisConnection
-from service.store.layout import (
+from dinrank.model.bundle.encoding import Attributes
+from dinrank.model.bundle.schema import ITEM_ID, Feature, FeatureSchema, Group
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store.connection import RedisConnection
+from dinrank.service.store.layout import (
     MAX_STORED_BEHAVIOURS,
     ad_key,
     behaviours_key,
@@ -18,8 +18,8 @@ from service.store.layout import (
     events_key,
     profile_key,
 )
-from service.store.replies import Command
-from service.store.scripts import REPLACE_USER, run_script
+from dinrank.service.store.replies import Command
+from dinrank.service.store.scripts import REPLACE_USER, run_script
 
 
 @dataclass(frozen=True, slots=True)

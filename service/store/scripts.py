@@ -32,8 +32,8 @@ from typing import Any, Self
 
 from redis.exceptions import NoScriptError
 
-from service.store.connection import RedisConnection
-from service.store.replies import Command
+from dinrank.service.store.connection import RedisConnection
+from dinrank.service.store.replies import Command
 
 # A timestamp in milliseconds among seconds would be the newest behaviour for ever; such units are a thousand apart.
 # Below 100,000,000, seconds of 1973, the published timestamps may as well be days or ranks, which tell of no unit.

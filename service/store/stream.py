@@ -7,9 +7,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.connection import RedisConnection
-from service.store.replies import Command
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store.connection import RedisConnection
+from dinrank.service.store.replies import Command
 
 EVENT_FIELD = b"event"  # of an entry: one event as JSON
 REFUSED_SUFFIX = ":refused"

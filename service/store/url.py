@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from service.store.errors import BadRedisUrl
+from dinrank.service.store.errors import BadRedisUrl
 
 ACCEPTED_FORMS = """\
 redis://[user:password@]host[:port][/database]
@@ -16,6 +16,7 @@ rediss+sentinel://..., rediss+cluster://...         the same over TLS
 with TLS also ?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE"""
 
 _REDIS_PORT, _SENTINEL_PORT = 6379, 26379
+
 _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
 
@@ -154,3 +155,6 @@ def _hosts(topology: Topology, text: str) -> tuple[tuple[str, int], ...]:
     if topology is Topology.SERVER and len(hosts) > 1:
         raise ValueError(f"it names {len(hosts)} hosts; several go with redis+sentinel or redis+cluster")
     return tuple(hosts)
+
+
+EMBEDDED = "embedded"  # as `redis`: the service runs a redis-server of its own

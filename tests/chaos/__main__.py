@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.progress import progress_bar
+from bench.harness.progress import progress_bar
+from dinrank.training.report.report import describe_machine, source_commit
 from tests.chaos import report
 from tests.chaos.access_faults import ACCESS_FAULTS
 from tests.chaos.bundle_faults import BUNDLE_FAULTS
@@ -23,8 +24,6 @@ from tests.chaos.load_faults import LOAD_FAULTS
 from tests.chaos.process_faults import PROCESS_FAULTS
 from tests.chaos.redis_faults import REDIS_FAULTS
 from tests.chaos.run import Verdict, run_fault
-from training.machine import describe_machine
-from training.report import source_commit
 
 # The order matters: neighbours with the same Redis and settings share a service.
 ALL_FAULTS: tuple[Fault, ...] = (

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from model.bundle.files import GOLDEN_FILE
-from model.bundle.manifest import MANIFEST_FILE
+from dinrank.model.bundle.files import GOLDEN_FILE
+from dinrank.model.bundle.manifest import MANIFEST_FILE
 from tests.chaos.fault import Fault
 from tests.chaos.ground import HOST, Ground, wait_until
 from tests.fixtures.bundle import declare_as_genuine, golden_answers, make_bundle, write_graph

@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 import redis
 
-from model.bundle.reader import open_bundle
-from service.admin_token import token_path
-from service.store.connection import connect
-from service.store.embedded import find_redis_server
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.service.access.admin_token import token_path
+from dinrank.service.store.connection import connect
+from dinrank.service.store.embedded import find_redis_server
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 from tests.chaos.driver import KEY, LATE_AFTER_S, Driver
 from tests.chaos.traffic import Users
 from tests.fixtures.bundle import SCHEMA, make_bundle

@@ -5,8 +5,8 @@ import sys
 from contextlib import aclosing
 from itertools import cycle
 
-from service.store.connection import connect
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.service.store.connection import connect
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 from tests.chaos.traffic import Users
 from tests.fixtures.bundle import SCHEMA
 

@@ -12,7 +12,7 @@ import httpx
 import redis
 from redis.crc import key_slot
 
-from service.store.layout import behaviours_key, events_key
+from dinrank.service.store.layout import behaviours_key, events_key
 from tests.chaos.beside import beside
 from tests.chaos.driver import DEGRADED
 from tests.chaos.fault import Fault

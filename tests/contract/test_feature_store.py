@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio.connection import DefaultParser
 
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
-from service.store.connection import RedisConnection, connect
-from service.store.layout import ad_key, behaviours_key, profile_key
-from service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
-from service.store.redis_store import RedisFeatureStore
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.service.store.connection import RedisConnection, connect
+from dinrank.service.store.layout import ad_key, behaviours_key, profile_key
+from dinrank.service.store.protocol import FeatureStore, StoredBehaviours, StoredFeatures
+from dinrank.service.store.redis_store import RedisFeatureStore
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ from typing import Protocol, TypeVar
 import pytest
 from redis.exceptions import RedisError, ResponseError
 
-from service.errors import FeatureStoreUnavailable
-from service.store.connection import connect
-from service.store.redis_store import RedisFeatureStore
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.store.connection import connect
+from dinrank.service.store.redis_store import RedisFeatureStore
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import RedisServer, close_all_connections, frozen_redis, run_redis
 

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store import connection as store_connection
-from service.store import user_data
-from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter
-from service.store.breaker import Breaker
-from service.store.breaker_store import BreakerStore
-from service.store.connection import RedisConnection, connect
-from service.store.inspection import look_at_servers, sample_users
-from service.store.redis_store import RedisFeatureStore
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
-from service.store.stream import BehaviourStream, Entry, RefusedEntry
-from service.store.user_data import UserDataStore
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store import connection as store_connection
+from dinrank.service.store import user_data
+from dinrank.service.store.behaviour_writer import BehaviourEvent, BehaviourWriter
+from dinrank.service.store.breaker import Breaker
+from dinrank.service.store.breaker_store import BreakerStore
+from dinrank.service.store.connection import RedisConnection, connect
+from dinrank.service.store.inspection import look_at_servers, sample_users
+from dinrank.service.store.redis_store import RedisFeatureStore
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.service.store.stream import BehaviourStream, Entry, RefusedEntry
+from dinrank.service.store.user_data import UserDataStore
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.hostile_redis import HostileRedis, hostile_redis
 

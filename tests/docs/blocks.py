@@ -53,7 +53,7 @@ class Block:
 
 def documents() -> list[Path]:
     """All that people read, but for the pages that are made of the code."""
-    outside = ("README.md", "CHANGELOG.md", "SECURITY.md", "bench/README.md")
+    outside = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
     return [*(ROOT / name for name in outside), *sorted((ROOT / "docs").rglob("*.md"))]
 
 

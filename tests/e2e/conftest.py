@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from model.bundle.reader import open_bundle
+from dinrank.model.bundle.reader import open_bundle
 from tests.e2e.shop import write_shop
 from tests.fixtures.command import ROOT, run, served
 

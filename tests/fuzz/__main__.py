@@ -19,7 +19,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from bench.progress import progress_bar
+from bench.harness.progress import progress_bar
 from tests.fixtures.bundle import make_bundle
 from tests.fixtures.command import Served, served
 from tests.fixtures.redis_server import run_redis

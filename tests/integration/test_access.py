@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.store.layout import behaviours_key
+from dinrank.service.store.layout import behaviours_key
 from tests.fixtures.command import ONE_AD, TIMEOUT_S, Served, run, served
 from tests.fixtures.proxy import nginx_in_front_of, proxy_in_front_of
 from tests.fixtures.redis_server import RedisServer, wait_until

@@ -14,18 +14,18 @@ import pytest
 import redis
 from rich.console import Console
 
-from model.bundle.activations import WEIGHTS_FILE
-from model.bundle.errors import GoldenMismatch, SchemaMismatch
-from model.bundle.reader import open_bundle
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName
-from service.scoring.predictor import Predictor
+from dinrank.model.bundle.activations import WEIGHTS_FILE
+from dinrank.model.bundle.errors import GoldenMismatch, SchemaMismatch
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.service.scoring.predictor import Predictor
+from dinrank.training.config import TrainConfig
+from dinrank.training.run import RunOptions, run
+from dinrank.training.table.command import TableOptions, add_table
 from tests.fixtures.bundle import declare_as_genuine
 from tests.fixtures.service import ADMIN, RunningService, running_service
 from tests.integration.test_reload import switch
-from training.config import TrainConfig
-from training.run import RunOptions, run
-from training.table.command import TableOptions, add_table
 
 CONFIG = TrainConfig(
     epochs=1, batch_size=64, network=NetworkConfig(embedding_dim=4, embedding_std=0.1, tower=(8,), unit=(6,))

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.errors import PROBLEMS
-from service.api.schemas import RankRequest
-from service.errors import BodyTooLarge
-from service.settings import Settings
+from dinrank.service.api.problems import PROBLEMS
+from dinrank.service.api.rank_bodies import RankRequest
+from dinrank.service.errors import BodyTooLarge
+from dinrank.service.settings import Settings
 from tests.fixtures.service import RunningService, running_service
 
 AD = {"ad_id": "1", "bid": 1.0}

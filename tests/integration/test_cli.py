@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app
-from service.store.url import parse_redis_url
+from dinrank.service.cli import app
+from dinrank.service.store.url import parse_redis_url
 from tests.fixtures.bundle import expected_ctr
 from tests.fixtures.command import ONE_AD, TIMEOUT_S, assert_gone, run, served
 from tests.fixtures.log_settings import log_settings_kept

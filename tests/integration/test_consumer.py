@@ -14,15 +14,14 @@ from typing import Any
 import pytest
 import redis
 
-from model.bundle.encoding import Encoder
-from service.consume import consumer
-from service.consume.bundle_follower import BundleFollower
-from service.consume.consumer import MAX_EVENT_BYTES, Consumer
-from service.loading import BundleLoader
-from service.store.behaviour_writer import BehaviourWriter
-from service.store.connection import connect
-from service.store.stream import BehaviourStream
-from service.telemetry import Event
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.service.consume import consumer
+from dinrank.service.consume.consumer import MAX_EVENT_BYTES, Consumer
+from dinrank.service.lineup.loading import BundleFollower, BundleLoader
+from dinrank.service.store.behaviour_writer import BehaviourWriter
+from dinrank.service.store.connection import connect
+from dinrank.service.store.stream import BehaviourStream
+from dinrank.service.telemetry.logs import Event
 from tests.fixtures.bundle import expected_ctr, make_bundle, make_encoder
 from tests.fixtures.command import ROOT, TIMEOUT_S, environment
 from tests.fixtures.redis_server import RedisServer, frozen_redis, wait_until

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.request.processes import Server, get, serving
+from bench.harness.processes import Server, get, serving
 from tests.fixtures.redis_server import wait_until
 from tests.fixtures.slow_bundle import QUICK_UP_TO, bundle_that_is_slow_for_many
 

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from model.bundle.reader import open_bundle
-from model.bundle.schema import FeatureSchema
-from service.cli import app
-from service.doctor.feature_store import check_feature_store, latency_finding, sample_findings, server_findings
-from service.doctor.findings import Finding, Level
-from service.settings import Settings
-from service.store import users
-from service.store.connection import connect
-from service.store.embedded import embedded_redis
-from service.store.inspection import Server, StoredSample
-from service.store.layout import behaviours_key, encode_behaviour
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.schema import FeatureSchema
+from dinrank.service.cli import app
+from dinrank.service.doctor.feature_store import check_feature_store, latency_finding, sample_findings, server_findings
+from dinrank.service.doctor.report import Finding, Level
+from dinrank.service.settings import Settings
+from dinrank.service.store import user_data
+from dinrank.service.store.connection import connect
+from dinrank.service.store.embedded import embedded_redis
+from dinrank.service.store.inspection import Server, StoredSample
+from dinrank.service.store.layout import behaviours_key, encode_behaviour
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
 from tests.fixtures.redis_server import RedisServer
 
 
@@ -81,16 +81,16 @@ def test_users_and_their_behaviours_are_found_and_the_bundle_knows_their_items(
 def test_of_very_many_users_some_are_counted(
     redis_server: RedisServer, redis_url: str, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(users, "_MOST_COUNTED", 3)
+    monkeypatch.setattr(user_data, "_MOST_COUNTED", 3)
     for number in range(5):
         store(redis_server, f"u{number}", "1")
     assert one(look(redis_url, bundle_path), "at least 3 users have behaviours").level is Level.OK
 
 
-async def _look_for_users(url: str, **limits: float) -> users.StoredUsers:
+async def _look_for_users(url: str, **limits: float) -> user_data.StoredUsers:
     connection = connect(url, timeout_ms=5_000, max_connections=1)
     try:
-        found = await users.stored_users(connection, **limits)  # type: ignore[arg-type]
+        found = await user_data.stored_users(connection, **limits)  # type: ignore[arg-type]
         await connection.ping()  # a look that was cut short leaves a connection that works
         return found
     finally:

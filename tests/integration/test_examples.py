@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from service.scoring.admission import PLACES_BESIDE_SCORING
+from dinrank.service.scoring.admission import PLACES_BESIDE_SCORING
 from tests.fixtures.bundle import expected_ctr
 from tests.fixtures.command import ROOT, Served, served
 from tests.fixtures.redis_server import RedisServer, run_redis, wait_until

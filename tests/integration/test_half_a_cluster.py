@@ -10,7 +10,7 @@ import httpx
 import pytest
 from redis.crc import key_slot
 
-from service.store.layout import ad_key, behaviours_key
+from dinrank.service.store.layout import ad_key, behaviours_key
 from tests.fixtures.redis_server import LOWER_SLOTS, UPPER_SLOTS, RedisServer, cluster_url, run_cluster, wait_until
 from tests.fixtures.service import RunningService, running_service
 

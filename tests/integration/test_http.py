@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from model.bundle.errors import BundleError
-from model.bundle.reader import open_bundle
-from service.api.schemas import RankRequest, RankResponse
-from service.app import create_app
-from service.scoring.ranker import Ranker
-from service.settings import Settings
+from dinrank.model.bundle.errors import BundleError
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.service.api.rank_bodies import RankRequest, RankResponse
+from dinrank.service.app import create_app
+from dinrank.service.scoring.ranker import Ranker
+from dinrank.service.settings import Settings
 from tests.fixtures.bundle import make_bundle
 from tests.fixtures.failing_bundle import bundle_that_fails_for_item_3
 from tests.fixtures.redis_server import RedisServer, wait_until

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app
+from dinrank.service.cli import app
 from tests.fixtures.command import ROOT, TIMEOUT_S, Served, served
 from tests.fixtures.redis_server import wait_until
 from tests.fixtures.tls import Certificate

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from model.bundle.reader import open_bundle
-from service.split import point_of
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.service.lineup.split import point_of
 from tests.fixtures.bundle import expected_ctr, make_bundle, shifted
 from tests.fixtures.redis_server import wait_until
 from tests.fixtures.service import ADMIN, RunningService, running_service

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from service.errors import FeatureStoreUnavailable
-from service.store import behaviour_writer
-from service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
-from service.store.connection import connect
-from service.store.layout import encode_behaviour
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
-from service.store.scripts import ADD_EVENTS, Script, run_script
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.store import behaviour_writer
+from dinrank.service.store.behaviour_writer import BehaviourEvent, BehaviourWriter, EventCounts
+from dinrank.service.store.connection import connect
+from dinrank.service.store.layout import encode_behaviour
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.service.store.scripts import ADD_EVENTS, Script, run_script
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import RedisServer
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.outcomes import OUTCOMES
+from dinrank.service.api.problems import OUTCOMES
 from tests.fixtures.bundle import expected_ctr
 from tests.fixtures.service import RunningService
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api import one_pass
-from service.api.schemas import RankRequest, RankResponse
-from service.errors import DeadlineTooShort
-from service.scoring.ranker import Ranker
-from service.scoring.ranking import RankingTask
+from dinrank.service.api import rank
+from dinrank.service.api.rank_bodies import RankRequest, RankResponse
+from dinrank.service.errors import DeadlineTooShort
+from dinrank.service.scoring.ranker import Ranker
+from dinrank.service.scoring.ranking import RankingTask
 from tests.fixtures.bundle import ITEMS, MAX_BEHAVIOURS
 from tests.fixtures.rank_bodies import bodies
 from tests.fixtures.redis_server import RedisServer
@@ -37,7 +37,7 @@ def answers(
     headers = {"X-Request-ID": "r1", "Content-Type": content_type, **more}
     first = service.request("POST", "/rank", content=body, headers=headers)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(one_pass, "read_task", read_nothing)
+        patch.setattr(rank, "read_task", read_nothing)
         second = service.request("POST", "/rank", content=body, headers=headers)
     return first, second
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.request.processes import Server, get, serving
-from service.scoring.admission import PLACES_BESIDE_SCORING
+from bench.harness.processes import Server, get, serving
+from dinrank.service.scoring.admission import PLACES_BESIDE_SCORING
 from tests.fixtures.redis_server import RedisServer, run_redis, wait_until
 
 NUM_PLACES = 1 + PLACES_BESIDE_SCORING  # one scoring thread

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.layout import behaviours_key
+from dinrank.service.store.layout import behaviours_key
 from tests.fixtures.bundle import ITEMS, TITLES
 from tests.fixtures.redis_server import RedisServer
 from tests.fixtures.service import RunningService, running_service

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from model.bundle.reader import open_bundle
+from dinrank.model.bundle.reader import open_bundle
 from tests.fixtures.bundle import expected_ctr, make_bundle, shifted
 from tests.fixtures.command import ONE_AD, TIMEOUT_S, Served, assert_gone, served
 from tests.fixtures.redis_server import wait_until

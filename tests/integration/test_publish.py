@@ -15,15 +15,15 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from model.bundle.catalogue import Catalogue, column_with_sentinels
-from model.bundle.encoding import Encoder
-from model.bundle.manifest import Manifest
-from model.bundle.reader import Bundle
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import Vocabulary
-from service.errors import FeatureStoreUnavailable
-from service.publish import DatasetUnreadable, PublishReport, publish
-from service.store.users import published_user_ids
+from dinrank.model.bundle.catalogue import Catalogue, column_with_sentinels
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.manifest import Manifest
+from dinrank.model.bundle.reader import Bundle
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import Vocabulary
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.publish import DatasetUnreadable, PublishReport, publish
+from dinrank.service.store.user_data import published_user_ids
 from tests.fixtures.bundle import make_encoder
 from tests.fixtures.redis_server import RedisServer, wait_until
 
@@ -302,7 +302,7 @@ def test_a_killed_publisher_leaves_every_user_old_or_new(
     publish(BUNDLE, versions["1"], redis_url)
 
     program = (
-        "import sys; from pathlib import Path; from service.publish import publish; "
+        "import sys; from pathlib import Path; from dinrank.service.publish import publish; "
         "from tests.integration.test_publish import BUNDLE; publish(BUNDLE, Path(sys.argv[1]), sys.argv[2])"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(versions["2"]), redis_url], cwd=ROOT) as publisher:

@@ -9,10 +9,10 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
-from model.bundle.reader import open_bundle
-from service.errors import FeatureStoreUnavailable
-from service.publish.publisher import publish
-from service.store.users import published_user_ids
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.publish.publisher import publish
+from dinrank.service.store.user_data import published_user_ids
 from tests.fixtures.redis_server import RedisServer, run_redis
 from tests.fixtures.service import ADMIN, RunningService, running_service
 from tests.integration.test_cli import write_dataset

@@ -9,11 +9,11 @@ import pytest
 from redis.asyncio.connection import Connection
 from redis.crc import key_slot
 
-from service.errors import FeatureStoreUnavailable
-from service.store.connection import connect
-from service.store.layout import behaviours_key
-from service.store.protocol import StoredFeatures
-from service.store.redis_store import RedisFeatureStore
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.store.connection import connect
+from dinrank.service.store.layout import behaviours_key
+from dinrank.service.store.protocol import StoredFeatures
+from dinrank.service.store.redis_store import RedisFeatureStore
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import LOWER_SLOTS, RedisServer, cluster_url, run_cluster
 

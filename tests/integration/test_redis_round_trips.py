@@ -4,8 +4,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from service.store.connection import connect
-from service.store.redis_store import RedisFeatureStore
+from dinrank.service.store.connection import connect
+from dinrank.service.store.redis_store import RedisFeatureStore
 from tests.contract.test_feature_store import SCHEMA
 from tests.fixtures.redis_server import RedisServer
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import FeatureStoreUnavailable
-from service.store.users import published_user_ids
+from dinrank.service.errors import FeatureStoreUnavailable
+from dinrank.service.store.user_data import published_user_ids
 from tests.fixtures.redis_server import RedisServer
 from tests.fixtures.service import running_service
 from tests.fixtures.tls import Certificate

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model.bundle.reader import open_bundle
+from dinrank.model.bundle.reader import open_bundle
 from tests.fixtures.bundle import expected_ctr, make_bundle, shifted
 from tests.fixtures.redis_server import wait_until
 from tests.fixtures.service import ADMIN, RunningService, running_service

@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle.golden import TOLERANCE
-from model.bundle.request import ScoringRequest
-from model.layers.calibration import CalibrationMethod
-from model.nets.calibrated import CalibratedNetwork
-from model.nets.registry import Network, NetworkName, build_network
-from service.store.connection import connect
-from service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.model.bundle.golden import TOLERANCE
+from dinrank.model.bundle.request import ScoringRequest
+from dinrank.model.layers.calibration import CalibrationMethod
+from dinrank.model.nets.calibrated import CalibratedNetwork
+from dinrank.model.nets.registry import Network, NetworkName, build_network
+from dinrank.service.store.connection import connect
+from dinrank.service.store.redis_writer import RedisFeatureWriter, TimedBehaviour, UserRecord
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.dataset import Dataset, read_dataset
+from dinrank.training.data.encoded import EncodedDataset, encode_dataset
+from dinrank.training.data.split import TEST, TRAIN, VALID
+from dinrank.training.export.bundle import export_bundle
+from dinrank.training.fit.loop import train
+from dinrank.training.measure.calibration import fit_calibration
+from dinrank.training.measure.metrics import gauc
+from dinrank.training.measure.predict import predict, predict_logits
+from dinrank.training.requests import RequestBuilder
+from dinrank.training.run import golden_requests
 from tests.fixtures.service import RunningService, running_service
-from training.calibration import fit_calibration
-from training.config import TrainConfig
-from training.data.dataset import Dataset, read_dataset
-from training.data.encoded import EncodedDataset, encode_dataset
-from training.data.split import TEST, TRAIN, VALID
-from training.export import export_bundle
-from training.loop import train
-from training.metrics import gauc
-from training.predict import predict, predict_logits
-from training.requests import RequestBuilder
-from training.run import golden_requests
 
 NUM_IMPRESSIONS = 1_000
 TRAINED_ON = 20_000  # impressions: enough that the network is no longer the one it was at the start

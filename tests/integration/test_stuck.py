@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.fixtures.bundle import declare_as_genuine, expected_ctr, make_bundle
@@ -117,12 +118,19 @@ def is_at_work(service: Served) -> bool:
     return any(process.cpu_percent(0.1) > 50.0 for process in service.family())
 
 
+def is_graph_check(process: psutil.Process) -> bool:
+    return "dinrank.service.lineup.graph_check" in process.cmdline()
+
+
 def test_sigterm_ends_a_verification_that_never_ends(bundle_path: Path, tmp_path: Path, redis_url: str) -> None:
     link = tmp_path / "current"
     link.symlink_to(bundle_path)
     with served(tmp_path, link, "--redis", redis_url) as service:
         switch(link, endless_bundle(tmp_path, golden_holds_it=True))
-        wait_until(lambda: any("service.graph_check" in each.cmdline() for each in service.family()), "it is verified")
+        wait_until(
+            lambda: any(is_graph_check(each) for each in service.family()),
+            "it is verified",
+        )
         assert_gone(service.stop(signal.SIGTERM))
 
 

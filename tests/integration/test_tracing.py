@@ -15,7 +15,7 @@ import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from service.tracing import TracingUnavailable, require_tracing
+from dinrank.service.telemetry.tracing import TracingUnavailable, require_tracing
 from tests.fixtures.bundle import expected_ctr
 from tests.fixtures.collector import attributes, running_collector
 from tests.fixtures.command import served
@@ -155,10 +155,10 @@ def test_a_collector_that_is_away_costs_no_answer_no_end_and_one_line_at_most(
 def test_without_an_endpoint_nothing_that_sends_traces_is_imported() -> None:
     """redis-py and FastAPI import other parts of OpenTelemetry when these are installed."""
     program = (
-        "import sys, pathlib, service.app, service.cli, service.settings as s\n"
-        "service.app.create_app(s.Settings.read(bundle=pathlib.Path('none')))\n"
+        "import sys, pathlib, dinrank.service.app, dinrank.service.cli, dinrank.service.settings as s\n"
+        "dinrank.service.app.create_app(s.Settings.read(bundle=pathlib.Path('none')))\n"
         "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk.trace', 'opentelemetry.exporter',"
-        " 'opentelemetry.proto', 'service.tracing.', 'requests'))])"
+        " 'opentelemetry.proto', 'dinrank.service.telemetry.spans', 'requests'))])"
     )
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
@@ -201,7 +201,7 @@ def test_fastapi_sends_nothing_by_itself(bundle_path: Path, tmp_path: Path) -> N
 
 
 def test_an_endpoint_without_the_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("service.tracing.")]:
+    for name in [name for name in sys.modules if name.startswith("dinrank.service.telemetry.spans")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)  # as if not there
     with pytest.raises(TracingUnavailable, match=r"pip install 'dinrank\[tracing\]', or leave the setting empty"):

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from service.api import live
-from service.api.events import MAX_EVENTS, MAX_FEATURES_BYTES
+from dinrank.service.api.events import MAX_EVENTS, MAX_FEATURES_BYTES
+from dinrank.service.store import live
 from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr
 from tests.fixtures.redis_server import RedisServer, frozen_redis
 from tests.fixtures.service import ADMIN, RunningService, running_service

@@ -16,10 +16,10 @@ from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from model.bundle.reader import open_bundle
-from service.settings import EMBEDDED
-from service.store.embedded import default_data_dir
-from service.store.users import published_user_ids
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.service.store.embedded import default_data_dir
+from dinrank.service.store.url import EMBEDDED
+from dinrank.service.store.user_data import published_user_ids
 
 ZIPF_EXPONENT = 1.1
 CANDIDATES = (50, 500)

@@ -19,18 +19,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from model.bundle.staging import named, write_whole
-from training.checkpoint import fingerprint
-from training.compare.contenders import Contender
-from training.compare.latency import Latency, measure_latencies
-from training.compare.planned import ComparisonError, PlannedRun
-from training.compare.plot import draw
-from training.compare.processes import Launcher, exclusive, execute
-from training.compare.summary import Report, summarise
-from training.compare.tables import Comparison
-from training.data.declaration import read_declaration
-from training.machine import describe_machine
-from training.progress import RunsPerHour
+from dinrank.model.bundle.staging import named, write_whole
+from dinrank.training.compare.contenders import Contender
+from dinrank.training.compare.latency import Latency, measure_latencies
+from dinrank.training.compare.planned import PlannedRun
+from dinrank.training.compare.plot import draw
+from dinrank.training.compare.processes import Launcher, exclusive, execute
+from dinrank.training.compare.summary import Report, summarise
+from dinrank.training.compare.tables import Comparison
+from dinrank.training.data.declaration import read_declaration
+from dinrank.training.errors import ComparisonError
+from dinrank.training.fit.checkpoint import fingerprint
+from dinrank.training.fit.progress import RunsPerHour
+from dinrank.training.report.report import describe_machine
 
 JSON_FILE, MARKDOWN_FILE, PLOT_FILE = "comparison.json", "comparison.md", "comparison.svg"
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.nets.registry import NetworkName
-from training.config import ConfigError, TrainConfig, read_toml
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.config import TrainConfig, read_toml
+from dinrank.training.errors import ConfigError
 
 ALL = "all"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # it becomes the name of files

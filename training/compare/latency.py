@@ -10,10 +10,10 @@ from statistics import median
 import numpy as np
 import onnxruntime as ort
 
-from model.bundle.encoding import Indices
-from model.bundle.graph import CTR_OUTPUT
-from model.bundle.reader import Bundle, open_bundle
-from model.bundle.request import encode_request
+from dinrank.model.bundle.encoding import Indices
+from dinrank.model.bundle.graph import CTR_OUTPUT
+from dinrank.model.bundle.reader import Bundle, open_bundle
+from dinrank.model.bundle.request import encode_request
 
 NUM_CANDIDATES = 200
 ROUNDS = 50

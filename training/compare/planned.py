@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import checkpoint_path, differences
-from training.compare.contenders import Contender
-from training.report import report_path
-
-
-class ComparisonError(Exception):
-    """The comparison cannot go on or is not whole; the message says what to do."""
+from dinrank.training.compare.contenders import Contender
+from dinrank.training.errors import ComparisonError
+from dinrank.training.fit.checkpoint import checkpoint_path, differences
+from dinrank.training.report.report import report_path
 
 
 @dataclass(frozen=True, slots=True)

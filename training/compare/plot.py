@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from training.compare.latency import NUM_CANDIDATES
-from training.compare.summary import BASE, Row
-from training.html_report.theme import BLUE, ORANGE
+from dinrank.training.compare.latency import NUM_CANDIDATES
+from dinrank.training.compare.summary import BASE, Row
+from dinrank.training.report.theme import BLUE, ORANGE
 
 
 def draw(rows: Sequence[Row], path: Path, *, dataset: str) -> None:

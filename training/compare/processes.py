@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.bundle.staging import named, write_whole
-from training.compare.planned import ComparisonError, PlannedRun
+from dinrank.model.bundle.staging import named, write_whole
+from dinrank.training.compare.planned import PlannedRun
+from dinrank.training.errors import ComparisonError
 
 _POLL_S = 0.2
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from training.compare.contenders import Contender
-from training.data.split import TEST, VALID
-from training.metrics import rela_impr
+from dinrank.training.compare.contenders import Contender
+from dinrank.training.data.split import TEST, VALID
+from dinrank.training.measure.metrics import rela_impr
 
 BASE = "base"
 Report = Mapping[str, Any]

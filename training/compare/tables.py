@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.compare.latency import NUM_CANDIDATES, ROUNDS
-from training.compare.summary import BASE, Row, Spread
+from dinrank.training.compare.latency import NUM_CANDIDATES, ROUNDS
+from dinrank.training.compare.summary import BASE, Row, Spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.bundle.catalogue import PADDING_ROW
-from model.bundle.encoding import Indices
-from model.nets.inputs import NetworkInputs
-from training.data.encoded import EncodedDataset
+from dinrank.model.bundle.catalogue import PADDING_ROW
+from dinrank.model.bundle.encoding import Indices
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.training.data.encoded import EncodedDataset
 
 
 # Legend: U = impressions of the batch, C = 1 candidate each, T = longest history of the batch, I = distinct items.

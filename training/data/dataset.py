@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
-from model.bundle.schema import Group, Kind
-from model.bundle.vocabulary import token
-from training.data.declaration import DeclaredFeature, read_declaration
-from training.data.errors import DatasetError
-from training.data.split import SPLITS, split_by_time
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.model.bundle.vocabulary import token
+from dinrank.training.data.declaration import DeclaredFeature, read_declaration
+from dinrank.training.data.split import SPLITS, split_by_time
+from dinrank.training.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)

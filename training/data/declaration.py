@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import FIRST_ID
-from training.data.errors import DatasetError
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import FIRST_ID
+from dinrank.training.errors import DatasetError
 
 MAX_VALUES = 16  # slots of a multi-valued feature, unless the data needs fewer or schema.toml says otherwise
 _DATASET_KEYS = {"name", "source", "negative_sampling_rate"}

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from model.bundle.catalogue import UNKNOWN_ROW
-from model.bundle.encoding import Encoder, Indices
-from model.bundle.schema import Group
-from training.data.behaviours import count_in_windows, find_windows
-from training.data.dataset import Dataset
-from training.data.split import HISTORY, TEST, TRAIN, VALID
-from training.data.vocabularies import (
+from dinrank.model.bundle.catalogue import UNKNOWN_ROW
+from dinrank.model.bundle.encoding import Encoder, Indices
+from dinrank.model.bundle.schema import Group
+from dinrank.training.data.behaviours import count_in_windows, find_windows
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.split import HISTORY, TEST, TRAIN, VALID
+from dinrank.training.data.vocabularies import (
     Occurrences,
     build_encoder,
     catalogue_items,

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from training.data.errors import DatasetError
+from dinrank.training.errors import DatasetError
 
 HISTORY = "history"  # behaviours only: neither trained nor measured on
 TRAIN = "train"

@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from model.bundle.catalogue import FIRST_ROW, Catalogue, column_with_sentinels
-from model.bundle.encoding import Encoder, Indices, encode_column
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import Buckets, FeatureVocabulary, RawScalar, Vocabulary, token
-from training.data.dataset import Dataset
-from training.data.declaration import DeclaredFeature
+from dinrank.model.bundle.catalogue import FIRST_ROW, Catalogue, column_with_sentinels
+from dinrank.model.bundle.encoding import Encoder, Indices, encode_column
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import Buckets, FeatureVocabulary, RawScalar, Vocabulary, token
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.declaration import DeclaredFeature
 
 NUM_BUCKETS = 20  # of a numeric feature, each with about as many training rows
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.bundle.catalogue import FIRST_ROW
-from model.bundle.request import encode_request
-from model.bundle.schema import ITEM_ID, Group, Kind
-from model.nets.registry import Network
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset
-from training.data.split import VALID
-from training.export import ServingGraph
-from training.requests import RequestBuilder
+from dinrank.model.bundle.catalogue import FIRST_ROW
+from dinrank.model.bundle.request import encode_request
+from dinrank.model.bundle.schema import ITEM_ID, Group, Kind
+from dinrank.model.nets.registry import Network
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset
+from dinrank.training.data.split import VALID
+from dinrank.training.export.bundle import ServingGraph
+from dinrank.training.requests import RequestBuilder
 
 NUM_USERS = 3
 NUM_OTHERS = 7  # candidates besides the clicked one

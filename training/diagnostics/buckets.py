@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.encoding import Indices
-from training.diagnostics.reliability import Z_95
-from training.metrics import Floats, auc_by_user
-from training.predict import Predictions
+from dinrank.model.bundle.encoding import Indices
+from dinrank.training.diagnostics.reliability import Z_95
+from dinrank.training.measure.metrics import Floats, auc_by_user
+from dinrank.training.measure.predict import Predictions
 
 MIN_USERS = 20  # a GAUC of fewer says more of those users than of the network
 HISTORY_LENGTHS = (0, 1, 5, 10, 20, 50)

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from model.layers.calibration import NoCalibration
-from model.nets.registry import Network
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset
-from training.data.split import TRAIN
-from training.diagnostics.activations import Activations, activations
-from training.diagnostics.buckets import BucketGauc, gauc_by_bucket, history_length_buckets, popularity_buckets
-from training.diagnostics.reliability import Reliability, reliability
-from training.measurement import Measurement
-from training.predict import Predictions
+from dinrank.model.layers.calibration import NoCalibration
+from dinrank.model.nets.registry import Network
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset
+from dinrank.training.data.split import TRAIN
+from dinrank.training.diagnostics.activations import Activations, activations
+from dinrank.training.diagnostics.buckets import BucketGauc, gauc_by_bucket, history_length_buckets, popularity_buckets
+from dinrank.training.diagnostics.reliability import Reliability, reliability
+from dinrank.training.measure.measurement import Measurement
+from dinrank.training.measure.predict import Predictions
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.metrics import Bools, Floats, equal_count_bins
+from dinrank.training.measure.metrics import Bools, Floats, equal_count_bins
 
 NUM_BINS = 10
 NUM_HISTOGRAM_BARS = 30

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from model.bundle.schema import Group
-from training.data.declaration import DeclaredFeature
-from training.data.errors import DatasetError
-from training.prepare.dataset_directory import require_vacant, write_dataset
-from training.prepare.negatives import draw_unreviewed_items
-from training.prepare.raw_text import excerpt, open_lines
+from dinrank.model.bundle.schema import Group
+from dinrank.training.data.declaration import DeclaredFeature
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare.dataset_directory import require_vacant, write_dataset
+from dinrank.training.prepare.negatives import draw_unreviewed_items
+from dinrank.training.prepare.raw_text import excerpt, open_lines
 
 _REVIEW_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "second": pl.Int64}
 _ITEM_SCHEMA = {"item_id": pl.String, "category": pl.String, "brand": pl.String}

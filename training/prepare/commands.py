@@ -1,16 +1,15 @@
 """python -m training prepare FORMAT: raw files to dataset directories."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from model.bundle.schema import Kind
-from training.prepare.amazon import prepare_amazon_reviews
-from training.prepare.logs.command import LogOptions, prepare_logs
-from training.prepare.logs.guesses import Wish
-from training.prepare.movielens import prepare_movielens_1m, prepare_movielens_100k
+from dinrank.model.bundle.schema import Kind
+
+if TYPE_CHECKING:
+    from dinrank.training.prepare.logs.guesses import Override
 
 _EXAMPLES = (
     "Examples: `python -m training prepare movielens-100k data/raw/ml-100k data/ml-100k`, "
@@ -34,6 +33,8 @@ def prepare() -> None:
 )
 def movielens_100k(raw: _Raw, out: _Out) -> None:
     """MovieLens-100K, as GroupLens or RecBole publish it."""
+    from dinrank.training.prepare.movielens import prepare_movielens_100k
+
     prepare_movielens_100k(raw, out)
     console.print(f"dataset in {out}")
 
@@ -41,6 +42,8 @@ def movielens_100k(raw: _Raw, out: _Out) -> None:
 @app.command("movielens-1m", epilog="Example: `python -m training prepare movielens-1m data/raw/ml-1m data/ml-1m`")
 def movielens_1m(raw: _Raw, out: _Out) -> None:
     """MovieLens-1M, as GroupLens publishes it."""
+    from dinrank.training.prepare.movielens import prepare_movielens_1m
+
     prepare_movielens_1m(raw, out)
     console.print(f"dataset in {out}")
 
@@ -50,6 +53,8 @@ def movielens_1m(raw: _Raw, out: _Out) -> None:
 )
 def amazon_reviews(raw: _Raw, out: _Out) -> None:
     """A category of Amazon's reviews of 2014, with drawn negatives."""
+    from dinrank.training.prepare.amazon import prepare_amazon_reviews
+
     prepare_amazon_reviews(raw, out)
     console.print(f"dataset in {out}")
 
@@ -93,6 +98,8 @@ def logs(
     name: Annotated[str | None, typer.Option(help="Of the data set, for reports; else that of the folder.")] = None,
 ) -> None:
     """Your own logs. Features and their kinds are guessed from the columns; --impressions alone is needed."""
+    from dinrank.training.prepare.logs.command import LogOptions, prepare_logs
+
     options = LogOptions(
         impressions=impressions,
         items=items,
@@ -116,20 +123,24 @@ def _rename(text: str) -> tuple[str, str]:
     return old, new
 
 
-def _feature(text: str) -> tuple[str, Wish]:
+def _feature(text: str) -> "tuple[str, Override]":
+    from dinrank.training.prepare.logs.guesses import Override
+
     column, _, kind = text.rpartition("=")
     if not column or kind not in {*Kind, _NO_FEATURE}:
         raise typer.BadParameter(
             f"{text!r} is not COLUMN=KIND; kinds are {', '.join(Kind)} and {_NO_FEATURE}", param_hint="--feature"
         )
-    return column, Wish(None if kind == _NO_FEATURE else Kind(kind))
+    return column, Override(None if kind == _NO_FEATURE else Kind(kind))
 
 
-def _multi(text: str) -> tuple[str, Wish]:
+def _multi(text: str) -> "tuple[str, Override]":
+    from dinrank.training.prepare.logs.guesses import Override
+
     column, _, separator = text.partition(":")
     if not (column and separator):
         raise typer.BadParameter(f"{text!r} is not COLUMN:SEPARATOR; 'genre:|' for instance", param_hint="--multi")
-    return column, Wish(Kind.MULTI, separator)
+    return column, Override(Kind.MULTI, separator)
 
 
 def _one_byte(separator: str) -> str:

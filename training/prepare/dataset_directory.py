@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 import polars as pl
 
-from model.bundle import staging
-from model.bundle.schema import Group, Kind
-from training.data.declaration import MAX_VALUES, DeclaredFeature
-from training.data.errors import DatasetError
+from dinrank.model.bundle import staging
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.training.data.declaration import MAX_VALUES, DeclaredFeature
+from dinrank.training.errors import DatasetError
 
 MAX_BEHAVIOURS = 50
 _ALWAYS_THERE = {Group.CONTEXT: {"user_id", "item_id", "clicked", "timestamp"}, Group.ITEM: {"item_id"}}

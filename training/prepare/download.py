@@ -7,9 +7,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from model.bundle.staging import scratch_directory
-from training.data.errors import DatasetError
-from training.prepare.dataset_directory import staged_directory
+from dinrank.model.bundle.staging import scratch_directory
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare.dataset_directory import staged_directory
 
 MOVIELENS_100K_NOTICE = """\
 MovieLens-100K: 100,000 ratings of 1,682 films by 943 people, collected by the GroupLens Research Project

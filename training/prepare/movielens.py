@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from model.bundle.schema import Group, Kind
-from training.data.declaration import DeclaredFeature
-from training.data.errors import DatasetError
-from training.prepare.dataset_directory import require_vacant, write_dataset
-from training.prepare.raw_text import LINE, parse_integers, read_atomic, read_separated, refuse_rows
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.training.data.declaration import DeclaredFeature
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare.dataset_directory import require_vacant, write_dataset
+from dinrank.training.prepare.raw_text import LINE, parse_integers, read_atomic, read_separated, refuse_rows
 
 MIN_CLICKED_RATING = 4
 NO_GENRE = "unknown"

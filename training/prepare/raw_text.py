@@ -17,7 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from training.data.errors import DatasetError
+from dinrank.training.errors import DatasetError
 
 LINE = "line"  # the column that holds the line number, from 1
 _EXCERPT_CHARS = 80

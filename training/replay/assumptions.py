@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from model.bundle.reader import Bundle
-from training.data.dataset import Dataset
-from training.data.split import HISTORY, TRAIN, VALID
-from training.replay.outcomes import AuctionRules
-from training.replay.slates import SlateRule, Slates
+from dinrank.model.bundle.reader import Bundle
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.split import HISTORY, TRAIN, VALID
+from dinrank.training.replay.outcomes import AuctionRules
+from dinrank.training.replay.slates import SlateRule, Slates
 
 FEW_USERS = 100  # below so many an interval by resampling users is rough
 

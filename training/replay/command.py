@@ -11,18 +11,18 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 
-from model.bundle.errors import BundleError
-from model.bundle.reader import Bundle, open_bundle
-from model.bundle.staging import write_whole
-from training.data.dataset import Dataset, read_dataset
-from training.progress import counted_progress
-from training.replay.assumptions import state_assumptions
-from training.replay.errors import ReplayError
-from training.replay.estimate import CONFIDENCE, Comparison, compare
-from training.replay.outcomes import AuctionRules, Outcomes, replay_auctions
-from training.replay.scoring import known_share, score_slates
-from training.replay.show import show
-from training.replay.slates import Slates, make_slates
+from dinrank.model.bundle.errors import BundleError
+from dinrank.model.bundle.reader import Bundle, open_bundle
+from dinrank.model.bundle.staging import write_whole
+from dinrank.training.data.dataset import Dataset, read_dataset
+from dinrank.training.errors import ReplayError
+from dinrank.training.fit.progress import counted_progress
+from dinrank.training.replay.assumptions import state_assumptions
+from dinrank.training.replay.estimate import CONFIDENCE, Comparison, compare
+from dinrank.training.replay.outcomes import AuctionRules, Outcomes, replay_auctions
+from dinrank.training.replay.scoring import known_share, score_slates
+from dinrank.training.replay.show import show
+from dinrank.training.replay.slates import Slates, make_slates
 
 BID_COLUMN = "bid"
 

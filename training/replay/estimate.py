@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.replay.errors import ReplayError
-from training.replay.outcomes import Outcomes
+from dinrank.training.errors import ReplayError
+from dinrank.training.replay.outcomes import Outcomes
 
 CONFIDENCE = 0.95
 Floats = NDArray[np.float64]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.auction import hold_auction
-from training.replay.slates import Slates
+from dinrank.model.auction import hold_auction
+from dinrank.training.replay.slates import Slates
 
 Floats = NDArray[np.float64]
 EMPTY_SLOT = -1

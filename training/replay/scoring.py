@@ -7,19 +7,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from model.bundle.catalogue import UNKNOWN_ROW
-from model.bundle.encoding import Attributes, Encoder, Indices, UnknownFeatureError
-from model.bundle.graph import behaviour_input, candidate_input, request_input
-from model.bundle.reader import Bundle
-from model.bundle.request import encode_request
-from model.bundle.schema import ITEM_ID, Feature, Group
-from training.data.behaviours import BehaviourWindows, find_windows
-from training.data.dataset import Dataset
-from training.data.encoded import encode_request_features
-from training.parity import largest_difference
-from training.replay.errors import ReplayError
-from training.replay.slates import Slates
-from training.stages import open_graph
+from dinrank.model.bundle.catalogue import UNKNOWN_ROW
+from dinrank.model.bundle.encoding import Attributes, Encoder, Indices, UnknownFeatureError
+from dinrank.model.bundle.graph import behaviour_input, candidate_input, request_input
+from dinrank.model.bundle.reader import Bundle
+from dinrank.model.bundle.request import encode_request
+from dinrank.model.bundle.schema import ITEM_ID, Feature, Group
+from dinrank.training.data.behaviours import BehaviourWindows, find_windows
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import encode_request_features
+from dinrank.training.errors import ReplayError
+from dinrank.training.export.check import largest_difference, open_graph
+from dinrank.training.replay.slates import Slates
 
 
 # Legend: N = impressions of all slates, S = slates, B = behaviours of all users, I = distinct items.

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from model.bundle.reader import Bundle
-from training.replay.estimate import CONFIDENCE, Comparison, Interval
-from training.replay.slates import Slates
+from dinrank.model.bundle.reader import Bundle
+from dinrank.training.replay.estimate import CONFIDENCE, Comparison, Interval
+from dinrank.training.replay.slates import Slates
 
 _UNDEFINED = "undefined"
 _DIFFERENCES = ("A − B", "A − B, relative to B")

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from model.bundle.encoding import Indices
-from training.replay.errors import ReplayError
+from dinrank.model.bundle.encoding import Indices
+from dinrank.training.errors import ReplayError
 
 
 class SlateRule(StrEnum):

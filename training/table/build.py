@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.bundle.activations import (
+from dinrank.model.bundle.activations import (
     ABSENT,
     COLUMNS_FILE,
     COVERAGE_FILE,
@@ -19,9 +19,9 @@ from model.bundle.activations import (
     WEIGHTS_FILE,
     ActivationTable,
 )
-from model.bundle.catalogue import Catalogue
-from model.bundle.stages import StagedGraph
-from training.table.plan import Rows, TablePlan
+from dinrank.model.bundle.catalogue import Catalogue
+from dinrank.model.bundle.stages import StagedGraph
+from dinrank.training.table.plan import Rows, TablePlan
 
 _LINES_AT_ONCE = 64
 

@@ -5,20 +5,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from model.bundle.activations import TABLE_FILES, ActivationTable
-from model.bundle.catalogue import FIRST_ROW, Catalogue
-from model.bundle.manifest import Manifest
-from model.bundle.reader import open_bundle
-from model.bundle.request import encode_request
-from model.bundle.stages import StagedGraph
-from model.bundle.staging import scratch_directory
-from model.bundle.writer import Sign, extend_bundle
-from training.data.dataset import Dataset, read_dataset
-from training.exclusive import sole_writer
-from training.progress import counted_progress
-from training.stages import check_stages, open_stages
-from training.table.build import build_table
-from training.table.plan import Rows, TableError, TablePlan, plan_table, training_counts
+from dinrank.model.bundle.activations import TABLE_FILES, ActivationTable
+from dinrank.model.bundle.catalogue import FIRST_ROW, Catalogue
+from dinrank.model.bundle.manifest import Manifest
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.request import encode_request
+from dinrank.model.bundle.stages import StagedGraph
+from dinrank.model.bundle.staging import scratch_directory
+from dinrank.model.bundle.writer import Sign, extend_bundle
+from dinrank.training.data.dataset import Dataset, read_dataset
+from dinrank.training.errors import TableError
+from dinrank.training.export.check import check_stages, open_stages
+from dinrank.training.fit.progress import counted_progress
+from dinrank.training.output.exclusive import sole_writer
+from dinrank.training.table.build import build_table
+from dinrank.training.table.plan import Rows, TablePlan, plan_table, training_counts
 
 
 @dataclass(frozen=True, slots=True)

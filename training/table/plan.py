@@ -1,22 +1,21 @@
 """Which ads and which items of behaviours an activation table covers, within its memory."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.catalogue import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW, Catalogue
-from training.data.behaviours import count_in_windows, find_windows
-from training.data.dataset import Dataset
-from training.data.split import TRAIN
+from dinrank.model.bundle.catalogue import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW, Catalogue
+from dinrank.training.data.behaviours import count_in_windows, find_windows
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.split import TRAIN
+from dinrank.training.errors import TableError
 
 Rows = NDArray[np.int64]
+
 _BYTES_PER_PAIR = 4
-
-
-class TableError(Exception):
-    """A table that cannot be made; the message says what to do."""
 
 
 # Legend: R = catalogue rows, A = ads of the table, B = items of its behaviours.
@@ -114,3 +113,24 @@ def _by_frequency(counts_R: Rows) -> tuple[Rows, NDArray[np.float64]]:
     order = np.concatenate([[UNKNOWN_ROW], known[np.argsort(-counts_R[FIRST_ROW:], kind="stable")]])
     total = counts_R.sum() - counts_R[PADDING_ROW]
     return order, np.cumsum(counts_R[order]) / max(total, 1)
+
+
+_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `512MB`, `2 GiB` or `1000000`.
+
+    Raises:
+        ValueError: anything else, or less than one byte.
+
+    >>> parse_size("1.5 kB"), parse_size("2MiB")
+    (1500, 2097152)
+    """
+    match = _SIZE.fullmatch(text)
+    unit = match[2].upper() if match else None
+    if match is None or unit not in _UNITS or float(match[1]) * _UNITS[unit] < 1:
+        raise ValueError(f"{text!r} is no size; write 512MB or 2GB for instance")
+    return int(float(match[1]) * _UNITS[unit])

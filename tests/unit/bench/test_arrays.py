@@ -7,8 +7,8 @@ import pytest
 
 from bench.throughput.arrays import choose_impressions, read_encoded, to_arrays
 from bench.throughput.setting import NUM_SLOTS
-from training.data.batches import make_batch
-from training.data.encoded import EncodedDataset
+from dinrank.training.data.batches import make_batch
+from dinrank.training.data.encoded import EncodedDataset
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from bench.harness.load import Outcome
 from bench.overload import Load, goodput_share, goodput_share_per_cpu_s, refusal_cpu_ms
-from bench.serving.load import Outcome
 
 
 def load(times: float, *, answered: int, refused: int, degraded: int = 0, cpu_s: float) -> Load:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from model.auction import Auction, ecpm, generalised_second_prices, hold_auction, order_by_ecpm
+from dinrank.model.auction import Auction, ecpm, generalised_second_prices, hold_auction, order_by_ecpm
 
 # Few distinct values, so that ties are common.
 revenues = st.lists(st.sampled_from([0.0, 0.1, 0.25, 1e-300, 7.5, 1e300]), max_size=30)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cores import usable_cores
+from dinrank.service.cores import usable_cores
 
 V2_POD = "0::/kubepods/pod1\n"
 V1_POD = "4:memory:/docker/a\n3:cpu,cpuacct:/docker/a\n2:cpuset:/docker/a\n"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.cores import usable_cores
-from service.settings import Settings
+from dinrank.service.cores import usable_cores
+from dinrank.service.settings import Settings
 
 
 @pytest.fixture(autouse=True)

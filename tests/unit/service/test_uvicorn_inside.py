@@ -1,6 +1,6 @@
 """What the service uses of uvicorn and httptools without their promise: a new version that changes it fails here first.
 
-The remedy is to read the new version beside `service/protocol.py`, `service/stopping.py` and `service/supervisor.py`.
+The remedy is to read the new version beside `protocol.py`, `stopping.py` and `supervisor.py` in `service/process/`.
 """
 
 import importlib.metadata
@@ -34,7 +34,7 @@ SERVER = {"lifespan", "server_state", "servers", "config", "force_exit"}
 def test_this_version_was_read(name: str) -> None:
     found = importlib.metadata.version(name)
     assert found.startswith(f"{READ_WITH[name]}."), (
-        f"{name} {found} is new here: compare what service/protocol.py uses of it with its source, run the tests of "
+        f"{name} {found} is new here: compare what service/process/protocol.py uses with its source, run the tests of "
         "this module and of test_protocol.py, then change READ_WITH"
     )
 

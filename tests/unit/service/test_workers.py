@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from service.forking import worker_context, worker_process
+from dinrank.service.process.supervisor import worker_context, worker_process
 
 
 @pytest.fixture

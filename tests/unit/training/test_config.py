@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from model.layers.calibration import CalibrationMethod
-from model.layers.mlp import Activation
-from model.nets.config import NetworkConfig
-from training.config import ConfigError, TrainConfig
+from dinrank.model.layers.calibration import CalibrationMethod
+from dinrank.model.layers.mlp import Activation
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.training.config import TrainConfig
+from dinrank.training.errors import ConfigError
 
 
 def read(path: Path, text: str) -> TrainConfig:

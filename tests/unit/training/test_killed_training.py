@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from model.bundle.reader import open_bundle
+from dinrank.model.bundle.reader import open_bundle
 
 ROOT = Path(__file__).parents[3]
 STAGED = r"\.bundle\.[0-9a-f]{32}"

@@ -3,13 +3,13 @@ from dataclasses import asdict
 
 import pytest
 
-from model.bundle.graph import behaviour_input, candidate_input, request_input
-from model.bundle.request import encode_request
-from model.bundle.schema import Group
+from dinrank.model.bundle.graph import behaviour_input, candidate_input, request_input
+from dinrank.model.bundle.request import encode_request
+from dinrank.model.bundle.schema import Group
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset, encode_dataset
+from dinrank.training.requests import RequestBuilder
 from tests.fixtures.dataset import tiny_dataset
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset, encode_dataset
-from training.requests import RequestBuilder
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName, build_network
-from training.checkpoint import Checkpoint
-from training.config import TrainConfig
-from training.data.encoded import EncodedDataset
-from training.loop import TrainingRun, train
-from training.state import Evaluation
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.model.nets.registry import build_network
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.encoded import EncodedDataset
+from dinrank.training.fit.checkpoint import Checkpoint
+from dinrank.training.fit.loop import TrainingRun, train
+from dinrank.training.fit.state import Evaluation
 
 CONFIG = TrainConfig(  # with everything that draws random numbers or remembers earlier steps
     network=NetworkConfig(embedding_dim=4, embedding_std=0.1, tower=(16,), unit=(8,), dropout=0.3),

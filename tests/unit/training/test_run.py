@@ -18,24 +18,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from rich.console import Console
 
-from model.bundle.graph import CTR_OUTPUT
-from model.bundle.reader import Bundle, open_bundle
-from model.bundle.request import ScoringRequest, encode_request
-from model.nets.registry import NetworkName
+from dinrank.model.bundle.graph import CTR_OUTPUT
+from dinrank.model.bundle.reader import Bundle, open_bundle
+from dinrank.model.bundle.request import ScoringRequest, encode_request
+from dinrank.model.nets.names import NetworkName
+from dinrank.training import __main__ as command_line
+from dinrank.training import run
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset
+from dinrank.training.errors import CheckpointError, OutputTaken, TableError
+from dinrank.training.measure import measurement, predict
+from dinrank.training.measure.metrics import all_metrics
+from dinrank.training.output.exclusive import sole_writer
+from dinrank.training.requests import RequestBuilder
+from dinrank.training.table.command import TableOptions
 from tests.fixtures.dataset import CATEGORIES, SCHEMA_TOML, write_dataset_directory
 from tests.fixtures.signing import KeyPair
 from tests.fixtures.training import run_training, training_from
-from training import __main__ as command_line
-from training import measurement, predict, run
-from training.checkpoint import CheckpointError
-from training.config import TrainConfig
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset
-from training.exclusive import OutputTaken, sole_writer
-from training.metrics import all_metrics
-from training.requests import RequestBuilder
-from training.table.command import TableOptions
-from training.table.plan import TableError
 
 pytestmark = pytest.mark.usefixtures("quick_exporter")
 
@@ -292,7 +292,8 @@ def test_an_existing_bundle_is_refused_before_anything_else(
     bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in bundle_path.rglob("*")}
-    message = refusal(capsys, monkeypatch, "--data", tmp_path / "no dataset", "--out", bundle_path)
+    (tmp_path / "schema.toml").write_text(SCHEMA_TOML, encoding="utf-8")  # and nothing else of a dataset
+    message = refusal(capsys, monkeypatch, "--data", tmp_path, "--out", bundle_path)
     assert message.startswith(f"error: {bundle_path} exists; a bundle is never overwritten: choose another --out")
     assert {path: path.stat().st_mtime_ns for path in bundle_path.rglob("*")} == before
 
@@ -308,6 +309,7 @@ def test_a_missing_dataset_and_a_bad_config_are_one_line_each(
             f"error: {tmp_path}/{data}/schema.toml: expected a dataset's schema.toml, found no file; "
         )
         assert "`prepare logs` makes a dataset of CSV" in message
+    (tmp_path / "schema.toml").write_text(SCHEMA_TOML, encoding="utf-8")
     (tmp_path / "train.toml").write_text("epoch = 3")
     message = refusal(capsys, monkeypatch, "--data", tmp_path, "--out", out, "--config", tmp_path / "train.toml")
     assert message.startswith(f"error: {tmp_path}/train.toml: unknown key 'epoch'; known are epochs")

@@ -9,15 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from model.bundle.schema import ITEM_ID, Group, Kind
-from training.data.dataset import with_split
-from training.data.declaration import DeclaredFeature
-from training.data.errors import DatasetError
-from training.prepare.dataset_directory import require_vacant, write_dataset
-from training.prepare.logs.errors import LogsError
-from training.prepare.logs.guesses import Guess, Wish, guess_columns, item_id_guess
-from training.prepare.logs.owners import agreement
-from training.prepare.logs.required import (
+from dinrank.model.bundle.schema import ITEM_ID, Group, Kind
+from dinrank.training.data.dataset import with_split
+from dinrank.training.data.declaration import DeclaredFeature
+from dinrank.training.errors import DatasetError, LogsError
+from dinrank.training.prepare.dataset_directory import require_vacant, write_dataset
+from dinrank.training.prepare.logs.guesses import Guess, Override, guess_columns, item_id_guess
+from dinrank.training.prepare.logs.owners import agreement
+from dinrank.training.prepare.logs.required import (
     SEPARATOR_ADVICE,
     require_columns,
     same_clock,
@@ -25,7 +24,7 @@ from training.prepare.logs.required import (
     with_ids,
     with_timestamp,
 )
-from training.prepare.logs.table_file import read_table, rename_columns
+from dinrank.training.prepare.logs.table_file import read_table, rename_columns
 
 _IMPRESSION = ["user_id", "item_id", "clicked", "timestamp"]
 _BEHAVIOUR = ["user_id", "item_id", "timestamp"]
@@ -52,7 +51,7 @@ class LogOptions:
     users: Path | None = None
     behaviours: Path | None = None
     renames: Mapping[str, str] = field(default_factory=dict)
-    wishes: Mapping[str, Wish] = field(default_factory=dict)
+    wishes: Mapping[str, Override] = field(default_factory=dict)
     item_columns: Sequence[str] = ()
     user_columns: Sequence[str] = ()
     context_columns: Sequence[str] = ()

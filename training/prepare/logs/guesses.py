@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from model.bundle.schema import ITEM_ID, Group, Kind, is_feature_name
-from training.prepare.logs.errors import LogsError
-from training.prepare.logs.table_file import as_values
+from dinrank.model.bundle.schema import ITEM_ID, Group, Kind, is_feature_name
+from dinrank.training.errors import LogsError
+from dinrank.training.prepare.logs.table_file import as_values
 
 FEW_VALUES = 50  # whole numbers with at most so many values are names rather than amounts
 MANY_VALUES = 100  # text with more values than this, and ...
@@ -33,7 +33,7 @@ _NO_FEATURE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Override:
     """What a user said of a column.
 
     Attributes:
@@ -68,7 +68,7 @@ class Guess:
         return self.kind is None and self.values is not None and self.column not in _KEPT[self.group]
 
 
-def guess_columns(group: Group, table: pl.DataFrame, wishes: Mapping[str, Wish], *, taken: set[str]) -> list[Guess]:
+def guess_columns(group: Group, table: pl.DataFrame, wishes: Mapping[str, Override], *, taken: set[str]) -> list[Guess]:
     """A guess for every column that is not required, in the table's order.
 
     Args:
@@ -84,7 +84,7 @@ def guess_columns(group: Group, table: pl.DataFrame, wishes: Mapping[str, Wish],
     ]
 
 
-def item_id_guess(wishes: Mapping[str, Wish]) -> Guess:
+def item_id_guess(wishes: Mapping[str, Override]) -> Guess:
     """The item itself, which has no column of its own."""
     wish = wishes.get(ITEM_ID)
     if wish is not None and wish.kind is None:
@@ -94,7 +94,7 @@ def item_id_guess(wishes: Mapping[str, Wish]) -> Guess:
     return Guess(ITEM_ID, Group.ITEM, Kind.SINGLE, "the item itself", None)
 
 
-def _guess(group: Group, column: pl.Series, wish: Wish | None, *, is_taken: bool) -> Guess:
+def _guess(group: Group, column: pl.Series, wish: Override | None, *, is_taken: bool) -> Guess:
     name, values = column.name, as_values(column)
     if (meaning := _KEPT[group].get(name)) is not None:
         if wish is not None and wish.kind is not None:
@@ -111,7 +111,7 @@ def _guess(group: Group, column: pl.Series, wish: Wish | None, *, is_taken: bool
     return Guess(name, group, kind, reason if kind is not None else f"left out: {reason}", values)
 
 
-def _reason_to_drop(column: pl.Series, wish: Wish | None, *, is_taken: bool, has_values: bool) -> str | None:
+def _reason_to_drop(column: pl.Series, wish: Override | None, *, is_taken: bool, has_values: bool) -> str | None:
     if wish is not None and wish.kind is None:
         return "as you said"
     if is_taken:
@@ -121,7 +121,7 @@ def _reason_to_drop(column: pl.Series, wish: Wish | None, *, is_taken: bool, has
     return None if has_values else f"{column.dtype} is no text, number or list"
 
 
-def _as_wished(group: Group, column: pl.Series, values: pl.Series, wish: Wish) -> Guess:
+def _as_wished(group: Group, column: pl.Series, values: pl.Series, wish: Override) -> Guess:
     said = "as you said"
     is_list = isinstance(values.dtype, pl.List)
     if wish.separator is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from training.prepare.logs.table_file import as_values
+from dinrank.training.prepare.logs.table_file import as_values
 
 _CHANCE = 1e-6  # agreement that would come about by chance less often than so is none
 _NEARLY = 0.95  # a column that agrees as often as that describes what changes now and then, or has errors

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.data.errors import DatasetError
+from dinrank.training.errors import DatasetError
 
 # What these columns are often called: to suggest, never to take.
 _OTHER_NAMES = {

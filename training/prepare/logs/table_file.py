@@ -5,8 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.data.errors import DatasetError
-from training.prepare.logs.errors import LogsError
+from dinrank.training.errors import DatasetError, LogsError
 
 _PARQUET_MAGIC = b"PAR1"
 _NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"  # no leading zeros: a post code 01234 is no number

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.harness.load import Outcome
 from bench.serving.goals import GOALS, judge
-from bench.serving.load import Outcome
 from bench.serving.plot import draw
 from bench.serving.results import Results, ScoringResults
 from bench.serving.setting import (

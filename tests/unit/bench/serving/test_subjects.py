@@ -21,15 +21,15 @@ from bench.serving.services.features import make_rows, rank, read_history, read_
 from bench.serving.setting import NUM_SEGMENTS, TOWER, UNIT, Shape
 from bench.serving.subjects import Skipped, repeat
 from bench.serving.timing import Disagreement, compare, largest_difference, take_turns
-from model.bundle.encoding import Encoder, Indices
-from model.bundle.request import ScoringRequest, encode_request
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
-from model.bundle.vocabulary import UNKNOWN_ID
-from model.nets.din import DIN
-from model.nets.registry import NetworkName
-from training.data.dataset import read_dataset
-from training.data.encoded import encode_dataset
-from training.export import ServingGraph
+from dinrank.model.bundle.encoding import Encoder, Indices
+from dinrank.model.bundle.request import ScoringRequest, encode_request
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.vocabulary import UNKNOWN_ID
+from dinrank.model.nets.din import DIN
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.data.dataset import read_dataset
+from dinrank.training.data.encoded import encode_dataset
+from dinrank.training.export.bundle import ServingGraph
 
 SCHEMA = FeatureSchema(
     features=(

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
-from model.bundle.manifest import MANIFEST_FILE
-from model.bundle.reader import open_bundle
-from model.bundle.titles import TITLE_FILES
-from model.bundle.vocabulary import Vocabulary
-from model.bundle.writer import write_bundle
+from dinrank.model.bundle.errors import BundleError, ChecksumMismatch, MissingFile, SchemaMismatch, UnsupportedFormat
+from dinrank.model.bundle.manifest import MANIFEST_FILE
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.titles import TITLE_FILES
+from dinrank.model.bundle.vocabulary import Vocabulary
+from dinrank.model.bundle.writer import write_bundle
 from tests.fixtures.bundle import (
     SCHEMA,
     TITLES,

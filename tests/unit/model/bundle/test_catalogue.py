@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.bundle.catalogue import PADDING_ROW, UNKNOWN_ROW, Catalogue, column_with_sentinels, unknown_slots
-from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID
+from dinrank.model.bundle.catalogue import PADDING_ROW, UNKNOWN_ROW, Catalogue, column_with_sentinels, unknown_slots
+from dinrank.model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID
 
 
 def small_catalogue() -> Catalogue:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from model.bundle.catalogue import Catalogue
-from model.bundle.encoding import Encoder, UnknownFeatureError, encode_column
-from model.bundle.errors import SchemaMismatch
-from model.bundle.schema import Feature, Group, Kind
-from model.bundle.token_index import TokenIndex
-from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, Buckets, FeatureVocabulary, RawValue, Vocabulary
+from dinrank.model.bundle.catalogue import Catalogue
+from dinrank.model.bundle.encoding import Encoder, UnknownFeatureError, encode_column
+from dinrank.model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.schema import Feature, Group, Kind
+from dinrank.model.bundle.token_index import TokenIndex
+from dinrank.model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID, Buckets, FeatureVocabulary, RawValue, Vocabulary
 from tests.fixtures.bundle import MAX_BEHAVIOURS, SCHEMA, VOCABULARIES, make_encoder
 
 COMEDY, DRAMA, HORROR = 2, 3, 4
@@ -133,7 +133,7 @@ def test_ten_thousand_behaviours_are_encoded_without_a_look_at_each(
     def refuse(*arguments: object) -> None:
         raise AssertionError(f"called with {arguments}")
 
-    monkeypatch.setattr("model.bundle.vocabulary.token", refuse)
+    monkeypatch.setattr("dinrank.model.bundle.vocabulary.token", refuse)
     monkeypatch.setattr(TokenIndex, "position", refuse)
     encoded = encoder.items(behaviours)
     for name, values in encoded.items():

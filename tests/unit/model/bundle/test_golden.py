@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from model.bundle.errors import SchemaMismatch
-from model.bundle.golden import GoldenAnswer
+from dinrank.model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.golden import GoldenAnswer
 from tests.fixtures.bundle import golden_answers
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.bundle.errors import BundleError
-from model.bundle.manifest import MANIFEST_FILE
-from model.bundle.reader import open_bundle
+from dinrank.model.bundle.errors import BundleError
+from dinrank.model.bundle.manifest import MANIFEST_FILE
+from dinrank.model.bundle.reader import open_bundle
 from tests.fixtures.bundle import declare_as_genuine
 
 JSON_FILES = ["schema.json", "golden.json", "vocabulary/price.json"]

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model.bundle.reader import open_bundle
+from dinrank.model.bundle.reader import open_bundle
 from tests.fixtures.bundle import make_bundle
 
 ROOT = Path(__file__).parents[4]
@@ -12,7 +12,7 @@ BEGINNING = """
 import os, resource, signal, sys, time
 from pathlib import Path
 from tests.fixtures.bundle import golden_answers, make_encoder, write_graph
-from model.bundle.writer import write_bundle
+from dinrank.model.bundle.writer import write_bundle
 
 folder, graph = Path(sys.argv[1]), Path(sys.argv[2])
 encoder, golden = make_encoder(), golden_answers()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from model.bundle.errors import ChecksumMismatch, UnsupportedFormat
-from model.bundle.manifest import Manifest, content_version
+from dinrank.model.bundle.errors import ChecksumMismatch, UnsupportedFormat
+from dinrank.model.bundle.manifest import Manifest, content_version
 
 FILES = {"model.onnx": "aa" * 32, "vocabulary/genre.json": "bb" * 32}
 MANIFEST = Manifest(

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.bundle.graph import graph_inputs
-from model.bundle.request import ScoringRequest, encode_request
-from model.bundle.vocabulary import UNKNOWN_ID
+from dinrank.model.bundle.graph import graph_inputs
+from dinrank.model.bundle.request import ScoringRequest, encode_request
+from dinrank.model.bundle.vocabulary import UNKNOWN_ID
 from tests.fixtures.bundle import MAX_BEHAVIOURS, SCHEMA, make_encoder
 
 EMPTY = ScoringRequest(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle.errors import SchemaMismatch
-from model.bundle.graph import graph_inputs
-from model.bundle.schema import Feature, FeatureSchema, Group, Kind
+from dinrank.model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.graph import graph_inputs
+from dinrank.model.bundle.schema import Feature, FeatureSchema, Group, Kind
 from tests.fixtures.bundle import SCHEMA
 
 ITEM_ID = Feature("item_id", Group.ITEM, Kind.SINGLE, num_indices=3)

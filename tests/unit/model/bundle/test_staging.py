@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from model.bundle.staging import scratch_directory, staged_directory
+from dinrank.model.bundle.staging import scratch_directory, staged_directory
 
 ROOT = Path(__file__).parents[4]
 WRITER = """
 import sys, time
 from pathlib import Path
-from model.bundle.staging import scratch_directory, staged_directory
+from dinrank.model.bundle.staging import scratch_directory, staged_directory
 with staged_directory(Path(sys.argv[1])) as staged, scratch_directory("test") as scratch:
     (staged / "half").write_text("written")
     (scratch / "half").write_text("written")

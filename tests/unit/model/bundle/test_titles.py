@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle.titles import STARTS_FILE, TEXT_FILE, TITLE_FILES, Titles
+from dinrank.model.bundle.titles import STARTS_FILE, TEXT_FILE, TITLE_FILES, Titles
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 # Few letters, so that searches find something; some grow or shrink when their case is folded.

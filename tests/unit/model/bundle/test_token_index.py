@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle import token_index
-from model.bundle.token_index import ABSENT, ARRAYS, BrokenIndex, TokenIndex
+from dinrank.model.bundle import token_index
+from dinrank.model.bundle.token_index import ABSENT, ARRAYS, BrokenIndex, TokenIndex
 
 # Every code point, halves of surrogate pairs included, and often what is hard: NUL and all numbers of bytes.
 TEXT = st.text(st.sampled_from("\0a\x7f\x80ä\uffff\ud800\udc00😀") | st.characters(categories=None), max_size=12)
@@ -81,7 +81,7 @@ def test_awkward_tokens_are_told_apart() -> None:
 
 
 def test_more_tokens_than_are_packed_together_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.bundle.packed_text._CHUNK", 7)
+    monkeypatch.setattr("dinrank.model.bundle.packed_text._CHUNK", 7)
     tokens = [*AWKWARD, *(str(number) for number in range(100))]
     index = TokenIndex.of(iter(tokens))
     assert list(index) == tokens

@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle import vocabulary as vocabulary_module
-from model.bundle.errors import SchemaMismatch
-from model.bundle.vocabulary import (
-    FIRST_ID,
-    PADDING_ID,
-    UNKNOWN_ID,
-    Buckets,
-    RawScalar,
-    Vocabulary,
-    token,
-)
+from dinrank.model.bundle import vocabulary as vocabulary_module
+from dinrank.model.bundle.errors import SchemaMismatch
+from dinrank.model.bundle.vocabulary import FIRST_ID, PADDING_ID, UNKNOWN_ID, Buckets, RawScalar, Vocabulary, token
 
 BEYOND_FLOATS = 10**400
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.layers.activation_unit import LocalActivationUnit
-from model.layers.mlp import Activation
+from dinrank.model.layers.activation_unit import LocalActivationUnit
+from dinrank.model.layers.mlp import Activation
 
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = embedding width, P = pairs.

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from model.layers.calibration import MAX_SLOPE, MIN_SLOPE, IsotonicCalibration, NoCalibration, PlattCalibration
+from dinrank.model.layers.calibration import MAX_SLOPE, MIN_SLOPE, IsotonicCalibration, NoCalibration, PlattCalibration
 
 WIDE = 1e4  # far past any network's logits
 few_examples = settings(deadline=None, max_examples=100)

@@ -1,6 +1,6 @@
 import torch
 
-from model.layers.cross import CrossLayer
+from dinrank.model.layers.cross import CrossLayer
 
 
 def test_a_cross_layer_multiplies_the_input_with_a_learned_sum_and_adds_bias_and_previous_layer() -> None:

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.layers.dice import Dice
-from model.layers.mlp import Activation
+from dinrank.model.layers.dice import Dice
+from dinrank.model.layers.mlp import Activation
 
 SIGMOID_OF_1 = 0.7310585786300049
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.bundle.schema import Feature, Group, Kind
-from model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID
-from model.layers.embedding import FeatureEmbedding, take_rows
+from dinrank.model.bundle.schema import Feature, Group, Kind
+from dinrank.model.bundle.vocabulary import PADDING_ID, UNKNOWN_ID
+from dinrank.model.layers.embedding import FeatureEmbedding, take_rows
 
 GENRE = Feature("genre", Group.ITEM, Kind.MULTI, num_indices=5, max_values=3)
 ITEM_ID = Feature("item_id", Group.ITEM, Kind.SINGLE, num_indices=4)

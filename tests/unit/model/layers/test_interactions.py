@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.layers.interactions import (
+from dinrank.model.layers.interactions import (
     field_aware_products,
     inner_products,
     sum_of_pair_products,

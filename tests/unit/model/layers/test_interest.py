@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.layers.interest import Pooling, pair_up, pool_interest, sum_pairs
+from dinrank.model.layers.interest import Pooling, pair_up, pool_interest, sum_pairs
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = embedding width, I = distinct items,
 # B = candidates of all users, P = pairs of a candidate and a real behaviour of its user.

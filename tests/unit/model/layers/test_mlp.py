@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.layers.dice import Dice
-from model.layers.mlp import MLP, Activation, PReLU
+from dinrank.model.layers.dice import Dice
+from dinrank.model.layers.mlp import MLP, Activation, PReLU
 
 
 def test_prelu_gives_the_numbers_by_hand_with_one_alpha_per_unit() -> None:

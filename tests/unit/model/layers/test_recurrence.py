@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.layers.recurrence import recur
-from model.layers.steps import Steps
+from dinrank.model.layers.recurrence import recur
+from dinrank.model.layers.steps import Steps
 
 # Legend: U = users, C = candidates per user, T = slots, P = real behaviours step by step, H = width, G = gates.
 IS_REAL_UT = torch.tensor(

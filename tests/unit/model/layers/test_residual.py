@@ -1,6 +1,6 @@
 import torch
 
-from model.layers.residual import ResidualUnit
+from dinrank.model.layers.residual import ResidualUnit
 
 
 def test_a_residual_unit_adds_its_input_before_the_last_relu() -> None:

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.layers.steps import Steps
+from dinrank.model.layers.steps import Steps
 
 # Legend: U = users, T = slots, P = real behaviours step by step.
 BEHAVIOURS_UT = torch.tensor([[10, 11, 12], [20, 21, 22], [30, 31, 32], [40, 41, 42]])

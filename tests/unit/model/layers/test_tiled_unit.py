@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.layers import kernels, sweep, tiled_unit
-from model.layers.activation_unit import LocalActivationUnit
-from model.layers.dice import Dice
-from model.layers.embedding import take_rows
-from model.layers.interest import Pairs
-from model.layers.mlp import Activation
+from dinrank.model.layers import kernels, sweep, tiled_unit
+from dinrank.model.layers.activation_unit import LocalActivationUnit
+from dinrank.model.layers.dice import Dice
+from dinrank.model.layers.embedding import take_rows
+from dinrank.model.layers.interest import Pairs
+from dinrank.model.layers.mlp import Activation
 
 DIM = 3
 
@@ -95,7 +95,7 @@ def test_gradients_are_finite_differences() -> None:
 
 def test_training_with_dice_takes_the_tiled_way_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr("model.layers.activation_unit.weigh_in_tiles", lambda *args: calls.append(args))
+    monkeypatch.setattr("dinrank.model.layers.activation_unit.weigh_in_tiles", lambda *args: calls.append(args))
     pairs = pairs_of([2, 3], num_items=4)
 
     def weigh(unit: LocalActivationUnit) -> None:

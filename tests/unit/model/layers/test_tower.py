@@ -1,9 +1,9 @@
 import torch
 
-from model.bundle.schema import Feature, Group, Kind
-from model.layers.embedding import FeatureEmbedding
-from model.layers.mlp import MLP, Activation
-from model.layers.tower import Tower
+from dinrank.model.bundle.schema import Feature, Group, Kind
+from dinrank.model.layers.embedding import FeatureEmbedding
+from dinrank.model.layers.mlp import MLP, Activation
+from dinrank.model.layers.tower import Tower
 
 GENDER = Feature("gender", Group.USER, Kind.SINGLE, num_indices=4)
 HOUR = Feature("hour", Group.CONTEXT, Kind.SINGLE, num_indices=3)

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.layers.interest import Pooling
-from model.nets.base import BaseModel
-from model.nets.config import NetworkConfig
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import NetworkName
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.nets.base import BaseModel
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
 from tests.fixtures.networks import random_inputs, random_network
 
 # Legend: U = users, C = candidates per user, T = behaviours, D = item width, I = distinct items.

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.layers.calibration import IsotonicCalibration, NoCalibration, PlattCalibration
-from model.nets.calibrated import CalibratedNetwork, describe_calibration
-from model.nets.registry import NetworkName
+from dinrank.model.layers.calibration import IsotonicCalibration, NoCalibration, PlattCalibration
+from dinrank.model.nets.calibrated import CalibratedNetwork, describe_calibration
+from dinrank.model.nets.names import NetworkName
 from tests.fixtures.networks import random_inputs, random_network
 
 

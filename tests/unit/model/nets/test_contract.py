@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.bundle.schema import Group
-from model.bundle.vocabulary import PADDING_ID
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import Network, NetworkName, build_network
+from dinrank.model.bundle.schema import Group
+from dinrank.model.bundle.vocabulary import PADDING_ID
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.nets.registry import Network, NetworkName, build_network
 from tests.fixtures.networks import SCHEMA, SMALL, random_indices, random_inputs, random_network, tensors
 
 # Legend: U = users, C = candidates per user, T = behaviours, I = distinct items.

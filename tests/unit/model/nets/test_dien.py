@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.layers.gru import Evolution, Gates
-from model.layers.interest import Pooling
-from model.layers.steps import Steps
-from model.nets.config import NetworkConfig
-from model.nets.dien import DIEN, auxiliary_loss
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import NetworkName
+from dinrank.model.layers.gru import Evolution, Gates
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.layers.steps import Steps
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.dien import DIEN, auxiliary_loss
+from dinrank.model.nets.names import NetworkName
 from tests.fixtures.networks import SMALL, random_inputs, random_network
 from tests.unit.model.nets.test_din import DIVISOR, dense, embed, linear, numbers
 

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from model.bundle.schema import Group, Kind
-from model.bundle.vocabulary import PADDING_ID
-from model.layers.dice import Dice
-from model.layers.embedding import FeatureEmbedding
-from model.layers.interest import Pooling
-from model.layers.mlp import MLP, Activation, PReLU
-from model.nets.config import NetworkConfig
-from model.nets.din import DIN
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import NetworkName
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.model.bundle.vocabulary import PADDING_ID
+from dinrank.model.layers.dice import Dice
+from dinrank.model.layers.embedding import FeatureEmbedding
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.layers.mlp import MLP, Activation, PReLU
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.din import DIN
+from dinrank.model.nets.names import NetworkName
 from tests.fixtures.networks import SCHEMA, random_inputs, random_network
 
 Vector = Any  # float64 [·]

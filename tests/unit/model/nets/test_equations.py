@@ -12,11 +12,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.bundle.schema import Feature, Group
-from model.layers.interest import Pooling
-from model.nets.config import NetworkConfig, Product
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import NetworkName
+from dinrank.model.bundle.schema import Feature, Group
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.nets.config import NetworkConfig, Product
+from dinrank.model.nets.names import NetworkName
 from tests.fixtures.networks import SCHEMA, SMALL, random_inputs, random_network
 
 Array = NDArray[np.float64]

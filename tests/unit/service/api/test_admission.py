@@ -10,13 +10,13 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.admission import CALLER, AdmissionControl
-from service.api.arrivals import has_hung_up
-from service.api.errors import service_problem
-from service.api.middleware import BodyLimit, RequestContext
-from service.errors import DeadlineTooShort, Overloaded
-from service.scoring.admission import Admission
-from service.telemetry import Telemetry
+from dinrank.service.api.admission import CALLER, AdmissionControl
+from dinrank.service.api.body import BodyLimit, has_hung_up
+from dinrank.service.api.context import RequestContext
+from dinrank.service.api.problems import service_problem
+from dinrank.service.errors import DeadlineTooShort, Overloaded
+from dinrank.service.scoring.admission import Admission
+from dinrank.service.telemetry.metrics import Telemetry
 
 pytestmark = pytest.mark.anyio
 BODY = b"a body"

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from service.api import bodies as bodies_module
-from service.api.bodies import read_task
-from service.api.repeated_keys import has_keys, num_different_keys, repeated_key
-from service.api.schemas import CandidateBody, RankRequest
-from service.scoring.ranking import RankingTask
+from dinrank.service.api import rank_bodies as bodies_module
+from dinrank.service.api.rank_bodies import CandidateBody, RankRequest, read_task
+from dinrank.service.api.repeated_keys import has_keys, num_different_keys, repeated_key
+from dinrank.service.scoring.ranking import RankingTask
 from tests.fixtures.rank_bodies import bodies, documents
 
 GOOD = {"user_id": "42", "candidates": [{"ad_id": "1", "bid": 1.0}]}

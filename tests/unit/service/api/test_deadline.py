@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from service.api.deadline import patience_s
-from service.errors import MalformedHeader
+from dinrank.service.api.admission import patience_s
+from dinrank.service.errors import MalformedHeader
 
 
 def header(value: bytes) -> list[tuple[bytes, bytes]]:

@@ -10,10 +10,10 @@ from urllib.parse import unquote
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.key_check import KeyCheck
-from service.keys import digest_of
-from service.settings import Settings
-from service.telemetry import Telemetry
+from dinrank.service.access.keys import digest_of
+from dinrank.service.api.key_check import KeyCheck
+from dinrank.service.settings import Settings
+from dinrank.service.telemetry.metrics import Telemetry
 
 KEY, OTHER, ADMIN = "k" * 32, "o" * 32, "a" * 32
 HERE, ELSEWHERE = ("127.0.0.1", 5), ("192.0.2.1", 5)

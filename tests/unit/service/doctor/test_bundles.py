@@ -2,10 +2,10 @@ import os
 import time
 from pathlib import Path
 
-from model.bundle.manifest import MANIFEST_FILE
-from service.doctor.bundles import check_bundle
-from service.doctor.findings import Finding, Level
-from service.loading import BundleLoader
+from dinrank.model.bundle.manifest import MANIFEST_FILE
+from dinrank.service.doctor.bundles import check_bundle
+from dinrank.service.doctor.report import Finding, Level
+from dinrank.service.lineup.loading import BundleLoader
 from tests.fixtures.bundle import golden_answers, make_bundle
 
 

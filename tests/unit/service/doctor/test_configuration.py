@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from service.admin_token import admin_token
-from service.cores import usable_cores
-from service.doctor.configuration import check_access, check_admin, check_workers
-from service.doctor.findings import Finding, Level
-from service.settings import Settings
+from dinrank.service.access.admin_token import admin_token
+from dinrank.service.cores import usable_cores
+from dinrank.service.doctor.configuration import check_access, check_admin, check_workers
+from dinrank.service.doctor.report import Finding, Level
+from dinrank.service.settings import Settings
 from tests.fixtures.tls import Certificate
 
 
@@ -126,8 +126,8 @@ def test_a_file_limit_below_the_connections_is_wrong_and_one_that_can_be_raised_
     program = """
 import resource, sys
 from pathlib import Path
-from service.doctor.configuration import check_file_limit
-from service.settings import Settings
+from dinrank.service.doctor.configuration import check_file_limit
+from dinrank.service.settings import Settings
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1_000))
 for number in (1_000, 700):
     [finding] = check_file_limit(Settings.read(bundle=Path("b"), max_connections=number, redis_max_connections=64))

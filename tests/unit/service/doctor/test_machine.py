@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from service.doctor.embedded_data import LEAST_FREE_BYTES, check_embedded_data, disk_findings, memory_findings
-from service.doctor.findings import Level
-from service.doctor.libraries import check_libraries, check_python, check_requirements
-from service.settings import Settings
+from dinrank.service.doctor.embedded_data import LEAST_FREE_BYTES, check_embedded_data, disk_findings, memory_findings
+from dinrank.service.doctor.libraries import check_libraries, check_python, check_requirements
+from dinrank.service.doctor.report import Level
+from dinrank.service.settings import Settings
 
 GIGABYTE = 1_000_000_000
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from service.app import create_app
-from service.doctor.findings import Finding, Level
-from service.doctor.port import check_port
-from service.settings import Settings
+from dinrank.service.app import create_app
+from dinrank.service.doctor.port import check_port
+from dinrank.service.doctor.report import Finding, Level
+from dinrank.service.settings import Settings
 from tests.fixtures.redis_server import wait_until
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import DeadlineTooShort, Overloaded
-from service.scoring.admission import Admission, Turn
+from dinrank.service.errors import DeadlineTooShort, Overloaded
+from dinrank.service.scoring.admission import Admission, Turn
 
 PLACES, MAX_WAITING, MAX_WAIT_S = 2, 3, 10.0
 FOR_EVER = math.inf

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.scoring.estimate import Estimate
+from dinrank.service.scoring.admission import Estimate
 
 
 def test_nothing_is_known_before_the_first_measurement() -> None:

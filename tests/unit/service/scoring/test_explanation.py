@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from service.scoring.explanation import NUM_STRONGEST, explain, strongest
+from dinrank.service.scoring.ranking import NUM_STRONGEST, explain, strongest
 
 weights = arrays(
     np.float64,

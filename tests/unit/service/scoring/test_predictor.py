@@ -14,15 +14,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model.bundle.errors import BundleError, GoldenMismatch, SchemaMismatch, UnsupportedFormat
-from model.bundle.files import GOLDEN_FILE
-from model.bundle.golden import TOLERANCE, GoldenAnswer
-from model.bundle.graph import graph_inputs
-from model.bundle.reader import Bundle, open_bundle
-from model.bundle.request import ScoringRequest, encode_request
-from model.bundle.schema import FeatureSchema, Kind
-from service.errors import PredictionFailed
-from service.scoring.predictor import Predictor
+from dinrank.model.bundle.errors import BundleError, GoldenMismatch, SchemaMismatch, UnsupportedFormat
+from dinrank.model.bundle.files import GOLDEN_FILE
+from dinrank.model.bundle.golden import TOLERANCE, GoldenAnswer
+from dinrank.model.bundle.graph import graph_inputs
+from dinrank.model.bundle.reader import Bundle, open_bundle
+from dinrank.model.bundle.request import ScoringRequest, encode_request
+from dinrank.model.bundle.schema import FeatureSchema, Kind
+from dinrank.service.errors import PredictionFailed
+from dinrank.service.scoring.predictor import Predictor
 from tests.fixtures.bundle import (
     NUMBERS,
     SCHEMA,
@@ -92,8 +92,8 @@ def test_one_predictor_serves_several_threads_at_once(bundle: Bundle) -> None:
 
 def test_onnx_runtime_sends_no_usage_data(tmp_path: Path, bundle_path: Path) -> None:
     program = (
-        "import os, sys, pathlib; from service.scoring.predictor import Predictor;"
-        "from model.bundle.reader import open_bundle; Predictor.load(open_bundle(pathlib.Path(sys.argv[1])));"
+        "import os, sys, pathlib; from dinrank.service.scoring.predictor import Predictor;"
+        "from dinrank.model.bundle.reader import open_bundle; Predictor.load(open_bundle(pathlib.Path(sys.argv[1])));"
         "print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
     answer = subprocess.run(

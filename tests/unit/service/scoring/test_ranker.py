@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from model.bundle.encoding import Attributes
-from model.bundle.reader import Bundle, open_bundle
-from service.errors import (
+from dinrank.model.bundle.encoding import Attributes
+from dinrank.model.bundle.reader import Bundle, open_bundle
+from dinrank.service.errors import (
     CallerLeft,
     DeadlineTooShort,
     ExplanationTooLarge,
@@ -22,14 +22,13 @@ from service.errors import (
     TooManyCandidates,
     UnknownFeature,
 )
-from service.scoring.caller import Caller
-from service.scoring.measures import Counted
-from service.scoring.predictor import Predictor
-from service.scoring.ranker import Ranker
-from service.scoring.ranking import Candidates, Part, Ranking, RankingTask
-from service.scoring.threads import ScoringThreads
-from service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
-from service.telemetry import Telemetry
+from dinrank.service.scoring.measures import Counted
+from dinrank.service.scoring.predictor import Predictor
+from dinrank.service.scoring.ranker import Ranker
+from dinrank.service.scoring.ranking import Caller, Candidates, Part, Ranking, RankingTask
+from dinrank.service.scoring.threads import ScoringThreads
+from dinrank.service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
+from dinrank.service.telemetry.metrics import Telemetry
 from tests.fixtures.bundle import MAX_BEHAVIOURS, expected_ctr, item_number, make_bundle
 
 LIMIT = 10

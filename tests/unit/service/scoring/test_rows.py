@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle.catalogue import Catalogue
-from model.bundle.vocabulary import RawScalar
-from service.scoring.rows import RowCache
+from dinrank.model.bundle.catalogue import Catalogue
+from dinrank.model.bundle.vocabulary import RawScalar
+from dinrank.service.scoring.assembly import RowCache
 from tests.fixtures.bundle import ITEMS
 
 KNOWN = [*ITEMS]

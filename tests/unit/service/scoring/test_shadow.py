@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from service.errors import UnknownFeature
-from service.scoring.ranking import Candidates, Part, Ranking, RankingTask
-from service.scoring.shadow import Shadow
-from service.telemetry import Telemetry
+from dinrank.service.errors import UnknownFeature
+from dinrank.service.scoring.ranking import Candidates, Part, Ranking, RankingTask
+from dinrank.service.scoring.shadow import Shadow
+from dinrank.service.telemetry.metrics import Telemetry
 
 pytestmark = pytest.mark.anyio
 TASK = RankingTask("r1", "42", Candidates(["a", "b", "c"], [1.0, 2.0, 1.0]), context={}, explain=True)

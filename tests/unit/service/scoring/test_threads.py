@@ -12,10 +12,10 @@ from typing import Any, TypeVar, TypeVarTuple
 import numpy as np
 import pytest
 
-from service.errors import DeadlineTooShort, Overloaded
-from service.scoring.caller import Caller
-from service.scoring.threads import ScoringThreads
-from service.telemetry import current_request_id
+from dinrank.service.errors import DeadlineTooShort, Overloaded
+from dinrank.service.scoring.ranking import Caller
+from dinrank.service.scoring.threads import ScoringThreads
+from dinrank.service.telemetry.logs import current_request_id
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model.bundle.schema import Feature, Group, Kind
-from service.store.behaviours import decode_behaviours
-from service.store.layout import MalformedElement, decode_behaviour, encode_behaviour
-from service.store.protocol import StoredBehaviours
+from dinrank.model.bundle.schema import Feature, Group, Kind
+from dinrank.service.store.layout import MalformedElement, decode_behaviour, decode_behaviours, encode_behaviour
+from dinrank.service.store.protocol import StoredBehaviours
 
 FEATURES = {
     "genre": Feature("genre", Group.ITEM, Kind.MULTI, num_indices=9, max_values=3),
@@ -80,6 +79,6 @@ def test_a_plain_list_is_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*_: object) -> None:
         raise AssertionError("an element was read by itself")
 
-    monkeypatch.setattr("service.store.behaviours.decode_behaviour", refuse)
+    monkeypatch.setattr("dinrank.service.store.layout.decode_behaviour", refuse)
     newest_first = [encode_behaviour(str(number), number) for number in reversed(range(100))]
     assert decode_behaviours(newest_first, FEATURES).item_ids == [str(number) for number in range(100)]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from service.errors import FeatureStoreUnavailable, StoreFailure
-from service.store.breaker import Breaker
-from service.store.breaker_store import BreakerStore
-from service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
+from dinrank.service.errors import FeatureStoreUnavailable, StoreFailure
+from dinrank.service.store.breaker import Breaker
+from dinrank.service.store.breaker_store import BreakerStore
+from dinrank.service.store.protocol import StoredAds, StoredBehaviours, StoredFeatures
 
 pytestmark = pytest.mark.anyio
 FAILURES, OPEN_S = 2, 10.0

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.store.circuit import Circuit, Outcome
+from dinrank.service.store.circuit import Circuit, Outcome
 
 FAILURES, OPEN_S, TIMEOUT_S = 3, 10.0, 1.0
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from model.bundle.schema import Feature, Group, Kind
-from service.store import layout
-from service.store.layout import Behaviour, MalformedElement
+from dinrank.model.bundle.schema import Feature, Group, Kind
+from dinrank.service.store import layout
+from dinrank.service.store.layout import Behaviour, MalformedElement
 
 GENRE = Feature("genre", Group.ITEM, Kind.MULTI, num_indices=9, max_values=3)
 BRAND = Feature("brand", Group.ITEM, Kind.SINGLE, num_indices=9)

@@ -1,8 +1,8 @@
 import pytest
 
-from service.store.connection import connect
-from service.store.errors import BadRedisUrl
-from service.store.url import ACCEPTED_FORMS, RedisUrl, Topology, parse_redis_url
+from dinrank.service.store.connection import connect
+from dinrank.service.store.errors import BadRedisUrl
+from dinrank.service.store.url import ACCEPTED_FORMS, RedisUrl, Topology, parse_redis_url
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from model.bundle.schema import Group
+from dinrank.model.bundle.schema import Group
+from dinrank.training.compare.comparison import CompareOptions, compare
+from dinrank.training.compare.contenders import read_contenders
+from dinrank.training.config import TrainConfig
+from dinrank.training.data.encoded import EncodedDataset
+from dinrank.training.errors import ComparisonError
+from dinrank.training.measure.metrics import rela_impr
 from tests.fixtures.training import training_from
-from training.compare.comparison import CompareOptions, compare
-from training.compare.contenders import read_contenders
-from training.compare.planned import ComparisonError
-from training.config import TrainConfig
-from training.data.encoded import EncodedDataset
-from training.metrics import rela_impr
 
 CONFIG = """
 batch_size = 64

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from model.layers.gru import Evolution
-from model.layers.interest import Pooling
-from model.layers.mlp import Activation
-from model.nets.config import NetworkConfig, Product
-from model.nets.registry import NetworkName
-from training.compare.contenders import Contender, read_contenders
-from training.config import ConfigError, TrainConfig
+from dinrank.model.layers.gru import Evolution
+from dinrank.model.layers.interest import Pooling
+from dinrank.model.layers.mlp import Activation
+from dinrank.model.nets.config import NetworkConfig, Product
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.compare.contenders import Contender, read_contenders
+from dinrank.training.config import TrainConfig
+from dinrank.training.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[4] / "bench" / "variants.toml"
 COMMON = TrainConfig(batch_size=64, network=NetworkConfig(embedding_dim=8, dropout=0.2))

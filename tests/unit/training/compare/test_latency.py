@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from model.bundle.graph import graph_inputs
-from model.bundle.reader import open_bundle
-from model.bundle.vocabulary import UNKNOWN_ID
+from dinrank.model.bundle.graph import graph_inputs
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.vocabulary import UNKNOWN_ID
+from dinrank.training.compare import latency
+from dinrank.training.compare.latency import NUM_CANDIDATES, Latency, measure_latencies
 from tests.fixtures.bundle import make_bundle
-from training.compare import latency
-from training.compare.latency import NUM_CANDIDATES, Latency, measure_latencies
 
 
 class FakeSession:

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName
-from training.compare import processes
-from training.compare.contenders import Contender
-from training.compare.planned import ComparisonError, PlannedRun
-from training.compare.processes import Launcher
-from training.config import TrainConfig
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.compare import processes
+from dinrank.training.compare.contenders import Contender
+from dinrank.training.compare.planned import PlannedRun
+from dinrank.training.compare.processes import Launcher
+from dinrank.training.config import TrainConfig
+from dinrank.training.errors import ComparisonError
 
 CONFIG = TrainConfig(epochs=3, learning_rate=1e-7, network=NetworkConfig(tower=(20, 10)))
 

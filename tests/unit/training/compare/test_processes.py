@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from model.nets.registry import NetworkName
-from training.compare.contenders import Contender
-from training.compare.planned import ComparisonError, PlannedRun
-from training.compare.processes import exclusive, execute
-from training.config import TrainConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.compare.contenders import Contender
+from dinrank.training.compare.planned import PlannedRun
+from dinrank.training.compare.processes import exclusive, execute
+from dinrank.training.config import TrainConfig
+from dinrank.training.errors import ComparisonError
 
 Start = Callable[[PlannedRun], "subprocess.Popen[bytes]"]
 

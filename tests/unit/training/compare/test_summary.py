@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from model.nets.registry import NetworkName
-from training.compare.contenders import Contender
-from training.compare.summary import Spread, summarise
-from training.config import TrainConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.compare.contenders import Contender
+from dinrank.training.compare.summary import Spread, summarise
+from dinrank.training.config import TrainConfig
 
 LR, BASE, DIN = (
     Contender(name.value, name, TrainConfig()) for name in (NetworkName.LR, NetworkName.BASE, NetworkName.DIN)

@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-from training.compare.plot import draw
-from training.compare.summary import Row, Spread
-from training.compare.tables import Comparison
+from dinrank.training.compare.plot import draw
+from dinrank.training.compare.summary import Row, Spread
+from dinrank.training.compare.tables import Comparison
 
 
 def row(name: str, gauc: Spread, *, p50_ms: float | None = 1.5) -> Row:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.batches import Batch, HistoryThinning, batches, make_batch
-from training.data.encoded import EncodedDataset
+from dinrank.training.data.batches import Batch, HistoryThinning, batches, make_batch
+from dinrank.training.data.encoded import EncodedDataset
 
 
 def items_of(batch: Batch, positions: list[int]) -> dict[str, list[object]]:

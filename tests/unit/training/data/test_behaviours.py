@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.behaviours import BehaviourWindows, count_in_windows, find_windows
+from dinrank.training.data.behaviours import BehaviourWindows, count_in_windows, find_windows
 
 Event = tuple[str, int]  # user and time
 

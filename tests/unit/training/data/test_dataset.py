@@ -3,11 +3,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from model.bundle.schema import Group, Kind
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.training.data.dataset import Dataset, DeclaredFeature, read_dataset
+from dinrank.training.data.declaration import MAX_VALUES
+from dinrank.training.errors import DatasetError
 from tests.fixtures.dataset import SCHEMA_TOML, invented_tables, write_dataset_directory
-from training.data.dataset import Dataset, DeclaredFeature, read_dataset
-from training.data.declaration import MAX_VALUES
-from training.data.errors import DatasetError
 
 ITEM_ID_ALONE = """
 [dataset]

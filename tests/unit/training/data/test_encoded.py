@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from model.bundle.schema import Feature, Group, Kind
-from model.bundle.vocabulary import UNKNOWN_ID, FeatureVocabulary, Vocabulary
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset, encode_dataset
+from dinrank.model.bundle.schema import Feature, Group, Kind
+from dinrank.model.bundle.vocabulary import UNKNOWN_ID, FeatureVocabulary, Vocabulary
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset, encode_dataset
 
 FIRST_KNOWN = 2  # of catalogue rows and of indices: 0 is padding, 1 is unknown
 

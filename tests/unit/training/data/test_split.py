@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.errors import DatasetError
-from training.data.split import TEST, TRAIN, VALID, require_both_classes, split_by_time
+from dinrank.training.data.split import TEST, TRAIN, VALID, require_both_classes, split_by_time
+from dinrank.training.errors import DatasetError
 
 
 def splits(timestamps: list[int]) -> list[str]:

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from model.bundle.encoding import Encoder
-from model.bundle.schema import Group, Kind
-from model.bundle.vocabulary import Buckets, Vocabulary
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.model.bundle.vocabulary import Buckets, Vocabulary
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import encode_dataset
 from tests.fixtures.dataset import tiny_dataset
-from training.data.dataset import Dataset
-from training.data.encoded import encode_dataset
 
 IMPRESSIONS = pl.DataFrame(
     [

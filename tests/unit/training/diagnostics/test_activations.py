@@ -3,16 +3,16 @@ import polars as pl
 import pytest
 import torch
 
-from model.bundle.catalogue import FIRST_ROW
-from model.bundle.schema import Group, Kind
-from model.nets.inputs import NetworkInputs
-from model.nets.registry import NetworkName
+from dinrank.model.bundle.catalogue import FIRST_ROW
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.model.layers.inputs import NetworkInputs
+from dinrank.model.nets.names import NetworkName
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset, encode_dataset
+from dinrank.training.diagnostics import activations as module
+from dinrank.training.diagnostics.activations import activations, chosen_impressions, other_candidates
 from tests.fixtures.dataset import tiny_dataset
 from tests.fixtures.networks import random_network
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset, encode_dataset
-from training.diagnostics import activations as module
-from training.diagnostics.activations import activations, chosen_impressions, other_candidates
 
 
 @pytest.fixture

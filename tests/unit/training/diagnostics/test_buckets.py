@@ -3,8 +3,8 @@ import doctest
 import numpy as np
 import pytest
 
-from training.diagnostics import buckets as module
-from training.diagnostics.buckets import (
+from dinrank.training.diagnostics import buckets as module
+from dinrank.training.diagnostics.buckets import (
     BucketGauc,
     Buckets,
     gauc_by_bucket,
@@ -12,7 +12,7 @@ from training.diagnostics.buckets import (
     history_length_buckets,
     popularity_buckets,
 )
-from training.predict import Predictions
+from dinrank.training.measure.predict import Predictions
 
 
 def predictions(rows: list[tuple[int, bool, float]]) -> Predictions:

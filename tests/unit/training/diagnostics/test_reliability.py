@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.diagnostics import reliability as module
-from training.diagnostics.reliability import reliability, wilson_interval
+from dinrank.training.diagnostics import reliability as module
+from dinrank.training.diagnostics.reliability import reliability, wilson_interval
 
 
 def test_bins_by_hand() -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.errors import DatasetError
-from training.prepare.amazon import impressions_from_reviews, prepare_amazon_reviews
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare.amazon import impressions_from_reviews, prepare_amazon_reviews
 
 DAY = 86_400
 # user, item, day: user "ann" reviewed c and d on one day, "bob" twice in all, "cho" once, "dee" thrice on one day

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle.schema import Group, Kind
-from training.data.declaration import DeclaredFeature
-from training.data.errors import DatasetError
-from training.prepare import dataset_directory
-from training.prepare.dataset_directory import staged_directory, write_dataset
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.training.data.declaration import DeclaredFeature
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare import dataset_directory
+from dinrank.training.prepare.dataset_directory import staged_directory, write_dataset
 
 IMPRESSIONS = pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "clicked": [True], "timestamp": [0], "hour": ["7"]})
 ITEMS = pl.DataFrame({"item_id": ["i"], "genre": [["Comedy"]], "title": ["An invention"]})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.errors import DatasetError
-from training.prepare.download import MOVIELENS_100K_NOTICE, RECBOLE_WHEEL_SHA256, fetch_movielens_100k
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare.download import MOVIELENS_100K_NOTICE, RECBOLE_WHEEL_SHA256, fetch_movielens_100k
 
 NAMES = ["ml-100k.inter", "ml-100k.item", "ml-100k.user"]
 FOLDER = "recbole/dataset_example/ml-100k"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.errors import DatasetError
-from training.prepare.movielens import impressions_from_ratings, prepare_movielens_1m, prepare_movielens_100k
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare.movielens import impressions_from_ratings, prepare_movielens_1m, prepare_movielens_100k
 
 SUNDAY_NOON = 1_600_000_000
 # user, item, rating, seconds after SUNDAY_NOON: not in order, two ratings of user 11 in one second

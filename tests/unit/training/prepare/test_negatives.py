@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.prepare.negatives import draw_unreviewed_items
+from dinrank.training.prepare.negatives import draw_unreviewed_items
 
 NUM_ITEMS = 8
 

@@ -17,15 +17,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.main import get_command
 
-from model.bundle.schema import Group, Kind
-from training.cli import app
-from training.data.dataset import Dataset, read_dataset
-from training.data.encoded import encode_dataset
-from training.data.errors import DatasetError
-from training.prepare.logs.command import LogOptions, prepare_logs
-from training.prepare.logs.errors import LogsError
-from training.prepare.logs.guesses import FEW_VALUES, MANY_VALUES, Guess, Wish, guess_columns
-from training.prepare.logs.table_file import as_values
+from dinrank.model.bundle.schema import Group, Kind
+from dinrank.training.cli import app
+from dinrank.training.data.dataset import Dataset, read_dataset
+from dinrank.training.data.encoded import encode_dataset
+from dinrank.training.errors import DatasetError, LogsError
+from dinrank.training.prepare.logs.command import LogOptions, prepare_logs
+from dinrank.training.prepare.logs.guesses import FEW_VALUES, MANY_VALUES, Guess, Override, guess_columns
+from dinrank.training.prepare.logs.table_file import as_values
 
 CLICKS = """uid,ad,label,when,hour,position,split,bid
 u1,007,1,2026-03-01T10:00:00Z,10,1,train,0.5
@@ -121,7 +120,7 @@ def test_behaviours_of_their_own_share_the_clock_of_the_impressions(tmp_path: Pa
 
 def test_a_wish_overrides_the_guess_and_the_schema_can_be_edited(tmp_path: Path) -> None:
     files = write(tmp_path, impressions=CLICKS, items=ITEMS)
-    wishes = {"hour": Wish(Kind.NUMERIC), "position": Wish(None), "genre": Wish(Kind.SINGLE)}
+    wishes = {"hour": Override(Kind.NUMERIC), "position": Override(None), "genre": Override(Kind.SINGLE)}
     dataset = prepared(tmp_path, **files, renames=RENAMES, wishes=wishes)
     kinds = {feature.name: feature.kind for feature in dataset.features}
     assert kinds == {"item_id": Kind.SINGLE, "genre": Kind.SINGLE, "price": Kind.NUMERIC, "hour": Kind.NUMERIC}
@@ -183,7 +182,7 @@ def test_a_columns_kind_is_guessed_from_its_values(
 
 def test_text_with_leading_zeros_is_numeric_when_the_user_says_so() -> None:
     table = pl.DataFrame({"x": ["007", None, "10"]})
-    [found] = guess_columns(Group.ITEM, table, {"x": Wish(Kind.NUMERIC)}, taken=set())
+    [found] = guess_columns(Group.ITEM, table, {"x": Override(Kind.NUMERIC)}, taken=set())
     assert found.values is not None
     assert (found.kind, found.values.to_list()) == (Kind.NUMERIC, [7.0, None, 10.0])
 
@@ -251,11 +250,11 @@ def test_a_renamed_column_that_is_not_found_may_be_for_want_of_the_separator(tmp
     [
         ({"renames": {"absent": "user_id"}}, "--map: no file has a column absent; there are bid, clicked"),
         ({"renames": {"clicked": "item_id"}}, "would give two columns item_id"),
-        ({"wishes": {"absent": Wish(Kind.SINGLE)}}, "no file has a column absent"),
-        ({"wishes": {"x": Wish(Kind.NUMERIC)}}, "--feature x=numeric: 'a' is no number; single is for text"),
-        ({"wishes": {"x": Wish(Kind.MULTI)}}, "--multi 'x:|' cuts"),
-        ({"wishes": {"bid": Wish(Kind.NUMERIC)}}, "rename it with --map"),
-        ({"wishes": {"item_id": Wish(None)}}, "no column describes the items"),
+        ({"wishes": {"absent": Override(Kind.SINGLE)}}, "no file has a column absent"),
+        ({"wishes": {"x": Override(Kind.NUMERIC)}}, "--feature x=numeric: 'a' is no number; single is for text"),
+        ({"wishes": {"x": Override(Kind.MULTI)}}, "--multi 'x:|' cuts"),
+        ({"wishes": {"bid": Override(Kind.NUMERIC)}}, "rename it with --map"),
+        ({"wishes": {"item_id": Override(None)}}, "no column describes the items"),
         ({"item_columns": ["absent"]}, "--item-column absent: the impressions have no such column"),
         ({"item_columns": ["bid"]}, "belongs to the impression"),
     ],

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from model.bundle.schema import Group
-from training.data.dataset import read_dataset
-from training.prepare.logs.command import LogOptions, prepare_logs
-from training.prepare.logs.owners import agreement
+from dinrank.model.bundle.schema import Group
+from dinrank.training.data.dataset import read_dataset
+from dinrank.training.prepare.logs.command import LogOptions, prepare_logs
+from dinrank.training.prepare.logs.owners import agreement
 
 
 def of(keys: list[str], values: list[object]) -> tuple[float, bool]:

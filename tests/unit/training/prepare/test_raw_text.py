@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.errors import DatasetError
-from training.prepare.raw_text import open_lines, parse_integers, read_atomic, read_separated
+from dinrank.training.errors import DatasetError
+from dinrank.training.prepare.raw_text import open_lines, parse_integers, read_atomic, read_separated
 
 COLUMNS = ("name", "count")
 

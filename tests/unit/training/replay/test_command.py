@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from rich.console import Console
 from typer.main import get_command
 
+from dinrank.training.cli import app
+from dinrank.training.errors import ReplayError
+from dinrank.training.replay.command import ReplayOptions, replay
+from dinrank.training.replay.outcomes import AuctionRules
 from tests.fixtures import bundle as formula
 from tests.fixtures.dataset import write_dataset_directory
-from training.cli import app
-from training.replay.command import ReplayOptions, replay
-from training.replay.errors import ReplayError
-from training.replay.outcomes import AuctionRules
 
 SCHEMA = "\n".join(
     ['[dataset]\nname = "log"\nsource = "a test"\n\n[behaviours]\nmax_length = 5']

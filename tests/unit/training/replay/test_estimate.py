@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from training.replay.errors import ReplayError
-from training.replay.estimate import Interval, compare
-from training.replay.outcomes import Outcomes
+from dinrank.training.errors import ReplayError
+from dinrank.training.replay.estimate import Interval, compare
+from dinrank.training.replay.outcomes import Outcomes
 
 RESAMPLES = 4000
 WIDTH = 2 * 1.959964  # of a 95 % interval, in standard errors

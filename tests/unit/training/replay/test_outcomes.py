@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.replay.outcomes import AuctionRules, Outcomes, replay_auctions
-from training.replay.slates import SlateRule, Slates
+from dinrank.training.replay.outcomes import AuctionRules, Outcomes, replay_auctions
+from dinrank.training.replay.slates import SlateRule, Slates
 
 # slate 0:  ad   bid  CTR   eCPM  clicked        slate 1:  ad   bid   CTR   eCPM   clicked
 #           0    1.0  0.10  0.10  no                       4    4.0   0.05  0.20   no

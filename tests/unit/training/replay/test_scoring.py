@@ -10,20 +10,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from model.bundle.catalogue import Catalogue
-from model.bundle.encoding import Encoder
-from model.bundle.golden import GoldenAnswer
-from model.bundle.reader import open_bundle
-from model.bundle.request import ScoringRequest
-from model.bundle.schema import FeatureSchema, Group
-from model.bundle.writer import write_bundle
+from dinrank.model.bundle.catalogue import Catalogue
+from dinrank.model.bundle.encoding import Encoder
+from dinrank.model.bundle.golden import GoldenAnswer
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.request import ScoringRequest
+from dinrank.model.bundle.schema import FeatureSchema, Group
+from dinrank.model.bundle.writer import write_bundle
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.errors import ParityError, ReplayError
+from dinrank.training.replay.scoring import score_slates
+from dinrank.training.replay.slates import make_slates
 from tests.fixtures import bundle as formula
 from tests.fixtures.dataset import tiny_dataset
-from training.data.dataset import Dataset
-from training.parity import ParityError
-from training.replay.errors import ReplayError
-from training.replay.scoring import score_slates
-from training.replay.slates import make_slates
 
 NEW = {"genre": ["Horror"], "price": 12.0}  # an item that came after the bundle
 USERS = {

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.replay.errors import ReplayError
-from training.replay.slates import SlateRule, Slates, make_slates
+from dinrank.training.errors import ReplayError
+from dinrank.training.replay.slates import SlateRule, Slates, make_slates
 
 
 def log(*rows: tuple[str, int], split: str = "test") -> pl.DataFrame:

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from model.bundle.activations import COVERAGE_FILE, TABLE_FILES, WEIGHTS_FILE
-from model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch
-from model.bundle.reader import open_bundle
-from model.bundle.request import ScoringRequest, encode_request
-from model.nets.config import NetworkConfig
-from model.nets.registry import NetworkName
-from service.scoring.predictor import Predictor
+from dinrank.model.bundle.activations import COVERAGE_FILE, TABLE_FILES, WEIGHTS_FILE
+from dinrank.model.bundle.errors import ChecksumMismatch, MissingFile, SchemaMismatch
+from dinrank.model.bundle.reader import open_bundle
+from dinrank.model.bundle.request import ScoringRequest, encode_request
+from dinrank.model.nets.config import NetworkConfig
+from dinrank.model.nets.names import NetworkName
+from dinrank.service.scoring.predictor import Predictor
+from dinrank.training import __main__ as command_line
+from dinrank.training.config import TrainConfig
+from dinrank.training.errors import TableError
+from dinrank.training.run import RunOptions, run
+from dinrank.training.table.command import TableOptions, add_table
 from tests.fixtures.bundle import declare_as_genuine, rewrite_manifest
-from training import __main__ as command_line
-from training.config import TrainConfig
-from training.run import RunOptions, run
-from training.table.command import TableOptions, add_table
-from training.table.plan import TableError
 
 CONFIG = TrainConfig(
     epochs=1, batch_size=64, network=NetworkConfig(embedding_dim=4, embedding_std=0.1, tower=(8,), unit=(6,))

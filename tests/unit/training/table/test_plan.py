@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.bundle.catalogue import FIRST_ROW, UNKNOWN_ROW
-from training.data.dataset import Dataset
-from training.data.encoded import EncodedDataset
-from training.data.split import TRAIN
-from training.table.plan import TableError, TrainingCounts, plan_table, training_counts
+from dinrank.model.bundle.catalogue import FIRST_ROW, UNKNOWN_ROW
+from dinrank.training.data.dataset import Dataset
+from dinrank.training.data.encoded import EncodedDataset
+from dinrank.training.data.split import TRAIN
+from dinrank.training.errors import TableError
+from dinrank.training.table.plan import TrainingCounts, plan_table, training_counts
 
 counts = st.lists(st.integers(0, 5), min_size=1, max_size=6).map(lambda known: np.array([0, 1, *known]))
 

@@ -1,6 +1,6 @@
 import pytest
 
-from training.table.size import parse_size
+from dinrank.training.table.plan import parse_size
 
 
 @pytest.mark.parametrize(

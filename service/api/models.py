@@ -1,0 +1,107 @@
+"""Routes about what is served: the champion, the models beside it, and reloading them."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import (
+    BaseModel,
+    Field,
+)
+
+from dinrank.service.api.dependencies import LineUpHere
+from dinrank.service.api.openapi import problems
+from dinrank.service.api.paths import ADMIN_PATH
+from dinrank.service.api.schemas import ModelName
+from dinrank.service.api.strict_json import StrictJsonRoute
+from dinrank.service.lineup.reloading import ReloadOutcome
+from dinrank.service.lineup.split import Role
+
+router = APIRouter(route_class=StrictJsonRoute)
+
+
+class ModelResponse(BaseModel):
+    """What is served and where it comes from."""
+
+    name: str = Field(description="The network.")
+    version: str = Field(description="Hash of the bundle's content.")
+    features: list[Mapping[str, Any]] = Field(description="The features that the model takes, by group.")
+    max_behaviours: int = Field(description="The newest so many behaviours are used.")
+    max_candidates: int = Field(description="Candidates that one request may carry.")
+    explains: bool = Field(description="Whether `explain` is possible.")
+    training: Mapping[str, Any] = Field(description="Data set, commit, seed and configuration behind the bundle.")
+    metrics: Mapping[str, Any] = Field(description="Offline metrics by split.")
+    calibration: Mapping[str, Any] = Field(description="How logits became CTRs.")
+
+
+@router.get("/model")
+async def model(line_up: LineUpHere) -> ModelResponse:
+    """What is served, where it comes from and how good it was offline; of several models, the champion."""
+    served = line_up.champion
+    manifest = served.bundle.manifest
+    return ModelResponse(
+        name=manifest.model_name,
+        version=manifest.model_version,
+        features=served.bundle.schema.to_json()["features"],
+        max_behaviours=served.bundle.schema.max_behaviours,
+        max_candidates=served.settings.max_candidates,
+        explains=served.predictor.has_weights,
+        training=manifest.training,
+        metrics=manifest.metrics,
+        calibration=manifest.calibration,
+    )
+
+
+class PlacedModel(BaseModel):
+    """One of the models that are served side by side."""
+
+    model: ModelName
+    role: Role = Field(description="A shadow ranks for nobody and is only compared.")
+    share: float = Field(description="Of the users, from 0 to 1.")
+    explains: bool = Field(description="Whether `explain` is possible.")
+
+
+class ModelsResponse(BaseModel):
+    """Everything that is served side by side, the champion first."""
+
+    models: list[PlacedModel]
+
+
+@router.get("/models")
+async def models(line_up: LineUpHere) -> ModelsResponse:
+    """The models that are served side by side, and which share of the users each ranks for."""
+    return ModelsResponse(
+        models=[
+            PlacedModel(
+                model=ModelName.of(place.served),
+                role=place.role,
+                share=place.share,
+                explains=place.served.predictor.has_weights,
+            )
+            for place in line_up.places
+        ]
+    )
+
+
+class ReloadResponse(BaseModel):
+    """What became of the request to reload."""
+
+    model: ModelName
+    outcome: Literal[ReloadOutcome.SWAPPED, ReloadOutcome.UNCHANGED] = Field(
+        description="Whether this worker serves another model than before."
+    )
+
+
+# Who may come here is decided before, in `key_check`.
+@router.post(f"{ADMIN_PATH}/reload", responses=problems(403, 409))
+async def reload(line_up: LineUpHere) -> ReloadResponse:
+    """Look at the bundle's path now, and at those of challengers, and serve what lies there once it is verified.
+
+    200 means: the worker that answers serves the named model from now on, and the other workers have been told to
+    follow. Each verifies the bundle itself, seconds at most for one of some gigabytes; until then it answers with the
+    model before, and every answer names its model. 409 means: a bundle is refused, and the model before goes on serving
+    in its place; the others are told only when another bundle was swapped in. To roll back, put the old bundle at the
+    path and ask again.
+    """
+    outcome = await line_up.reload()
+    return ReloadResponse(model=ModelName.of(line_up.champion), outcome=outcome)
