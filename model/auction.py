@@ -1,4 +1,4 @@
-"""Expected revenue, the order of candidates, and what a click costs the winner; pure functions.
+"""Expected revenue, the order of candidates, and the price of a click; pure functions.
 
 Trainer and service share them: what `training replay` estimates is what the service does.
 
@@ -16,7 +16,7 @@ Positions = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Auction:
-    """How one auction ended.
+    """Result of one auction.
 
     Attributes:
         winner_K: positions of the winners, best first.
@@ -37,8 +37,8 @@ def hold_auction(
     """Order the candidates by eCPM; equal ones stay in request order.
 
     Args:
-        reserve_price: least price of a click; whoever bids less takes no part.
-        top_k: how many places there are; None for as many as candidates.
+        reserve_price: least price of a click; lower bids take no part.
+        top_k: number of places; None for one per candidate.
         second_prices: whether winners pay the generalised second price instead of their bid.
     """
     ecpm_C = ecpm(bid_C, ctr_C)
@@ -47,7 +47,7 @@ def hold_auction(
     winner_K = order[:top_k]
     price_K = None
     if second_prices:
-        # Of all who took part: who wins the last place pays for the one that just missed it.
+        # Over all participants: the winner of the last place pays for the candidate just below it.
         price_K = generalised_second_prices(bid_C[order], ctr_C[order], reserve_price=reserve_price)[:top_k]
     return Auction(winner_K, ecpm_C[winner_K], price_K, num_below_reserve=len(bid_C) - len(order))
 
@@ -71,10 +71,10 @@ def order_by_ecpm(ecpm_C: Floats) -> Positions:
 
 
 def generalised_second_prices(bid_K: Floats, ctr_K: Floats, *, reserve_price: float = 0.0) -> Floats:
-    """The lowest bid with which each would have kept its place: eCPM of the next / own CTR, at least the reserve price.
+    """Return the lowest bid that keeps each place: eCPM of the next / own CTR, at least the reserve price.
 
-    Nobody pays more than the bid, and the last pays the reserve price. A tie costs the whole bid. Whose CTR is 0 keeps
-    the place with any bid.
+    Nobody pays more than the bid, and the last pays the reserve price. A tie costs the whole bid. A candidate
+    with CTR 0 keeps its place with any bid.
 
     Args:
         bid_K, ctr_K: of all who took part, by eCPM, highest first; no bid is below the reserve price.

@@ -14,7 +14,7 @@ TABLE_FILES: Final = (WEIGHTS_FILE, LINES_FILE, COLUMNS_FILE, COVERAGE_FILE)
 
 ABSENT: Final = -1
 
-# From so many behaviours on, a line at a time is gathered faster than all of them at once; measured.
+# From this many behaviours on, gathering line by line is faster than all at once; measured.
 _LONG = 1024
 
 Indices = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""The items that the trainer knew: raw id to row, row to the indices of all its item features."""
+"""The items known to the trainer: raw id to row, row to the indices of all its item features."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ FIRST_ROW = 2  # the first row that holds a known item
 # Legend: R = catalogue rows (padding and unknown included), M = slots of a multi-valued feature.
 @dataclass(frozen=True, slots=True, init=False)
 class Catalogue:
-    """Item attributes by row, so that a candidate or a behaviour costs one look-up.
+    """Item attributes by row: one look-up per candidate or behaviour.
 
     Row 0 is the padding item (all features padding), row 1 the unknown one (all features unknown); the item
-    `item_ids[i]` has row i + 2. An item may be in the catalogue and its id still be unknown to the `item_id` feature:
-    it was too rare to learn a vector for, but its attributes are known.
+    `item_ids[i]` has row i + 2. An item in the catalogue may have an id that the `item_id` feature does not know:
+    too rare to learn a vector for, but with known attributes.
 
     Attributes:
         columns: per item feature the indices, int32, [R] or, multi-valued, [R, M].
@@ -33,7 +33,7 @@ class Catalogue:
     columns: Mapping[str, NDArray[np.int32]]
 
     def __init__(self, item_ids: Iterable[str], columns: Mapping[str, NDArray[np.int32]]) -> None:
-        """Raises: ValueError, when an item comes twice or a column has not one entry per row."""
+        """Raises: ValueError, if an item is repeated or a column does not have one entry per row."""
         object.__setattr__(self, "item_ids", TokenIndex.of(item_ids))
         object.__setattr__(self, "columns", columns)
         for name, column in columns.items():
@@ -49,7 +49,7 @@ class Catalogue:
         return self.row(item_id) != UNKNOWN_ROW
 
     def row(self, item_id: RawScalar) -> int:
-        """The item's row; UNKNOWN_ROW for an item that the trainer did not know."""
+        """The item's row; UNKNOWN_ROW for an item unknown to the trainer."""
         text = token(item_id)
         position = ABSENT if text is None else self.item_ids.position(text)
         return UNKNOWN_ROW if position == ABSENT else position + FIRST_ROW

@@ -1,6 +1,6 @@
-"""Raw features to arrays, for trainer and service alike: there is no second place that does it.
+"""Encode raw features as arrays: the only place that does, for trainer and service alike.
 
-Truncation is decided here: of too many behaviours the newest stay, of too many values of a feature the first.
+Truncation is decided here: the newest behaviours and the first values of a feature are kept.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 class UnknownFeatureError(ValueError):
-    """Raw data names a feature that the schema lacks, or gives it a value of the wrong shape."""
+    """Raw data names a feature that is not in the schema, or gives a value of the wrong shape."""
 
 
 # Legend: N = items or users encoded together, M = slots of a multi-valued feature.
 def encode_column(feature: Feature, vocabulary: FeatureVocabulary, values: Sequence[RawValue]) -> Indices:
     """Indices of one feature for N things: [N], or [N, M] when multi-valued.
 
-    No value (None, or an empty list) is unknown, not padding: the thing exists, its attribute is not known.
+    No value (None, or an empty list) is unknown, not padding: the item or user exists, its attribute is not known.
 
     Raises:
         UnknownFeatureError: a list for a feature that takes one value.
@@ -47,7 +47,7 @@ def _scalar(feature: Feature, value: RawValue) -> RawScalar:
 
 
 def _encode_slots(feature: Feature, vocabulary: FeatureVocabulary, values: Sequence[RawValue]) -> Indices:
-    """[N, M]: all values of all things are looked up together."""
+    """Look up all values together: [N, M]."""
     present = [_present(value)[: feature.max_values] for value in values]
     slots = np.tile(unknown_slots(feature.max_values), (len(values), 1))
     is_filled = np.arange(feature.max_values) < np.array([len(several) for several in present])[:, None]
@@ -62,7 +62,7 @@ def _present(value: RawValue) -> list[RawScalar]:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Turns raw values into the arrays that the graph takes. Schema, vocabularies and catalogue must fit together.
+    """Turns raw values into the graph's inputs. Schema, vocabularies and catalogue must be consistent.
 
     Raises:
         SchemaMismatch: a feature without vocabulary, sizes that differ, or an item feature without a column.
@@ -79,7 +79,7 @@ class Encoder:
             self._check_column(feature)
 
     def newest(self, behaviours: Sequence[T]) -> Sequence[T]:
-        """The behaviours, oldest first, that the model uses: the newest `max_behaviours`."""
+        """Return the newest `max_behaviours`, oldest first: those that the model uses."""
         return behaviours[-self.schema.max_behaviours :]
 
     def items(
@@ -89,8 +89,8 @@ class Encoder:
 
         Args:
             item_ids: candidates in request order, or behaviours, oldest first.
-            attributes: raw attributes by position, for items that the catalogue lacks or that should be seen
-                differently in this request; features not named keep the catalogue's value.
+            attributes: raw attributes by position, for items not in the catalogue, or to override it in
+                this request; features not named keep the catalogue's value.
 
         Raises:
             UnknownFeatureError: an attribute that is no item feature, the item's id, or a value of the wrong shape.

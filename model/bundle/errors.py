@@ -1,4 +1,4 @@
-"""Why a bundle cannot be trusted.
+"""Reasons to refuse a bundle.
 
 BundleError                 every message names the file, what was expected and what was found
 ├── MissingFile
@@ -11,7 +11,7 @@ BundleError                 every message names the file, what was expected and 
 
 
 class BundleError(Exception):
-    """A bundle that must not serve. Messages give file, expected and found."""
+    """The bundle must not be served. Messages give file, expected and found."""
 
     def __init__(self, file: str, *, expected: str, found: str) -> None:
         super().__init__(f"{file}: expected {expected}, found {found}")
@@ -25,15 +25,15 @@ class MissingFile(BundleError):
 
 
 class ChecksumMismatch(BundleError):
-    """A file's bytes are not the ones that the trainer wrote."""
+    """A file differs from the one that the trainer wrote."""
 
 
 class SignatureMismatch(BundleError):
-    """Nobody who is trusted has signed the manifest. Nothing else of the bundle was read."""
+    """The manifest has no signature by a trusted key. Nothing else of the bundle was read."""
 
 
 class UnsupportedFormat(BundleError):
-    """The bundle was written in a format version that this code does not read, or is not readable at all."""
+    """The bundle was written in an unsupported format version, or cannot be read at all."""
 
 
 class SchemaMismatch(BundleError):

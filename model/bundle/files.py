@@ -1,4 +1,4 @@
-"""Where each part of a bundle lies, and how a file's checksum is taken."""
+"""Paths of a bundle's parts, and the checksum of a file."""
 
 import hashlib
 from pathlib import Path
@@ -8,8 +8,8 @@ from dinrank.model.bundle.token_index import ARRAYS
 SCHEMA_FILE = "schema.json"
 GRAPH_FILE = "model.onnx"
 GOLDEN_FILE = "golden.json"
-GRAPH_DATA_FILE = "model.onnx.data"  # what is large in the graphs; absent when nothing is
-SIGNATURE_FILE = "manifest.sig"  # the only file that no manifest lists: of the manifest's very bytes, optional
+GRAPH_DATA_FILE = "model.onnx.data"  # large tensors of the graphs; absent when there are none
+SIGNATURE_FILE = "manifest.sig"  # signs the manifest's exact bytes; optional, and the only file not in the manifest
 ITEM_IDS = "items/ids"  # a directory, as each index of tokens is
 
 

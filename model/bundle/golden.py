@@ -1,4 +1,4 @@
-"""Real requests with the trainer's answers: what a bundle must reproduce before it may serve."""
+"""Golden requests: real requests with the trainer's answers, which a bundle must reproduce before it may serve."""
 
 import reprlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from dinrank.model.bundle.files import GOLDEN_FILE
 from dinrank.model.bundle.request import ScoringRequest
 
 TOLERANCE = 1e-5  # largest absolute difference of two CTRs that count as equal
-MAX_TOLERANCE = 0.01  # and behind a calibration so steep that rounding errors of logits show, at the very most
+MAX_TOLERANCE = 0.01  # upper bound behind a calibration steep enough to amplify the rounding errors of logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class GoldenAnswer:
     """One request and the CTR of each of its candidates, as torch computed them.
 
     Attributes:
-        tolerance: how far each CTR may be off, from `TOLERANCE` to `MAX_TOLERANCE`; empty for `TOLERANCE` throughout.
+        tolerance: largest error of each CTR, from `TOLERANCE` to `MAX_TOLERANCE`; empty for `TOLERANCE` throughout.
             The trainer allows more where the calibration is steep, see `dinrank.training.export.check`.
     """
 
@@ -74,7 +74,7 @@ class GoldenAnswer:
 
 
 def _are_tolerances(answer: GoldenAnswer) -> bool:
-    """NaN is none: no comparison with it holds."""
+    """NaN is not a tolerance: every comparison with it is false."""
     beyond = [allowed for allowed in answer.tolerance if not TOLERANCE <= allowed <= MAX_TOLERANCE]
     return not beyond and len(answer.tolerance) in (0, len(answer.ctr))
 

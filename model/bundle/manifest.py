@@ -1,4 +1,4 @@
-"""The bundle's first page: what it is, where it comes from, and the checksum of every file."""
+"""The bundle's manifest: its contents, its origin, and the checksum of every file."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `manifest.json` holds.
+    """Contents of `manifest.json`.
 
     Attributes:
         model_name: the network, `din` for instance.
-        model_version: hash of the bundle's files: equal files, equal version, whenever they were written.
+        model_version: hash of the bundle's files: equal files give equal versions, whenever they were written.
         files: sha256 by path relative to the bundle, the manifest itself excepted.
         training: data set, source commit, seed, config and the library versions behind the bundle.
         metrics: offline metrics by split, of calibrated CTRs and the rows as they are, down-sampled or not.
@@ -37,7 +37,7 @@ class Manifest:
     calibration: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """The document with its own checksum, so that a flipped byte in the manifest shows too."""
+        """The document with its own checksum, so that a flipped byte in the manifest is detected too."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
         return {**content, "checksum": _checksum(content)}
 
@@ -46,7 +46,7 @@ class Manifest:
         """Read what `to_json` writes.
 
         Raises:
-            UnsupportedFormat: another format version, or no manifest at all.
+            UnsupportedFormat: another format version, or not a manifest.
             ChecksumMismatch: the manifest was changed, or its version is not the hash of what it lists.
         """
         if not isinstance(document, dict) or "format_version" not in document:
@@ -104,6 +104,6 @@ def _is_inside(file: str) -> bool:
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    """Raises: ValueError, for NaN and infinities, which are no JSON."""
+    """Raises: ValueError, for NaN and infinities, which are not valid JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""Many texts in one array of 64-bit words: what is compared, hashed and memory-mapped instead of Python strings.
+"""Many texts in one array of 64-bit words, compared, hashed and memory-mapped instead of Python strings.
 
-A text is its UTF-8, filled up to whole words with 0xFF. That byte never occurs in UTF-8, so two texts are equal exactly
-when their words are, and no length needs to be kept. Words are little-endian on every machine: they lie in files.
+A text is its UTF-8, padded to whole words with 0xFF. That byte never occurs in UTF-8, so two texts are equal exactly
+when their words are, and no length needs to be kept. Words are little-endian on every machine, as files
+hold them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,10 +21,10 @@ _WORD_BYTES = 8
 _FILLER = b"\xff"
 _SEPARATOR = "\0"  # between texts that are encoded together; ids hardly ever contain it
 _TAIL = _SEPARATOR.encode() + (_WORD_BYTES - 1) * _FILLER  # closes the last text, and lets a word begin at any byte
-# By the number of bytes of a text that lie in a word: the bits that do not.
+# By the number of text bytes in a word: the mask of the padding bits.
 _FILLED = np.array([-1 << 8 * used & 0xFFFF_FFFF_FFFF_FFFF for used in range(_WORD_BYTES + 1)], dtype=np.uint64)
-_SHORT_BYTES = 64  # up to here a text is hashed faster in Python than in arrays
-_CHUNK = 65_536  # texts that are packed together: Python holds no more of them at a time
+_SHORT_BYTES = 64  # up to this length Python hashes a text faster than arrays do
+_CHUNK = 65_536  # texts packed at a time: a bound on the Python strings in memory
 
 # Constants of the SplitMix64 generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 # OOPSLA 2014). Files depend on them.
@@ -47,7 +48,7 @@ class PackedTexts:
 
     @classmethod
     def pack(cls, texts: Sequence[str]) -> Self:
-        """Without Python work per text.
+        """Pack texts without Python work per text.
 
         Raises:
             TypeError: one of them is no text.
@@ -118,7 +119,7 @@ class PackedTexts:
         return hashes_N
 
     def equal(self, own_P: Indices, other: "PackedTexts", others_P: Indices) -> NDArray[np.bool_]:
-        """Whether text `own_P[p]` of these is text `others_P[p]` of `other`, for every pair p."""
+        """Return for every pair p whether text `own_P[p]` of these equals text `others_P[p]` of `other`."""
         own_first_P, other_first_P = self.starts[own_P], other.starts[others_P]
         num_words_P = self.starts[own_P + 1] - own_first_P
         equal_P: NDArray[np.bool_] = num_words_P == other.starts[others_P + 1] - other_first_P
@@ -182,7 +183,7 @@ def pack_in_chunks(texts: Iterable[str]) -> PackedTexts:
 
 
 def _utf8(text: str) -> bytes:
-    """Half a surrogate pair is text that JSON can spell: it must be found, or not, like any other."""
+    """Encode text; JSON can spell half a surrogate pair, which must be looked up like any other text."""
     return str.encode(text, "utf-8", "surrogatepass")  # a TypeError for what is no text
 
 
@@ -193,12 +194,12 @@ def _joined_one_by_one(texts: Sequence[str]) -> tuple[bytes, Indices]:
 
 
 def _are_single(num_words_N: NDArray[np.integer]) -> bool:
-    """Whether each text is one word, as short ids are: then most steps fall away."""
+    """Return whether each text is one word, as short ids are: most steps are then skipped."""
     return bool((num_words_N == 1).all())
 
 
 def _spread(num_words_N: NDArray[np.integer]) -> tuple[Indices, Indices]:
-    """For every word, which text it belongs to and how many words of that text come before it: [W] each."""
+    """Return each word's text and its place within that text: [W] each."""
     text_W = np.repeat(np.arange(len(num_words_N)), num_words_N)
     first_N = num_words_N.cumsum() - num_words_N
     return text_W, np.arange(len(text_W)) - first_N[text_W]

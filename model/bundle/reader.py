@@ -41,24 +41,24 @@ _LONGEST_SIGNATURE = 1_024  # bytes; one of Ed25519 has 64
 
 
 class Signatures(Protocol):
-    """Decides whose bundles are trusted. `service/lineup/signatures.py` does, as this package has no cryptography."""
+    """Decides which signers are trusted. `service/lineup/signatures.py` implements it: no cryptography in this package."""
 
     def check(self, manifest: bytes, signature: bytes | None) -> None:
-        """Look at the bytes of `manifest.json` and of `manifest.sig`, None where there is none.
+        """Check the bytes of `manifest.json` against those of `manifest.sig`, None if there is no such file.
 
         Raises:
-            SignatureMismatch: nobody who is trusted has signed these bytes.
+             SignatureMismatch: these bytes have no signature by a trusted key.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle, its graphs excepted: running those is the service's part.
+    """A verified bundle without its graphs: the service runs those.
 
     Attributes:
-        has_stages: whether the graph comes cut into stages too, see `dinrank.model.bundle.stages`.
+        has_stages: whether the graph is also there in stages, see `dinrank.model.bundle.stages`.
         table: looked up instead of computed; only with stages.
-        titles: what the catalogue's items are called; None when the data set did not say.
+        titles: titles of the catalogue's items; None when the data set had none.
     """
 
     path: Path
@@ -74,7 +74,7 @@ class Bundle:
         return self.encoder.schema
 
     def title_of(self, item_id: str) -> str:
-        """What an item is called; empty for one that has no title or that the catalogue lacks."""
+        """Return an item's title; empty if it has none or is not in the catalogue."""
         row = UNKNOWN_ROW if self.titles is None else self.encoder.catalogue.row(item_id)
         return "" if self.titles is None or row == UNKNOWN_ROW else self.titles[row - FIRST_ROW]
 
@@ -85,15 +85,15 @@ class Bundle:
 
 def open_bundle(path: Path, *, signatures: Signatures | None = None) -> Bundle:
     """Verify and load the bundle in `path`; vocabularies, item ids and the catalogue's columns stay memory-mapped;
-    of small vocabularies there is a dictionary beside that.
+    small vocabularies also get a dictionary.
 
     Args:
-        signatures: asked before anything is parsed, about the very bytes that are parsed then; the manifest has the
-            checksum of every other file. None trusts every bundle.
+        signatures: checks the manifest's bytes before anything is parsed; the manifest has the checksum of every
+            other file. None trusts every bundle.
 
     Raises:
         BundleError: a missing, changed or additional file, one that cannot be read, an unknown format, or parts that
-            contradict each other. Nothing else: a bundle may hold anything, and each fault of it is a refusal.
+            contradict each other. No other error is raised: a bundle is untrusted input, and any fault is a refusal.
     """
     manifest, _ = read_manifest(path, signatures)
     verify_files(path, manifest)
@@ -107,7 +107,7 @@ def read_manifest(path: Path, signatures: Signatures | None = None) -> tuple[Man
         signatures: see `open_bundle`.
 
     Returns:
-        The manifest, and the bytes that say it.
+        The manifest, and the bytes that it was parsed from.
 
     Raises:
         BundleError
@@ -120,7 +120,7 @@ def read_manifest(path: Path, signatures: Signatures | None = None) -> tuple[Man
 
 
 def read_signature(path: Path) -> bytes | None:
-    """Read the signature of the bundle in `path`: None for no file; bytes that sign nothing for what is none."""
+    """Read the signature of the bundle in `path`: None for no file; invalid bytes for anything but a signature file."""
     if not (path / SIGNATURE_FILE).is_file():
         return None
     with (path / SIGNATURE_FILE).open("rb") as file:
@@ -134,7 +134,7 @@ def verify_files(path: Path, manifest: Manifest) -> None:
         BundleError: a file is missing, changed or not listed.
     """
     files = listed_files(path, manifest)
-    # hashlib lets other threads run, and one file may hold most of a bundle: the largest go first.
+    # hashlib releases the interpreter's lock; the largest files go first, as one may be most of the bundle.
     with _refusing(str(path)), ThreadPoolExecutor(_HASHING_THREADS) as executor:
         by_size = sorted(files, key=lambda name: files[name].stat().st_size, reverse=True)
         for name, found in zip(by_size, executor.map(lambda name: sha256(files[name]), by_size), strict=True):
@@ -145,8 +145,7 @@ def verify_files(path: Path, manifest: Manifest) -> None:
 def listed_files(path: Path, manifest: Manifest) -> dict[str, Path]:
     """Find every file of a bundle, by name; the manifest and its signature excepted.
 
-    There may be no other in it: a graph can name any file beside it as that of its tables, and ONNX Runtime would read
-    it unasked.
+    Unlisted files are refused: a graph can name any file beside it as external data, and ONNX Runtime would read it.
 
     Raises:
         BundleError: a file is missing or not listed, or leads out of the bundle.
@@ -167,7 +166,7 @@ def listed_files(path: Path, manifest: Manifest) -> dict[str, Path]:
 
 
 def open_verified(path: Path) -> Bundle:
-    """Load a bundle whose files have been compared with their checksums and that nobody else can have changed since.
+    """Load a bundle whose checksums were verified and that nobody else can have changed since.
 
     Raises:
         BundleError
@@ -202,7 +201,7 @@ def _open(path: Path, manifest: Manifest) -> Bundle:
 
 @contextmanager
 def _refusing(file: str) -> Iterator[None]:
-    """Refuse a bundle for whatever goes wrong in the block: its parts are data of unknown origin.
+    """Turn any error in the block into a refusal of the bundle: its parts are untrusted input.
 
     Args:
         file: to be named when the error itself does not name one.
@@ -217,7 +216,7 @@ def _refusing(file: str) -> Iterator[None]:
     except OSError as exc:
         found = exc.strerror or repr(exc)
         raise MissingFile(str(exc.filename or file), expected="a file that can be read", found=found) from exc
-    except Exception as exc:  # any: what can be wrong in a file that says anything has no end
+    except Exception as exc:  # any exception: the ways in which an untrusted file can be wrong are endless
         raise UnsupportedFormat(file, expected="a file that this service reads", found=_shortened(exc)) from exc
 
 
@@ -227,7 +226,7 @@ def _shortened(exc: Exception) -> str:
 
 
 def _has_all(manifest: Manifest, files: Sequence[str]) -> bool:
-    """Whether the bundle has these files, which belong together."""
+    """Return whether the bundle has these files, which belong together."""
     missing = [file for file in files if file not in manifest.files]
     if missing and len(missing) < len(files):
         raise MissingFile(MANIFEST_FILE, expected=f"an entry for {missing[0]}, as for its fellows", found="none")

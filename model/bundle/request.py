@@ -1,4 +1,4 @@
-"""One scoring request in raw values, and the graph's inputs made of it."""
+"""One scoring request in raw values, and the graph's inputs for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class ScoringRequest:
     behaviour_attributes: Mapping[int, Attributes]
 
 
-OVERRIDDEN_ROW = -1  # of an item that brings attributes of its own: what is known of its catalogue row does not hold
+OVERRIDDEN_ROW = -1  # of an item with attributes of its own: its catalogue row does not apply
 
 
 # Legend: C = candidates, T = behaviours.
@@ -37,7 +37,7 @@ class EncodedRequest:
 
     Attributes:
         inputs: the graph's inputs, see `graph_inputs`.
-        candidate_rows: [C], where the candidates stand in the catalogue, or OVERRIDDEN_ROW.
+        candidate_rows: [C], the candidates' rows in the catalogue, or OVERRIDDEN_ROW.
         behaviour_rows: [T], the same for the behaviours used, oldest first.
     """
 
@@ -49,10 +49,10 @@ class EncodedRequest:
 def encode_request(
     encoder: Encoder, request: ScoringRequest, *, rows: tuple[Indices, Indices] | None = None
 ) -> EncodedRequest:
-    """Raw values to indices. Behaviours beyond the maximum are cut, oldest first.
+    """Encode raw values as indices. Behaviours beyond the maximum are cut, oldest first.
 
     Args:
-        rows: the catalogue's rows of all candidates and of all behaviours, for a caller who has looked them up.
+        rows: the catalogue's rows of all candidates and of all behaviours, if the caller has looked them up.
 
     Raises:
         UnknownFeatureError: the request names a feature that the model lacks.

@@ -1,4 +1,4 @@
-"""What a model sees: its features, their groups and kinds, and how many behaviours it takes."""
+"""A model's feature schema: features, groups, kinds, and the maximum number of behaviours."""
 
 import re
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def is_feature_name(name: str) -> bool:
-    """Letters, digits and underscores, 64 at most, no digit first."""
+    """Accept letters, digits and underscores, 64 at most, no digit first."""
     return _NAME.fullmatch(name) is not None
 
 
 class Group(StrEnum):
-    """Who a feature describes. Candidates and behaviours are both items and share the item features."""
+    """Subject of a feature. Candidates and behaviours are both items and share the item features."""
 
     ITEM = "item"
     USER = "user"
@@ -26,7 +26,7 @@ class Group(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a raw value becomes indices."""
+    """Encoding of a raw value as indices."""
 
     SINGLE = "single"  # one token, one index
     MULTI = "multi"  # several tokens; their embeddings are averaged
@@ -62,7 +62,7 @@ class FeatureSchema:
     """All features of a model, in the order in which the network concatenates them.
 
     Attributes:
-        max_behaviours: the newest so many behaviours are used, older ones are cut off.
+        max_behaviours: the newest behaviours, up to this many, are used; older ones are cut off.
     """
 
     features: tuple[Feature, ...]

@@ -1,13 +1,13 @@
-"""The stages of a graph that is cut at its activation weights: their files, their inputs, and how they work together.
+"""The stages of a graph cut at its activation weights: their files and inputs, and how to run them together.
 
     stage_items                  indices of items                   -> their vectors
     stage_weights_by_candidate   vectors of few candidates and of many behaviours, or of few behaviours
     stage_weights_by_behaviour   and many candidates                -> raw weights of all their pairs
     stage_scores                 vectors, weights, user and context -> CTRs
 
-Together they compute what `model.onnx` computes. Cut, the weights can be computed in tiles that stay in the
-processor's cache, or be looked up in an activation table. Trainer and service run the stages with ONNX Runtime; what
-happens between them is here, once.
+Together they compute what `model.onnx` computes. With the cut, weights can be computed in tiles that
+stay in the processor's cache, or be looked up in an activation table. Trainer and service run the stages with ONNX
+Runtime; the code between the stages is here, once.
 """
 
 from collections.abc import Callable, Mapping
@@ -100,7 +100,7 @@ class StagedGraph:
 
     Args:
         run: each stage's graph, from its inputs to its one output.
-        table: weights that need not be computed; None for none.
+        table: precomputed weights, if any.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Directories in the making: written under a temporary name, renamed once, and removed when their maker was killed.
+"""Staging directories: written under a temporary name, renamed once, and cleaned up after a killed writer.
 
-Its maker holds a lock (flock) on such a directory. The system lets go of it when the process ends, however it ends. So
-the next one that writes to the same place can tell what is abandoned from what somebody still writes, in another
-container too. On a file system without locks nothing is removed.
+The writer holds a lock (flock) on its directory, which the system releases when the process ends, however it ends. So
+the next writer to the same place can tell abandoned directories from those still being written, in another container
+too. On a file system without locks nothing is removed.
 """
 
 import errno
@@ -23,8 +23,8 @@ _UNIQUE = re.compile(r"[0-9a-f]{32}")
 def staged_directory(out: Path) -> Iterator[Path]:
     """An empty directory beside `out` that becomes `out` when the block succeeds and vanishes when it fails.
 
-    It is renamed once, when everything in it is on the disk. Missing parents of `out` are made, and stay. What killed
-    processes left of the same `out` is removed.
+    It is renamed once, when everything in it is on the disk. Missing parents of `out` are made, and stay. Leftovers
+    of killed processes for the same `out` are removed.
 
     Raises:
         OSError: as the system says, with the name of a file; that of `out` where the system names none.
@@ -41,7 +41,7 @@ def staged_directory(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_directory(purpose: str, *, folder: Path | None = None) -> Iterator[Path]:
-    """An empty directory for temporary files that vanishes with the block; what killed processes left is removed.
+    """An empty directory for temporary files that vanishes with the block; leftovers of killed processes are removed.
 
     Args:
         purpose: a word for its name.
@@ -59,11 +59,11 @@ def scratch_directory(purpose: str, *, folder: Path | None = None) -> Iterator[P
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Let an error that names no file name `path`: a failed write names none, and numpy not even the reason."""
+    """Add `path` to an error that names no file: a failed write names none, and numpy omits the reason too."""
     try:
         yield
     except OSError as exc:
-        if exc.errno is None and "written" in str(exc):  # numpy: so many items requested and so many written
+        if exc.errno is None and "written" in str(exc):  # numpy reports only the numbers of items requested and written
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from exc
         if exc.errno is not None and exc.filename is None:
             exc.filename = str(path)
@@ -71,7 +71,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Replace a file in one rename: whenever the process is killed, the old one or the new one is there.
+    """Replace a file atomically: if the process is killed, either the old or the new file is there.
 
     A link or a device is written through.
 
@@ -82,7 +82,7 @@ def write_whole(file: Path, text: str) -> None:
         with named(file):
             file.write_text(text, encoding="utf-8")
         return
-    partial = file.with_name(f"{file.name}.partial")  # one name: the next attempt overwrites what a killed one left
+    partial = file.with_name(f"{file.name}.partial")  # fixed name: the next attempt overwrites a leftover
     try:
         with named(file):
             partial.write_text(text, encoding="utf-8")
@@ -118,9 +118,9 @@ def _locked(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
     while True:
         path = folder / f"{prefix}{uuid.uuid4().hex}"
         path.mkdir(mode=mode)
-        with suppress(FileNotFoundError):  # taken for abandoned before it was locked: another try
+        with suppress(FileNotFoundError):  # removed as abandoned before it was locked: try again
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            with suppress(OSError):  # no locks here, so nobody removes it either
+            with suppress(OSError):  # no locks on this file system, so nobody removes it either
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if path.exists():
                 return path, lock
@@ -128,7 +128,7 @@ def _locked(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
-    with suppress(PermissionError):  # a folder that may be written and not listed
+    with suppress(PermissionError):  # a folder that is writable but cannot be listed
         for path in folder.iterdir():
             if path.name.startswith(prefix) and _UNIQUE.fullmatch(path.name.removeprefix(prefix)):
                 _remove_if_abandoned(path)
@@ -137,7 +137,7 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
 def _remove_if_abandoned(path: Path) -> None:
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # removed meanwhile, or no directory of ours
+    except OSError:  # removed meanwhile, or not one of our directories
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What items are called, for people: shown beside ids and searched; no network sees them."""
+"""Item titles, for people: shown beside ids and searched; no network sees them."""
 
 import codecs
 import re
@@ -17,7 +17,7 @@ TITLE_FILES: Final = (TEXT_FILE, STARTS_FILE, FOLDED_FILE, FOLDED_STARTS_FILE)
 
 _END: Final = b"\n"  # of every title; none contains it
 _BLOCK: Final = 1 << 20  # bytes that are checked together
-_MOST_LOOKED_AT: Final = 10_000  # matches of a search, so that "e" does not look at all titles
+_MOST_LOOKED_AT: Final = 10_000  # limit on a search's matches, so that "e" does not scan all titles
 
 Octets = NDArray[np.uint8]
 
@@ -61,7 +61,7 @@ class _Lines:
 
 
 def _check_utf8(text: Octets) -> None:
-    """Raise ValueError for bytes that are no UTF-8. Needs no memory for the whole text."""
+    """Raise ValueError for bytes that are not UTF-8. Needs no memory for the whole text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(text), _BLOCK):
         decoder.decode(text[start : start + _BLOCK].tobytes())
@@ -72,7 +72,7 @@ class Titles:
     """The titles of a catalogue's items, in its order; an item without one has the empty title."""
 
     def __init__(self, shown: _Lines, folded: _Lines) -> None:
-        """Raises: ValueError, when both have not the same number of titles."""
+        """Raises: ValueError, if the numbers of titles differ."""
         if len(shown.starts) != len(folded.starts):
             raise ValueError(f"{len(folded.starts) - 1} folded titles for {len(shown.starts) - 1} titles")
         self._shown = shown
@@ -86,9 +86,9 @@ class Titles:
 
     @classmethod
     def from_arrays(cls, arrays: Sequence[NDArray[np.generic]]) -> Self:
-        """Of the arrays in TITLE_FILES, which may be memory-mapped. Raises: ValueError."""
+        """Build from the arrays in TITLE_FILES, which may be memory-mapped. Raises: ValueError."""
         text, starts, folded, folded_starts = arrays
-        return cls(_Lines(text, starts), _Lines(folded, folded_starts))  # type: ignore[arg-type]  # they look themselves
+        return cls(_Lines(text, starts), _Lines(folded, folded_starts))  # type: ignore[arg-type]  # they check themselves
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """By file."""
@@ -102,8 +102,8 @@ class Titles:
         return self._shown[position]
 
     def search(self, text: str, *, limit: int) -> list[int]:
-        """Positions of items whose title contains `text`, whatever the case; titles that begin with it come first, and
-        then shorter ones."""
+        """Return positions of items whose title contains `text`, case-insensitively; titles that begin with
+        it come first, then shorter ones."""
         wanted = " ".join(text.split()).casefold()
         if not wanted:
             return []

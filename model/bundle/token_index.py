@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from dinrank.model.bundle.packed_text import WORD, Indices, PackedTexts, Words, hash_one, pack_in_chunks, pack_one
 
 ABSENT = -1  # the position of a token that the index lacks
-ARRAYS = ("words", "starts", "buckets", "positions", "fingerprints")  # what `arrays` gives and `from_arrays` takes
-_FEW = 16  # looking up so many one by one is faster than all at once
+ARRAYS = ("words", "starts", "buckets", "positions", "fingerprints")  # returned by `arrays`, taken by `from_arrays`
+_FEW = 16  # up to this many, looking up one by one is faster than all at once
 _HASH_BITS = 64
 _MAX_TOKENS = 2**31 - 1
-_BLOCK = 1 << 20  # entries that are checked together, so that no check needs memory for all
+_BLOCK = 1 << 20  # entries checked at a time, which bounds the memory of a check
 
 
 class BrokenIndex(ValueError):
-    """Arrays that no index gave.
+    """The arrays do not form an index.
 
     Attributes:
         array: which of `ARRAYS` contradicts itself or the others.
@@ -34,11 +34,11 @@ class BrokenIndex(ValueError):
 # Legend: N = tokens, B = buckets, Q = tokens looked up together, P = pairs of one looked up and one of its bucket.
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenIndex:
-    """Distinct tokens in an order, and for each token its position in it.
+    """Ordered distinct tokens, with a look-up from token to position.
 
     A hash table made of arrays, so that processes can share it. The first bits of a token's hash name its bucket, and
     the tokens of bucket b are those at `positions_N[bucket_starts[b]:bucket_starts[b + 1]]`, at most one on average.
-    Those with the right fingerprint are compared byte by byte: hashes that collide cost time, and never give a wrong
+    Those with the right fingerprint are compared byte by byte: hash collisions cost time but never give a wrong
     position.
 
     Attributes:
@@ -54,7 +54,7 @@ class TokenIndex:
 
     @classmethod
     def of(cls, tokens: Iterable[str]) -> "TokenIndex":
-        """Index tokens, which need not all be in memory at once. An index is taken as it is.
+        """Index tokens, which need not all be in memory at once. An existing index is returned as it is.
 
         Raises:
             ValueError: a token comes twice, or there are more than 2^31 - 1.
@@ -75,7 +75,7 @@ class TokenIndex:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """The index that gave `arrays`; they may be memory-mapped. No look-up then leaves them, whatever they hold.
+        """Rebuild an index from its `arrays`, which may be memory-mapped. No look-up reads outside them, whatever they hold.
 
         Raises:
             BrokenIndex: they do not fit together.
@@ -99,12 +99,12 @@ class TokenIndex:
         return cls(PackedTexts(words, starts), bucket_starts, positions, fingerprints)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that the index is, by name."""
+        """Return the index's arrays, by name."""
         held = (self.texts.words_W, self.texts.starts, self.bucket_starts, self.positions_N, self.fingerprints_N)
         return dict(zip(ARRAYS, held, strict=True))
 
     def position(self, token: str) -> int:
-        """The token's position; ABSENT for one that the index lacks."""
+        """Return the token's position; ABSENT if it is not in the index."""
         packed = pack_one(token)
         bucket = hash_one(packed) >> _HASH_BITS - self._num_bits
         for position in self.positions_N[self.bucket_starts[bucket] : self.bucket_starts[bucket + 1]].tolist():
@@ -113,7 +113,7 @@ class TokenIndex:
         return ABSENT
 
     def positions(self, tokens: Sequence[str]) -> Indices:
-        """The position of each token, or ABSENT: [Q]. Nothing is done in Python for each of many.
+        """Return the position of each token, or ABSENT: [Q]. Many tokens cost no Python work each.
 
         Raises:
             TypeError: one of them is no text.
@@ -152,7 +152,7 @@ class TokenIndex:
         return self.position(token) != ABSENT
 
     def __eq__(self, other: object) -> bool:
-        """Equal tokens in the same order."""
+        """Return whether both have equal tokens in the same order."""
         return isinstance(other, TokenIndex) and self.texts == other.texts
 
     __hash__ = None  # type: ignore[assignment]  # compared by content, which is too much to hash

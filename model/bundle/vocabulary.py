@@ -1,4 +1,4 @@
-"""Raw value to index. 0 is padding and 1 is unknown, in every vocabulary."""
+"""Vocabularies: raw value to index. 0 is padding and 1 is unknown, in every vocabulary."""
 
 import math
 from bisect import bisect_right
@@ -15,16 +15,16 @@ from dinrank.model.bundle.token_index import ABSENT, TokenIndex
 PADDING_ID = 0
 UNKNOWN_ID = 1
 FIRST_ID = 2  # the first index that stands for a known value
-_FEW = 1_024  # tokens that a dictionary holds beside the index, some 100 KB per feature and process
+_FEW = 1_024  # tokens also held in a dictionary, some 100 KB per feature and process
 
 RawScalar = str | int | float | bool | None
 RawValue = RawScalar | Sequence[RawScalar]
 
 
 def token(value: RawScalar) -> str | None:
-    """The text under which a raw value is looked up, or None for "no value".
+    """Return the text under which a raw value is looked up, or None for "no value".
 
-    Log files, JSON and Redis hold the same thing in different types; one spelling makes them meet:
+    Log files, JSON and Redis hold the same value in different types; one spelling makes them match:
     `21`, `21.0` and `"21"` are one token, and so are `True` and `"true"`. NaN counts as no value.
 
     >>> token(21.0), token("21"), token(True), token(float("nan"))
@@ -42,12 +42,12 @@ def token(value: RawScalar) -> str | None:
 
 
 def positions(tokens: TokenIndex, values: Sequence[RawScalar]) -> NDArray[np.int64]:
-    """Where the values' tokens stand: [N], ABSENT for None and for a token that the index lacks.
+    """Return the positions of the values' tokens: [N], ABSENT for None and for a token not in the index.
 
     Many values that are all text, as ids are, cost no Python work each.
     """
     try:
-        return tokens.positions(values)  # type: ignore[arg-type]  # it refuses what is no text
+        return tokens.positions(values)  # type: ignore[arg-type]  # it refuses values that are not text
     except TypeError:
         texts = [token(value) for value in values]
     found = tokens.positions([text for text in texts if text is not None])
@@ -75,7 +75,7 @@ class Vocabulary:
         return len(self.tokens) + FIRST_ID
 
     def index(self, value: RawScalar) -> int:
-        """The value's index; UNKNOWN_ID for None and for a token the vocabulary lacks."""
+        """Return the value's index; UNKNOWN_ID for None and for a token not in the vocabulary."""
         text = token(value)
         if text is None:
             return UNKNOWN_ID
@@ -112,7 +112,7 @@ class Buckets:
         return len(self.boundaries) + 1 + FIRST_ID
 
     def index(self, value: RawScalar) -> int:
-        """The bucket's index; UNKNOWN_ID for None, NaN and text that is no number."""
+        """The bucket's index; UNKNOWN_ID for None, NaN and text that is not a number."""
         try:
             number = float(value) if isinstance(value, str) else value
         except ValueError:

@@ -1,4 +1,4 @@
-"""Write a bundle: all of it or nothing, and never a change to one that exists."""
+"""Write a bundle atomically; an existing one is never changed."""
 
 import dataclasses
 import json
@@ -53,7 +53,7 @@ def write_bundle(
         graph_files: `model.onnx`, its external data and stages, copied under their own names.
         more_files: the activation table's, by their names in the bundle.
         titles: of the catalogue's items, where the data set has any.
-        sign: for a bundle that says who made it.
+        sign: signs the manifest; None for an unsigned bundle.
 
     Raises:
         FileExistsError: `out` exists; a bundle is written once.
@@ -88,7 +88,7 @@ def write_bundle(
 
 
 def extend_bundle(bundle: Bundle, out: Path, more_files: Mapping[str, Path], *, sign: Sign | None = None) -> Manifest:
-    """Write a bundle that has everything that `bundle` has but its signature, and `more_files` by their names in it.
+    """Write a copy of `bundle` without its signature, plus `more_files` by their names in it.
 
     Raises:
         FileExistsError: `out` exists.
@@ -110,7 +110,7 @@ def _copy(files: Mapping[str, Path], directory: Path) -> None:
 
 
 def _write_manifest(directory: Path, manifest: Manifest, sign: Sign | None) -> None:
-    """Last, as it lists all the others."""
+    """Write the manifest last, as it lists all other files."""
     _write_json(directory / MANIFEST_FILE, manifest.to_json())
     if sign is not None:
         (directory / SIGNATURE_FILE).write_bytes(sign((directory / MANIFEST_FILE).read_bytes()))
@@ -118,7 +118,7 @@ def _write_manifest(directory: Path, manifest: Manifest, sign: Sign | None) -> N
 
 @contextmanager
 def _new_directory(out: Path) -> Iterator[Path]:
-    """A directory beside `out` that becomes `out` when the block ends well and vanishes when it does not."""
+    """A directory beside `out` that becomes `out` when the block succeeds and vanishes when it fails."""
     if out.exists():
         raise FileExistsError(f"{out} exists; a bundle is never overwritten: choose another name or remove it first")
     with staged_directory(out) as directory:

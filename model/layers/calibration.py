@@ -1,4 +1,4 @@
-"""Calibration: a network's logit to the logit of a CTR that agrees with the click rate. The order always stays."""
+"""Calibration: map a network's logit to the logit of a CTR that matches the click rate. The order never changes."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-MIN_SLOPE = 0.01  # at least so steep everywhere: what the network tells apart stays apart
-MAX_SLOPE = 100.0  # the curve is at most so steep: a rounding error of the logit grows by no more
+MIN_SLOPE = 0.01  # minimum slope everywhere: distinct logits stay distinct
+MAX_SLOPE = 100.0  # maximum slope: bounds the growth of a logit's rounding error
 
 
 class CalibrationMethod(StrEnum):
@@ -67,15 +67,15 @@ class IsotonicCalibration(nn.Module):
 
         y_1 + s·min(x − x_1, 0) + Σ_k slope_k·clamp(x − x_k, 0, x_{k+1} − x_k) + s·max(x − x_K, 0)
 
-    Every term rises with x and every rounding keeps order, so the sum is never inverted, in float32 either. It has no
-    search and no branch, which a graph would have to repeat per candidate.
+    Every term rises with x and rounding is monotonic, so the order holds in float32 too. There is no search and no
+    branch, which a graph would have to repeat per candidate.
 
     Args:
         logit_K: x, strictly increasing when rounded to float32; one knot or more.
         calibrated_K: y, with slopes between `MIN_SLOPE` and `MAX_SLOPE`.
 
     Raises:
-        ValueError: knots that are not so.
+        ValueError: any other knots.
     """
 
     def __init__(self, logit_K: Sequence[float], calibrated_K: Sequence[float]) -> None:

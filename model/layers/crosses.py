@@ -48,10 +48,10 @@ class HashedCrosses(nn.Module):
     """Σ over the crosses of w[h(a, b)], the weight of a pair of values; unrelated pairs may share a bucket.
 
     Pairs of multi-valued features are averaged, pairs with behaviours are pooled over them. A pair with an empty slot
-    weighs nothing. All crosses are looked up at once: one by one they cost the exporter about a second each.
+    has weight 0. All crosses are looked up at once: one by one they cost the exporter about a second each.
 
     Args:
-        num_buckets: of all crosses together. A prime spreads best, as h is linear in both indices.
+        num_buckets: for all crosses together. A prime spreads best, as h is linear in both indices.
 
     Source: hashing as in Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009, without
         signs, as Juan et al., RecSys 2016, section 2 have it for POLY2.
@@ -119,8 +119,8 @@ class HashedCrosses(nn.Module):
 
 
 class _Slots(NamedTuple):
-    """Features' values side by side, a single value as one slot, or what is computed from each of them, [..., S]; and
-    each one's share, 1 / number of its feature's values, 0 in an empty slot, [..., S]."""
+    """Features' values side by side, a single value as one slot, or a value computed from each, [..., S]; and each
+    one's share, 1 / number of its feature's values, 0 in an empty slot, [..., S]."""
 
     numbers: Tensor
     share: Tensor
@@ -142,19 +142,19 @@ class _Slots(NamedTuple):
         return _Slots(self.numbers.unsqueeze(axis), self.share.unsqueeze(axis))
 
     def beside(self, others: "_Slots") -> "_Slots":
-        """With the others' slots after these, [U, C, ·] of [U, C, ·] and [U, 1, ·]."""
+        """Append the others' slots, [U, C, ·] from [U, C, ·] and [U, 1, ·]."""
         num_candidates = self.numbers.shape[1]
         both = ((own, other.expand(-1, num_candidates, -1)) for own, other in zip(self, others, strict=True))
         return _Slots(*(torch.cat(each, dim=2) for each in both))
 
 
 class _SlotPairs(nn.Module):
-    """Which slots meet in some crosses, and the hash's parts: first and second add up to h before the remainder.
+    """Pairs of slots in some crosses, and the hash's parts: first and second add up to h before the remainder.
 
     Args:
         crosses: each with its place among all crosses, which is part of the hash.
         first: features whose slots stand side by side on the first side.
-        second: and on the second.
+        second: the same for the second side.
     """
 
     first_K: Tensor
@@ -189,6 +189,6 @@ def _different(features: Iterable[Feature]) -> tuple[Feature, ...]:
 
 
 def _slots_by_feature(features: Sequence[Feature]) -> dict[Feature, range]:
-    """Where each feature's slots are when they stand side by side."""
+    """Return each feature's range of slots, side by side."""
     ends = accumulate(each.max_values for each in features)
     return {each: range(end - each.max_values, end) for each, end in zip(features, ends, strict=True)}

@@ -12,9 +12,8 @@ class Dice(nn.Module):
     kept and used at inference. A batch of a single position has no variance and uses the moving averages too. α is
     learned, one per unit, and starts at 0.
 
-    The n-th batch has the weight 1/n in the moving averages until that falls below `momentum`: they never hold anything
-    of the values that they start with, which after a hundred batches would still outweigh the small variances of a
-    young network.
+    The n-th batch has the weight 1/n in the moving averages until that falls below `momentum`: the initial values never
+    count. After a hundred batches they would still outweigh the small variances of a young network.
 
     Args:
         width: number of hidden units, the size of the last dimension.
@@ -41,7 +40,7 @@ class Dice(nn.Module):
         return s * (self.alpha + p * (1.0 - self.alpha))
 
     def record(self, mean: Tensor, variance: Tensor, num_positions: int) -> None:
-        """Take a batch's statistics into the moving averages, where another computed them.
+        """Add a batch's statistics, computed elsewhere, to the moving averages.
 
         Args:
             variance: the biased one, as the formula has it; the averages are of the unbiased one.

@@ -1,4 +1,4 @@
-"""Indices to vectors: one table per feature, side by side."""
+"""Feature embeddings: one table per feature, side by side."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,8 +17,8 @@ class FeatureEmbedding(nn.Module):
     The values of a multi-valued feature are averaged. The padding vector is zero and stays zero. The unknown vector
     begins at zero: an unknown value says nothing until training has seen some.
 
-    Gradients are sparse, so that a step costs what the batch touches and not the table; it takes an optimiser that
-    knows them (`torch.optim.SparseAdam`).
+    Gradients are sparse, so a step costs the rows that the batch touches, not the table; the optimiser must support
+    them (`torch.optim.SparseAdam`).
 
     Args:
         embedding_dim: width of each feature's vector.
@@ -47,7 +47,7 @@ class FeatureEmbedding(nn.Module):
             indices: per feature [N], or [N, M] when multi-valued.
 
         Returns:
-            [N, D]. Without features there is nothing to look up: do not call it then.
+            [N, D]. Do not call it without features.
         """
         vectors = [self._embed(feature, indices[feature.name]) for feature in self.features]
         return torch.cat(vectors, dim=-1)

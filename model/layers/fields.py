@@ -1,4 +1,4 @@
-"""One vector per field: what factorisation machines and their relatives multiply with one another."""
+"""One vector per field, as factorisation machines and their relatives take them."""
 
 from collections.abc import Sequence
 
@@ -44,12 +44,12 @@ class Fields(nn.Module):
 
 
 def count_fields(items: Sequence[Feature], request: Sequence[Feature]) -> int:
-    """How many fields these features make: an item's twice, of the candidate and of the behaviours."""
+    """Return the number of fields: item features count twice, for the candidate and for the behaviours."""
     return 2 * len(items) + len(request)
 
 
 def pool_behaviours(rows_ID: Tensor, inputs: NetworkInputs, pooling: Pooling) -> Tensor:
-    """Each user's behaviours in one vector, [U, 1, D]; without behaviours the zero vector."""
+    """Pool each user's behaviours into one vector, [U, 1, D]; without behaviours the zero vector."""
     if inputs.is_real_UT is None:
         sum_U1D = take_rows(rows_ID, inputs.behaviours_UT).sum(dim=1, keepdim=True)
     else:

@@ -1,4 +1,4 @@
-"""DIEN's layers: interests from behaviours, attention to them, and their evolution towards a candidate."""
+"""DIEN's layers: interest extraction, attention, and interest evolution towards a candidate."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from dinrank.model.layers.steps import Steps
 
 
 class Evolution(StrEnum):
-    """How attention enters the second GRU.
+    """Use of attention in the second GRU.
 
     `augru` scales the update gate, `agru` puts the attention in the update gate's place, `aigru` scales the input.
     """
@@ -104,7 +104,7 @@ class InterestEvolution(nn.Module):
         aigru   h ← h + u_t∘(h̃_t − h), whose gates see a_t·i_t, i_t the interest
 
     Source: Zhou et al., AAAI 2019, "Interest Evolving Layer". The authors' released code of AUGRU differs: it
-        scales by 1 − a_t what is kept of the old state, so that a behaviour without attention changes it too.
+        scales the kept part of the old state by 1 − a_t, so a behaviour without attention changes it too.
     """
 
     def __init__(self, width: int, evolution: Evolution) -> None:
@@ -126,10 +126,10 @@ class InterestEvolution(nn.Module):
 
 
 def _on_rows(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """A matrix product with any number of rows, [..., N, ·].
+    """Compute a matrix product with any number of rows, [..., N, ·].
 
-    In an exported graph an idle row goes along and is cut off: ONNX Runtime 1.31 divides by zero, which ends the
-    process, when it multiplies no rows.
+    In an exported graph a dummy row is added and cut off: ONNX Runtime 1.31 divides by zero, which ends the process,
+    when it multiplies no rows.
     """
     if not torch.compiler.is_exporting():
         return product(rows)

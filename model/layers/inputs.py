@@ -1,4 +1,4 @@
-"""What every network takes and gives."""
+"""Inputs and outputs of every network."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor
 class NetworkInputs(NamedTuple):
     """A batch of users, each with C candidates and up to T behaviours.
 
-    Candidates and behaviours are items; each distinct item is embedded once and then taken as often as it occurs.
+    Candidates and behaviours are items; each distinct item is embedded once and gathered as often as it occurs.
 
     Attributes:
         items: indices of the distinct items, per item feature [I] or, multi-valued, [I, M].
@@ -32,7 +32,7 @@ class NetworkOutput(NamedTuple):
     """Attributes:
     logit_UC: log-odds of a click.
     weights_UCT: raw activation weights; None in networks without an activation unit, and in padded batches.
-    auxiliary_loss: what a network wants small beside the log loss, a scalar; None in most, and out of training.
+    auxiliary_loss: added to the log loss, a scalar; None in most networks, and outside training.
     """
 
     logit_UC: Tensor

@@ -9,8 +9,8 @@ def sum_of_pair_products(fields_UCFD: Tensor) -> Tensor:
     """Σ_{f<g} v_f ∘ v_g, in time linear in F: [U, C, D].
 
     Its sum over D is the interaction term of a factorisation machine. Computed as Σ_g v_g ∘ (Σ_{f<g} v_f), where
-    Rendle's ½·((Σ_f v_f)² − Σ_f v_f²) would take a small difference of large squares: a long history summed up has
-    a square that single precision cannot afford.
+    Rendle's ½·((Σ_f v_f)² − Σ_f v_f²) would take a small difference of large squares, and the square of a
+    long history's sum is too large for single precision.
 
     Source: Rendle, "Factorization Machines", ICDM 2010, Eq. 1 and Lemma 3.1.
     """

@@ -43,12 +43,12 @@ def pair_up(behaviours_UT: Tensor, is_real_UT: Tensor, num_candidates: int) -> P
 
 
 def sum_pairs(rows_ID: Tensor, pairs: Pairs, weights_P: Tensor | None = None) -> Tensor:
-    """Per candidate the sum of its behaviours' rows, each times its weight: [B, D]. No behaviour gives zero."""
+    """Sum per candidate its behaviours' rows, each times its weight: [B, D]. No behaviour gives zero."""
     return F.embedding_bag(pairs.behaviour_P, rows_ID, pairs.first_B, mode="sum", per_sample_weights=weights_P)
 
 
 class Pooling(StrEnum):
-    """What a sum over T behaviours is divided by: nothing, √T or T. The names are TensorFlow's combiners."""
+    """Divisor of a sum over T behaviours: 1, √T or T. The names are TensorFlow's combiners."""
 
     SUM = "sum"
     SQRTN = "sqrtn"

@@ -1,7 +1,7 @@
-"""Compiled loops over a tile of pairs, each one pass that keeps nothing in between. float32 and float64.
+"""Compiled loops over a tile of pairs, each a single pass without intermediate arrays. float32 and float64.
 
-Only `tiled_unit.py` calls them, and says what they are for. NumPy arrays in and out; the last ones of a signature are
-written. They release the interpreter's lock.
+Only `tiled_unit.py` calls them. NumPy arrays in and out; the last arguments are written. They release the
+interpreter's lock.
 """
 
 import math
@@ -32,7 +32,7 @@ def _compiled(kernel: Kernel) -> Kernel:
 def meet(
     candidates_BX: Floats, behaviours_IX: Floats, candidate_P: Indices, behaviour_P: Indices, product: Floats, s: Floats
 ) -> None:
-    """q∘k, [P, D], and the sum of both parts of the first layer, [P, H]."""
+    """Write q∘k, [P, D], and the sum of both parts of the first layer, [P, H]."""
     dim = product.shape[1]
     for pair in range(len(candidate_P)):
         candidate, behaviour = candidate_P[pair], behaviour_P[pair]
@@ -53,7 +53,7 @@ def part(
     grad_candidates_BX: Floats,
     grad_behaviours_IX: Floats,
 ) -> None:
-    """The gradient of `meet`, added to those of the rows."""
+    """Add the gradient of `meet` to those of the rows."""
     dim = grad_product.shape[1]
     for pair in range(len(candidate_P)):
         candidate, behaviour = candidate_P[pair], behaviour_P[pair]
@@ -69,7 +69,7 @@ def part(
 
 @_compiled
 def measure(s: Floats, moments_2H: Floats) -> None:
-    """The mean of each unit and Σ (s − mean)²."""
+    """Write the mean of each unit and Σ (s − mean)²."""
     moments_2H[:] = 0.0
     for pair in range(len(s)):
         for j in range(s.shape[1]):
@@ -92,7 +92,7 @@ def activate(s: Floats, dice_3H: Floats, h: Floats) -> None:
 
 @_compiled
 def activate_and_sum(s: Floats, g: Floats, dice_3H: Floats, h: Floats, sums_3H: Floats) -> None:
-    """h once more, and added up over pairs: g·s·(1 − p), which is α's gradient, r = g·s·p·(1 − p), and r·y."""
+    """Recompute h, and sum over pairs: g·s·(1 − p), which is α's gradient, r = g·s·p·(1 − p), and r·y."""
     for pair in range(len(s)):
         for j in range(s.shape[1]):
             y = (s[pair, j] - dice_3H[0, j]) * dice_3H[1, j]
@@ -120,7 +120,7 @@ def differentiate(s: Floats, g: Floats, dice_3H: Floats, means_3H: Floats, grad_
 
 
 def _sigmoid(y: Any) -> Any:
-    """Only within compiled code."""
+    """Callable only within compiled code."""
     raise NotImplementedError
 
 
@@ -145,7 +145,7 @@ def _float_of_bits(_: Any, bits: Any) -> Any:
 
 @njit(fastmath=True, inline="always")
 def _exp_single(x: np.float32) -> np.float32:
-    """eˣ in arithmetic that compiles to vector instructions, which a call of the C library would not.
+    """Return eˣ in arithmetic that compiles to vector instructions, unlike a call to the C library.
 
     2ⁿ·eᶠ with |f| ≤ ln 2 / 2, eᶠ by its Taylor series up to f⁷, to about 1e-7 of the value; x is cut at ±87.
     """

@@ -1,4 +1,4 @@
-"""The recurrence that GRU and its relatives with attention share, with a backward pass of its own."""
+"""The recurrence shared by GRU and its variants with attention, with a backward pass of its own."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ def recur_without_gradient(
     counts: list[int] | None,
     every_state: bool,
 ) -> Tensor:
-    """`recur` at inference, an operator of its own so that an exporter can put a loop in its place."""
+    """`recur` at inference, a custom operator that the exporter replaces with a loop."""
     run = _run(parts_PCG, weight_GH, scale_PC, num_users, counts, every_state=every_state, keep_gates=False)
     return run.states_PCH if every_state else run.last_UCH
 
@@ -76,13 +76,13 @@ def _shape_of_recur(
 
 
 class _Run(NamedTuple):
-    """What a run forward leaves.
+    """Result of a forward run.
 
     Attributes:
         spans: per step its first position in P and the number of users that take part.
         states_PCH: the state after each behaviour, if asked for.
         last_UCH: each user's last state.
-        gates_PCG: r, u and h̃, for the backward pass; else what is left of one step.
+        gates_PCG: r, u and h̃, for the backward pass; else those of one step.
         hidden_PCH: W_h·h, likewise.
     """
 
@@ -130,7 +130,7 @@ def _run(
 
 
 class _Recurrence(torch.autograd.Function):
-    """Backpropagation through time by hand: a buffer for all steps, and only those who take part are computed."""
+    """Hand-written backpropagation through time: one buffer for all steps, and only active users are computed."""
 
     @staticmethod
     def forward(
@@ -154,7 +154,7 @@ class _Recurrence(torch.autograd.Function):
         weight_GH, scale_PC, gates_PCG, hidden_PCH, states_PCH = ctx.saved_tensors
         width = weight_GH.shape[1]
         num_candidates, num_gates = gates_PCG.shape[1:]
-        # By the gates' arguments: first of r, u and W_h·h, what W sees; at the end of r, u and x_h, what x sees.
+        # By the gates' arguments: first r, u and W_h·h, for the gradient of W; at the end r, u and x_h, for that of x.
         d_hidden_PCG = torch.empty_like(gates_PCG)
         d_proposal_PCH = torch.empty_like(states_PCH)
         d_scale_PC = None if scale_PC is None else torch.empty_like(scale_PC)
@@ -200,7 +200,7 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _update(gates: Tensor, scale_PC: Tensor | None, step: slice, width: int) -> Tensor:
-    """a·u, which broadcasts with the state; u = 1 without an update gate."""
+    """Return a·u, which broadcasts with the state; u = 1 without an update gate."""
     has_gate = gates.shape[-1] == 3 * width
     if scale_PC is None:
         return gates[..., width:-width] if has_gate else torch.ones_like(gates[..., :1])

@@ -1,4 +1,4 @@
-"""Behaviours laid out step by step, as recurrent layers take them."""
+"""Behaviours in step order, as recurrent layers take them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -12,14 +12,14 @@ from torch import Tensor
 class Steps:
     """Every user's first real behaviour, then every user's second, and so on; padding is left out.
 
-    Within a step users stand by the length of their history, longest first. So those who take part in a step are the
-    first of those who took part in the step before, and a recurrence costs the sum of the lengths.
+    Within a step users are sorted by history length, longest first. So the users of a step are the first ones of the
+    step before, and a recurrence costs the sum of the lengths.
 
     Attributes:
         num_users: U.
         num_slots: T.
-        counts: how many users take part in each step. None without padding, where all of them do, in their own order.
-        order_U: users, longest history first; None without padding, as the two that follow.
+        counts: number of users in each step. None without padding, where all take part in their own order.
+        order_U: users, longest history first; None without padding, like the next two.
         user_P: each behaviour's user.
         slot_P: each behaviour's slot in the flattened [U, T].
     """
@@ -70,9 +70,9 @@ class Steps:
         return torch.zeros_like(values_U).index_copy(0, self.order_U, values_U)
 
     def successors(self) -> tuple[Tensor, Tensor]:
-        """Positions in P of behaviours with their users' next ones: (behaviour, next).
+        """Return positions in P of consecutive behaviours of a user: (behaviour, next).
 
-        All behaviours after the first step are somebody's next, and their users are the first of the step before.
+        Every behaviour after the first step follows another, and the users of a step are the first of the step before.
         """
         counts = torch.tensor(
             self.counts if self.counts is not None else [self.num_users] * self.num_slots, dtype=torch.int64

@@ -1,4 +1,4 @@
-"""Work on the tiles of a long array, side by side on as many threads as torch may use."""
+"""Parallel work on the tiles of a long array, on as many threads as torch may use."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +22,9 @@ def tiles_in(tiles: range, num_rows: int) -> Iterator[tuple[int, slice]]:
 
 
 def sweep(num_rows: int, work: Callable[[range], Result]) -> Sequence[Result]:
-    """`work` on contiguous ranges of tiles, one range per thread; the results in the order of the ranges.
+    """Run `work` on contiguous ranges of tiles, one per thread; return the results in the order of the ranges.
 
-    Torch's own threads rest meanwhile: an operation on one tile is too short to be shared out. Gradients are off in
+    Torch's own threads are off meanwhile: an operation on one tile is too short to parallelise. Gradients are off in
     `work`.
     """
     threads = torch.get_num_threads()

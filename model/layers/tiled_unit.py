@@ -1,9 +1,9 @@
 """The activation unit on all pairs of a training batch, in tiles that stay in the processor's cache.
 
-A batch has tens of thousands of pairs, and autograd writes and reads a matrix of them at every operation: its time goes
-to memory, not to arithmetic. Here compiled loops and matrix products take turns on a tile of pairs. Only the
-pre-activations of the hidden layers and their gradients are kept for all pairs; the rest is computed anew. Dice takes
-its statistics over all pairs, so every hidden layer is a sweep over the tiles of its own, forward and backward.
+A batch has tens of thousands of pairs, and autograd writes and reads a matrix of them at every operation: it is
+bound by memory, not arithmetic. Here compiled loops and matrix products alternate on a tile of pairs. Only the
+pre-activations of the hidden layers and their gradients are kept for all pairs; the rest is recomputed. Dice takes
+its statistics over all pairs, so every hidden layer sweeps over all tiles, forward and backward.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def weigh_in_tiles(
     dices: Sequence[Dice],
     linears: Sequence[nn.Linear],
 ) -> Tensor:
-    """Raw activation weights of all pairs, [P], differentiable in everything; the Dices record their statistics.
+    """Return raw activation weights of all pairs, [P], differentiable in everything; the Dices record their statistics.
 
     Args:
         candidates_BX, behaviours_IX: vector and part of the first layer side by side, from
@@ -44,7 +44,7 @@ def weigh_in_tiles(
         pairs: at least two.
         product_weight_HD: W_p, the first layer's weights for q∘k.
         dices: the activations of the hidden layers.
-        linears: what follows each of them; the last one has one output.
+        linears: the layer after each of them; the last one has one output.
     """
     weights_P, *moments = _TiledUnit.apply(  # type: ignore[no-untyped-call]
         pairs,
@@ -115,7 +115,7 @@ class _TiledUnit(torch.autograd.Function):
 
 
 class _Meeting(NamedTuple):
-    """The first hidden layer's pre-activations, from the rows that a pair names."""
+    """The first hidden layer's pre-activations, from the rows of a pair."""
 
     candidates_BX: Array
     behaviours_IX: Array
@@ -143,7 +143,7 @@ class _Meeting(NamedTuple):
         return _added(sweep(num_pairs, work))
 
     def _meet(self, rows: slice, s: Array) -> Tensor:
-        """q∘k; `s` becomes the sum of the rows' parts of the layer, as many of them as it has columns."""
+        """Return q∘k; write to `s` the sum of the rows' parts of the layer, as many of them as it has columns."""
         product = self.weight_HD.new_empty(len(s), self.weight_HD.shape[1])
         kernels.meet(*self._named(rows), product.numpy(), s)
         return product

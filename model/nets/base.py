@@ -10,7 +10,7 @@ from dinrank.model.nets.config import NetworkConfig
 class BaseModel(nn.Module):
     """logit = MLP([candidate, Σ behaviours, user, context]); with `pooling = "mean"` their mean, as YouTube DNN.
 
-    The interest vector is the same for every candidate, which is what DIN sets out to mend.
+    The interest vector is the same for every candidate, which DIN sets out to fix.
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 4.2, Fig. 2 left.
     Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, for the mean.

@@ -1,4 +1,4 @@
-"""A network with its calibration behind it: what is exported and served."""
+"""A network followed by its calibration, as exported and served."""
 
 import math
 from typing import Any
@@ -12,12 +12,12 @@ from dinrank.model.nets.registry import Network
 
 # Legend: U = users, C = candidates per user.
 class CalibratedNetwork(nn.Module):
-    """Takes and gives what a network does; its logit is
+    """Same inputs and outputs as a network; its logit is
 
         calibration(logit of the network) + ln(negative_sampling_rate)
 
-    Where only a share w of the not-clicked impressions was kept, the odds of a click among what was kept are 1/w times
-    the real ones. The second term takes that back: a CTR p of the kept ones becomes q = p / (p + (1 − p)/w).
+    If only a share w of the not-clicked impressions was kept, the odds of a click in the sample are 1/w times the real
+    ones. The second term corrects that: a CTR p in the sample becomes q = p / (p + (1 − p)/w).
 
     Args:
         negative_sampling_rate: w, above 0 and at most 1. With 1, the default, CTRs are those of the rows as they are.
@@ -41,7 +41,7 @@ class CalibratedNetwork(nn.Module):
         return output._replace(logit_UC=self.calibrate(output.logit_UC))
 
     def calibrate(self, logit: Tensor) -> Tensor:
-        """The served logit for one of the network, any shape."""
+        """Return the served logits for the network's, any shape."""
         calibrated: Tensor = self.calibration(logit) + math.log(self.negative_sampling_rate)
         return calibrated
 
@@ -51,7 +51,7 @@ def uncalibrated(network: Network | CalibratedNetwork) -> Network:
 
 
 def describe_calibration(network: Network | CalibratedNetwork) -> dict[str, Any]:
-    """How the network's logits become those that it serves, for the manifest: method, its parameters, and the rate."""
+    """Describe the calibration for the manifest: method, parameters, and negative sampling rate."""
     if not isinstance(network, CalibratedNetwork):
         return describe_calibration(CalibratedNetwork(network, NoCalibration()))
     return {**network.calibration.to_json(), "negative_sampling_rate": network.negative_sampling_rate}

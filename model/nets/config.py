@@ -16,7 +16,7 @@ from dinrank.model.layers.tower import Tower
 
 
 class Product(StrEnum):
-    """How PNN multiplies its fields."""
+    """PNN's product of fields."""
 
     INNER = "inner"
     OUTER = "outer"
@@ -24,7 +24,7 @@ class Product(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
-    """Sizes and choices of a network; a network reads those that it has a use for.
+    """Hyper-parameters of a network; each network reads those that apply to it.
 
     Attributes:
         embedding_dim: width of each feature's vector.
@@ -75,7 +75,7 @@ class NetworkConfig:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 
     def embedding(self, features: Sequence[Feature], *, dim: int | None = None) -> FeatureEmbedding:
-        """New vectors, `embedding_dim` wide unless `dim` says otherwise."""
+        """Build an embedding, `embedding_dim` wide unless `dim` is given."""
         width = self.embedding_dim if dim is None else dim
         return FeatureEmbedding(features, embedding_dim=width, init_std=self.embedding_std)
 
@@ -98,11 +98,11 @@ class NetworkConfig:
         )
 
     def mlp(self, input_dim: int) -> MLP:
-        """The tower's layers on any input."""
+        """Build the tower's layers on any input."""
         return MLP(input_dim, self.tower, activation=self.tower_activation, dropout=self.dropout)
 
     def build_tower(self, schema: FeatureSchema, *, candidate_dim: int) -> Tower:
-        """The tower for per-candidate vectors of `candidate_dim` values, next to the schema's user and context."""
+        """Build the tower for per-candidate vectors of `candidate_dim` values and the schema's user and context."""
         request_embedding = self.embedding(_request(schema))
         return Tower(request_embedding, self.mlp(candidate_dim + request_embedding.dim))
 

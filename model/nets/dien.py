@@ -58,7 +58,7 @@ def auxiliary_loss(states_PH: Tensor, rows_ID: Tensor, behaviours_P: Tensor, ste
     """−ln σ(h_t·e_{t+1}) − ln(1 − σ(h_t·ê_{t+1})), the mean over all behaviours that have a next one.
 
     e_{t+1} is the user's next behaviour; ê_{t+1} is drawn evenly from the batch's other items, with torch's global
-    generator. Without a next behaviour or another item there is nothing to tell apart, and the loss is 0.
+    generator. Without a next behaviour or another item the loss is 0.
 
     Source: Zhou et al., AAAI 2019, "Interest Extractor Layer". Deviation: the paper draws ê_{t+1} from all items but
         the clicked one. A batch names each item once, however popular it is, and padding once, whose vector is zero.

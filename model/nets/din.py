@@ -20,8 +20,8 @@ class DIN(nn.Module):
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 4.3, Eq. 3.
     Deviations, each an option of `NetworkConfig`; docs/experiments.md has what was measured of the first two:
-    - the interest is divided by the number of behaviours (`interest_pooling`), so that its length does not tell short
-      histories from long ones. The weights stay raw, so it still tells how strong the interest is.
+    - the interest is divided by the number of behaviours (`interest_pooling`), so that its length does not depend
+      on the history's. The weights stay raw, so it still shows how strong the interest is.
     - the product interest∘v in the tower (`interest_product`); the paper has none, the authors' later code multiplies
       the candidate with the summed history.
     - activation weights begin at 1 instead of near 0 (`initial_weight`), so that DIN begins as pooling.
@@ -56,7 +56,7 @@ class DIN(nn.Module):
         is_real_UT: Tensor | None,
         request: Mapping[str, Tensor],
     ) -> Tensor:
-        """logit_UC from candidates and the weighted sums of behaviours: all of the network behind the activation unit.
+        """Return logit_UC from candidates and the weighted sums of behaviours: the network behind the activation unit.
 
         Args:
             behaviours_UT: only its shape counts, see `Pooling.scale`.
@@ -70,13 +70,13 @@ class DIN(nn.Module):
         return logit_UC
 
     def _attend(self, query_UCD: Tensor, keys_UTD: Tensor) -> tuple[Tensor, Tensor]:
-        """All candidates against all behaviours by broadcasting: one history, embedded once."""
+        """Attend all candidates to all behaviours by broadcasting: one history, embedded once."""
         candidates = self.unit.project_candidates(query_UCD)[:, :, None, :]
         weights_UCT = self.unit(candidates, self.unit.project_behaviours(keys_UTD)[:, None, :, :])
         return weights_UCT, pool_interest(weights_UCT, keys_UTD)
 
     def _attend_pairs(self, query_UCD: Tensor, rows_ID: Tensor, inputs: NetworkInputs) -> Tensor:
-        """The same sum over the real behaviours of a padded batch only, which Dice's statistics need anyway."""
+        """Compute the same sum over the real behaviours of a padded batch only, as Dice's statistics require."""
         assert inputs.is_real_UT is not None
         pairs = pair_up(inputs.behaviours_UT, inputs.is_real_UT, query_UCD.shape[1])
         candidates = self.unit.project_candidates(query_UCD.flatten(0, 1))

@@ -1,4 +1,4 @@
-"""Names of the networks, for command lines and manifests: no torch is needed to know them."""
+"""Names of the networks, for command lines and manifests; imports no torch."""
 
 from enum import StrEnum
 

@@ -41,5 +41,5 @@ _NETWORKS: Mapping[NetworkName, Callable[[FeatureSchema, NetworkConfig], Network
 
 
 def build_network(name: NetworkName, schema: FeatureSchema, config: NetworkConfig) -> Network:
-    """A new network with random weights, drawn from torch's global generator."""
+    """Build a network with random weights, drawn from torch's global generator."""
     return _NETWORKS[name](schema, config)
