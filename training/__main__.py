@@ -1,6 +1,6 @@
 """python -m training {fetch,prepare,train,table,sign,compare,replay}.
 
-Where it is installed, `dinrank-training` is the same.
+The installed command is `dinrank-training`.
 """
 
 
@@ -8,7 +8,7 @@ def main() -> None:
     """Run a command.
 
     Raises:
-        SystemExit: always, with the command's code; with what to install when the trainer's extra is not.
+        SystemExit: always, with the command's exit code, or with a hint if the trainer's extra is not installed.
     """
     try:
         from dinrank.training.cli import main as run_command

@@ -1,4 +1,4 @@
-"""The trainer's command line: read flags, call, say what happened."""
+"""The trainer's command line: parse options, run the command, report the result."""
 
 import dataclasses
 import importlib.metadata
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dinrank.model.bundle.writer import Sign
     from dinrank.training.config import TrainConfig
 
-# Each command imports what it needs when it runs: `--help`, a misspelling and a wrong path are answered at once, and
-# not after torch was loaded.
+# Each command imports its modules when it runs, so `--help`, a misspelling and a wrong path are answered at once,
+# without loading torch.
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", help="Train CTR models.")
 console = Console()
 
@@ -42,7 +42,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Options before the command."""
 
 
 _SCHEMA = "schema.toml"
@@ -63,7 +63,7 @@ _SIGN_HELP = "Sign the bundle with this Ed25519 private key in PEM, so that a se
 
 
 def _signing_key(file: Path | None) -> "Sign | None":
-    """Read before the work begins, which may take hours."""
+    """Read the key before the work, which may take hours."""
     if file is None:
         return None
     from dinrank.training.export.signing import read_signing_key
@@ -87,7 +87,7 @@ def _quieten_libraries() -> None:
 
 
 def _require_dataset(data: Path) -> None:
-    """Tell a wrong path before anything large is imported. Raises: DatasetError."""
+    """Report a wrong path before anything large is imported. Raises: DatasetError."""
     from dinrank.training.data.declaration import read_declaration
 
     read_declaration(data / _SCHEMA)
@@ -210,7 +210,7 @@ def compare(
     config: Annotated[Path | None, typer.Option(help="TOML file with training options for all.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; they share the cores.")] = 1,
 ) -> None:
-    """Train many networks with the same budget and put them in one table. A comparison that was stopped goes on."""
+    """Train many networks with the same budget and compare them in one table. An interrupted comparison resumes."""
     _require_dataset(data)
     from dinrank.training.compare.comparison import CompareOptions
     from dinrank.training.compare.comparison import compare as run_comparison
@@ -285,8 +285,8 @@ def replay(
 
 
 def main() -> None:
-    """Run a command; what a user can put right ends it with one line that says so."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it tidies up as after Ctrl-C
+    """Run a command; an error that the user can fix ends it with one line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # on SIGTERM, clean up as after Ctrl-C
     try:
         app()
     except OSError as exc:

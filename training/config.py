@@ -1,4 +1,4 @@
-"""What a training run can be told: defaults here, changes in a TOML file, nothing unknown."""
+"""Training configuration: defaults here, overrides in a TOML file; unknown keys are refused."""
 
 import dataclasses
 import json
@@ -15,12 +15,12 @@ from dinrank.training.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """How a network is trained.
+    """Training options.
 
     Attributes:
-        epochs: at most so many passes over the training rows.
-        evaluations_per_epoch: how often `valid` is looked at within an epoch.
-        patience: stop after so many evaluations without a better valid GAUC; the best state is kept.
+        epochs: maximum number of passes over the training rows.
+        evaluations_per_epoch: number of evaluations on `valid` within an epoch.
+        patience: stop after this many evaluations without a better valid GAUC; the best state is kept.
         batch_size: impressions a step.
         learning_rate: Adam's, at the start.
         embedding_learning_rate: the same for embedding tables, whose Adam is lazy: rows that a batch does not touch
@@ -31,11 +31,11 @@ class TrainConfig:
         average_every: steps between two updates of the average of recent weights, which is what is measured and
             exported.
         auxiliary_weight: weight of the network's auxiliary loss, which DIEN alone has, beside the log loss.
-        fm_pretraining_epochs: FNN begins with the parameters of a factorisation machine that was trained for at most
-            so many epochs; 0 is none. Other networks do without.
-        mini_batch_aware_l2: λ of the paper's regularisation of embeddings, which concerns the ids of the batch alone; 0
-            is none.
-        l2: λ of plain L2 on embeddings, which concerns every id at every step: tables shrink by
+        fm_pretraining_epochs: FNN begins with the parameters of a factorisation machine trained for at most this
+            many epochs; 0 is none. Other networks ignore it.
+        mini_batch_aware_l2: λ of the paper's regularisation of embeddings, which applies only to the ids of the batch;
+            0 is none.
+        l2: λ of plain L2 on embeddings, which applies to every id at every step: tables shrink by
             `embedding_learning_rate` · λ of themselves after each; 0 is none.
         calibration: how the finished network's logits are fitted to the clicks of `valid`: by a straight line
             (`platt`), a rising curve of at most 100 knots (`isotonic`) or not at all (`none`). CTRs keep their order.
@@ -78,15 +78,15 @@ class TrainConfig:
         """Read a TOML file: the training keys at the top, the network's under [network].
 
         Raises:
-            ConfigError: no such file, no TOML, an unknown key, or a value of the wrong type or out of range.
+            ConfigError: no such file, not TOML, an unknown key, or a value of the wrong type or out of range.
         """
         return cls().changed(read_toml(file), source=str(file))
 
     def changed(self, document: Mapping[str, Any], *, source: str) -> Self:
-        """This config with the keys of a TOML document in place of its own.
+        """Return this config with the keys of a TOML document replaced.
 
         Args:
-            source: where the document stands, for messages.
+            source: name of the document, for messages.
 
         Raises:
             ConfigError: an unknown key, or a value of the wrong type or out of range.
@@ -105,7 +105,7 @@ class TrainConfig:
             raise ConfigError(f"{source}: {exc}") from exc
 
     def to_toml(self) -> str:
-        """What `read` reads as this config; all its values are written alike in JSON and in TOML."""
+        """Return TOML from which `read` gives this config; all its values are written alike in JSON and in TOML."""
         options = self.to_json()
         network = options.pop("network")
         return "\n".join([*_assignments(options), "", "[network]", *_assignments(network), ""])
@@ -115,7 +115,7 @@ class TrainConfig:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Raises: ConfigError, when there is no such file or it is no TOML."""
+    """Raises: ConfigError, if there is no such file or it is not TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -143,7 +143,7 @@ def _checked(source: str, config: type[Any], values: dict[str, Any]) -> dict[str
 
 
 def _converted(source: str, key: str, value: Any, default: Any) -> Any:
-    """`value` in the type of the option's default."""
+    """Convert `value` to the type of the option's default."""
     wanted = type(default)
     if wanted is tuple and isinstance(value, list) and all(type(width) is int and width > 0 for width in value):
         return tuple(value)

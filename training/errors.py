@@ -1,9 +1,9 @@
-"""What can go wrong in the trainer, and who has to act. Each ends a command with one line.
+"""Errors of the trainer, and who has to act. Each ends a command with one line.
 
 TrainingError
-├── DatasetError           the data must be mended
+├── DatasetError           the data must be fixed
 ├── LogsError              an option does not fit the files
-├── ConfigError            the config file must be mended
+├── ConfigError            the config file must be fixed
 ├── OutputTaken            another process writes there: wait, or write elsewhere
 ├── CheckpointError        a checkpoint cannot be used or written
 ├── TrainingDiverged       the loss is no longer a number: lower the learning rate
@@ -11,22 +11,22 @@ TrainingError
 ├── SigningError           nothing can be signed
 ├── TableError             a table cannot be made
 ├── ComparisonError        a comparison cannot go on
-└── ReplayError            a log or a bundle that a replay can make nothing of
+└── ReplayError            a log or a bundle cannot be replayed
 """
 
 from pathlib import Path
 
 
 class TrainingError(Exception):
-    """Root of everything that the trainer raises on purpose."""
+    """Base class of the trainer's errors."""
 
 
 class DatasetError(TrainingError):
-    """Data that must be mended before it can be used. Messages give file, expected and found.
+    """Data that must be fixed before it can be used. Messages give file, expected and found.
 
     Args:
-        line: the offending line, counted from 1, where there is one.
-        advice: what the reader of the message can do, where that is not obvious.
+        line: the offending line, counted from 1, if there is one.
+        advice: for the user, where the fix is not obvious.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TrainingDiverged(TrainingError):
 
 
 class ComparisonError(TrainingError):
-    """The comparison cannot go on or is not whole; the message says what to do."""
+    """The comparison cannot go on or is incomplete; the message says what to do."""
 
 
 class CheckpointError(TrainingError):
@@ -78,4 +78,4 @@ class LogsError(TrainingError):
 
 
 class ReplayError(TrainingError):
-    """A log or a bundle that a replay can make nothing of; the message says what to do."""
+    """A log or a bundle cannot be replayed; the message says what to do."""

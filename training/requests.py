@@ -1,4 +1,4 @@
-"""Logged impressions as the raw requests that the service would get for them."""
+"""Turn logged impressions into the raw requests that the service would get for them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class RequestBuilder:
         self._user_row = dict(zip(dataset.users["user_id"], range(len(dataset.users)), strict=True))
 
     def request(self, impression: int, *, more_candidates: Sequence[str] = ()) -> ScoringRequest:
-        """The request at the moment of an impression, whose item is the first candidate."""
+        """Build the request at the time of an impression, whose item is the first candidate."""
         row = self._impressions.row(impression, named=True)
         window = slice(int(self._data.first_N[impression]), int(self._data.last_N[impression]))
         source = self._data.behaviour_source_B[window]
@@ -54,7 +54,7 @@ class RequestBuilder:
 
 
 def _as_tokens(values: dict[str, Any]) -> dict[str, str | list[str | None] | None]:
-    """The values as text, the form in which every channel can carry them."""
+    """Convert the values to text, the form that every channel can carry."""
     return {name: _as_token(value) for name, value in values.items()}
 
 

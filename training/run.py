@@ -1,4 +1,4 @@
-"""One training run from a dataset directory to a bundle and its report."""
+"""One training run, from a dataset directory to a bundle and its report."""
 
 import shlex
 from dataclasses import dataclass
@@ -52,14 +52,14 @@ GOLDEN_CANDIDATES = 20
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a user asks of one run.
+    """Options of one run.
 
     Attributes:
-        out: where the bundle goes; it must not exist yet, but for `resume`.
-        resume: do what is left to do of the same run, which is everything where nothing is there yet.
-        or_anew: with `resume`, remove a checkpoint of another run and begin anew, instead of refusing it.
-        table: the activation table to add; only for networks that have a use for it.
-        sign: for a bundle that says who made it.
+        out: the bundle's path; it must not exist yet, unless with `resume`.
+        resume: do the remaining work of the same run, which is all of it if there is no output yet.
+        or_anew: with `resume`, remove a checkpoint of another run and start over, instead of refusing it.
+        table: the activation table to add; only for networks that can use one.
+        sign: signs the manifest; None for an unsigned bundle.
     """
 
     data: Path
@@ -76,8 +76,8 @@ class RunOptions:
 def run(options: RunOptions, console: Console) -> dict[str, Any]:
     """Train, measure, export and report; returns the report.
 
-    With `resume` it does what an earlier process of the same run, killed at any moment, left to do. The checkpoint
-    stays until bundle and report are on the disk.
+    With `resume` it completes an earlier process of the same run, killed at any moment. The checkpoint stays until
+    bundle and report are on the disk.
 
     Raises:
         DatasetError, TrainingDiverged, ParityError, FileExistsError, CheckpointError, OutputTaken: each says what to
@@ -135,7 +135,7 @@ def _train_and_report(options: RunOptions, identity: dict[str, Any], console: Co
 def _train(
     options: RunOptions, data: EncodedDataset, checkpoint: Checkpoint, console: Console
 ) -> tuple[Network, TrainingRun]:
-    """From the checkpoint, if there is one, to the network in its best state."""
+    """Train from the checkpoint, if there is one, and leave the network in its best state."""
     torch.manual_seed(options.seed)
     network = build_network(options.model, data.encoder.schema, options.config.network)
     if checkpoint.path.exists():
@@ -164,7 +164,7 @@ def _export(
     origin: dict[str, Any],
     console: Console,
 ) -> Manifest:
-    """Write the bundle, unless an earlier process of this run did before it was killed."""
+    """Write the bundle, unless an earlier process of this run already did."""
     if options.out.exists():
         console.print(f"{options.out} is there already", highlight=False)
         return own_bundle(
@@ -204,14 +204,14 @@ def _make_table(
 
 
 def _titles(dataset: Dataset, catalogue: Catalogue) -> Titles | None:
-    """In the catalogue's order; None when the data set has no titles."""
+    """Return titles in the catalogue's order; None if the data set has none."""
     return Titles.of([dataset.titles.get(item_id) for item_id in catalogue.item_ids]) if dataset.titles else None
 
 
 def golden_requests(dataset: Dataset, data: EncodedDataset) -> list[ScoringRequest]:
-    """Requests of valid impressions with short, long and, where there are any, empty histories.
+    """Build requests from valid impressions with short, long and, if there are any, empty histories.
 
-    Each has candidates from across the catalogue, and one that no catalogue holds.
+    Each has candidates from across the catalogue, and one unknown candidate.
     """
     builder = RequestBuilder(dataset, data)
     valid = data.split_rows[VALID]
@@ -223,7 +223,7 @@ def golden_requests(dataset: Dataset, data: EncodedDataset) -> list[ScoringReque
 
 
 def _origin(identity: dict[str, Any], trained_with: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """Where a bundle comes from. Nothing here may differ between two runs that give the same bundle."""
+    """Return the bundle's origin. Nothing here may differ between two runs that give the same bundle."""
     exported_with = {name: identity[name] for name in ("commit", "versions")}
     origin = {
         "dataset": {"name": dataset.name, "source": dataset.source, "split": dataset.split_rule},
@@ -237,7 +237,7 @@ def _origin(identity: dict[str, Any], trained_with: dict[str, Any], dataset: Dat
 
 
 def _identity(options: RunOptions) -> dict[str, Any]:
-    """Everything that determines a run's result; threads round differently when they are more or fewer."""
+    """Return everything that determines a run's result, including the thread count, which changes rounding."""
     return {
         "model": options.model.value,
         "seed": options.seed,

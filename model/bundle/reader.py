@@ -41,7 +41,7 @@ _LONGEST_SIGNATURE = 1_024  # bytes; one of Ed25519 has 64
 
 
 class Signatures(Protocol):
-    """Decides which signers are trusted. `service/lineup/signatures.py` implements it: no cryptography in this package."""
+    """Decides which signers are trusted. Implemented by `service/lineup/signatures.py`: no cryptography here."""
 
     def check(self, manifest: bytes, signature: bytes | None) -> None:
         """Check the bytes of `manifest.json` against those of `manifest.sig`, None if there is no such file.

@@ -88,7 +88,7 @@ class Titles:
     def from_arrays(cls, arrays: Sequence[NDArray[np.generic]]) -> Self:
         """Build from the arrays in TITLE_FILES, which may be memory-mapped. Raises: ValueError."""
         text, starts, folded, folded_starts = arrays
-        return cls(_Lines(text, starts), _Lines(folded, folded_starts))  # type: ignore[arg-type]  # they check themselves
+        return cls(_Lines(text, starts), _Lines(folded, folded_starts))  # type: ignore[arg-type]  # checked inside
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """By file."""
@@ -102,8 +102,8 @@ class Titles:
         return self._shown[position]
 
     def search(self, text: str, *, limit: int) -> list[int]:
-        """Return positions of items whose title contains `text`, case-insensitively; titles that begin with
-        it come first, then shorter ones."""
+        """Return positions of items whose title contains `text`, ignoring case; titles beginning with it come
+        first, then shorter ones."""
         wanted = " ".join(text.split()).casefold()
         if not wanted:
             return []

@@ -75,7 +75,7 @@ class TokenIndex:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Rebuild an index from its `arrays`, which may be memory-mapped. No look-up reads outside them, whatever they hold.
+        """Build an index from its `arrays`, which may be memory-mapped. Look-ups stay inside them, whatever they hold.
 
         Raises:
             BrokenIndex: they do not fit together.

@@ -1,1 +1,1 @@
-"""Many networks, several seeds, one budget, one table."""
+"""Comparison of many networks: several seeds, one budget, one table."""

@@ -1,4 +1,4 @@
-"""The whole comparison: runs that are missing, then tables and a picture after each."""
+"""Run a comparison: train the missing runs, and write tables and a picture after each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,13 +38,13 @@ JSON_FILE, MARKDOWN_FILE, PLOT_FILE = "comparison.json", "comparison.md", "compa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """What a user asks of a comparison.
+    """Options of a comparison.
 
     Attributes:
         seeds: 0 to this, exclusive.
         out: folder of the tables, and of the runs in `runs`.
         jobs: trainings at a time; they share torch's threads.
-        command: what the user typed, for the header.
+        command: the command line, for the header.
     """
 
     data: Path
@@ -56,7 +56,7 @@ class CompareOptions:
 
 
 def compare(options: CompareOptions, console: Console) -> None:
-    """Train what is not trained yet, all networks with one seed before the next seed, and write the tables.
+    """Train the missing runs, all networks with one seed before the next seed, and write the tables.
 
     Raises:
         DatasetError: no dataset in `options.data`.
@@ -83,12 +83,12 @@ def compare(options: CompareOptions, console: Console) -> None:
 
 
 def _plan(options: CompareOptions, folder: Path) -> list[PlannedRun]:
-    """Seed by seed, so that an interrupted comparison compares what it has."""
+    """Plan seed by seed, so that an interrupted comparison is still a comparison."""
     return [PlannedRun(contender, seed, folder) for seed in range(options.seeds) for contender in options.contenders]
 
 
 def _train_missing(scoreboard: "_Scoreboard", launch: Launcher, jobs: int) -> list[PlannedRun]:
-    """The runs that failed."""
+    """Train the missing runs; return those that failed."""
     missing = scoreboard.missing()
     failed = []
     columns = (
@@ -126,10 +126,10 @@ def _describe(run: PlannedRun) -> str:
 
 @dataclass(slots=True)
 class _Scoreboard:
-    """The finished runs, and the files that show them.
+    """The finished runs and the files with their results.
 
     Attributes:
-        dataset_sha256: of the data that is compared on.
+        dataset_sha256: of the data set.
         reports: by run name.
     """
 
@@ -140,7 +140,7 @@ class _Scoreboard:
     reports: dict[str, Report] = field(default_factory=dict)
 
     def take_finished(self) -> None:
-        """Take what an earlier comparison left; all of it is checked before anything is trained."""
+        """Load the runs of an earlier comparison; all are checked before anything is trained."""
         for run in self.plan:
             report = run.read_report(dataset_sha256=self.dataset_sha256)
             if report is not None:
@@ -152,7 +152,7 @@ class _Scoreboard:
         return [run for run in self.plan if run.name not in self.reports]
 
     def take(self, run: PlannedRun) -> None:
-        """Show a run that has just ended well."""
+        """Add and show a run that has just succeeded."""
         report = run.read_report(dataset_sha256=self.dataset_sha256)
         assert report is not None, f"{run.name} ended well and left no {run.report}"
         self.reports[run.name] = report
@@ -165,7 +165,7 @@ class _Scoreboard:
         )
 
     def finish(self) -> None:
-        """Time each network by its first bundle that is still there, and write the tables for the last time."""
+        """Time each network with its first remaining bundle, and write the final tables."""
         if not self.reports:
             return
         first = {

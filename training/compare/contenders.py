@@ -1,4 +1,4 @@
-"""What is compared: networks and named variants of them, each with its config."""
+"""Contenders of a comparison: networks and named variants of them, each with its config."""
 
 import dataclasses
 import re
@@ -11,7 +11,7 @@ from dinrank.training.config import TrainConfig, read_toml
 from dinrank.training.errors import ConfigError
 
 ALL = "all"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # it becomes the name of files
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # used as a file name
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,15 @@ class Contender:
 def read_contenders(
     models: str, *, config: TrainConfig, variants: Path | None = None, epochs: int | None = None
 ) -> list[Contender]:
-    """The networks that `models` names, under their own names, and every variant of the file `variants`.
+    """Return the networks that `models` names, under their own names, and every variant in the file `variants`.
 
     Args:
         models: names with commas between them, or `all`.
-        config: every network's, and what variants change.
-        epochs: instead of those of any config.
+        config: for every network; variants override it.
+        epochs: overrides every config.
 
     Raises:
-        ConfigError: an unknown network or key, or a value that cannot be used; it names where that stands.
+        ConfigError: an unknown network or key, or a value that cannot be used; the message says where.
     """
     found = [Contender(model.value, model, config) for model in _networks(models)]
     if variants is not None:
@@ -58,7 +58,7 @@ def _network(name: object, where: str) -> NetworkName:
 
 
 def _variants(file: Path, config: TrainConfig) -> Iterator[Contender]:
-    """Each table of the file is a variant: `model`, and the keys that it changes."""
+    """Yield a variant per table of the file: `model`, and the keys that it changes."""
     for name, changes in read_toml(file).items():
         where = f"{file}: [{name}]"
         if not isinstance(changes, dict) or "model" not in changes:

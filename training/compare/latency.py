@@ -1,4 +1,4 @@
-"""How long the exported graphs take to score candidates, measured side by side."""
+"""Scoring latency of the exported graphs, measured side by side."""
 
 import dataclasses
 import time
@@ -23,7 +23,7 @@ _WARM_UP = 5
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Attributes:
-    p50_ms: of one run of the graph; fetching, encoding and ranking are not in it.
+    p50_ms: of one run of the graph, without fetching, encoding and ranking.
     behaviours: in the request.
     """
 
@@ -34,7 +34,7 @@ class Latency:
 def measure_latencies(bundles: Mapping[str, Path], *, rounds: int = ROUNDS) -> dict[str, Latency]:
     """Time each bundle's graph on `NUM_CANDIDATES` items of its catalogue and its longest golden history.
 
-    All take turns, one run each, so that whatever else the machine does hits all alike. ONNX Runtime has one thread.
+    All take turns, one run each, so that other load on the machine affects all alike. ONNX Runtime has one thread.
     A catalogue with fewer items is repeated.
     """
     sessions = {name: _session(path) for name, path in bundles.items()}
@@ -49,7 +49,7 @@ def measure_latencies(bundles: Mapping[str, Path], *, rounds: int = ROUNDS) -> d
 
 
 def _session(path: Path) -> tuple[ort.InferenceSession, Mapping[str, Indices], int]:
-    """A session, the inputs that it is measured with, and their number of behaviours."""
+    """Open a session; return it with its inputs and their number of behaviours."""
     bundle = open_bundle(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

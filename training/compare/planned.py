@@ -1,4 +1,4 @@
-"""One run of a comparison: what it is, where its files lie, and whether it is done."""
+"""One planned run of a comparison: its settings, its files, and its report if it is done."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from dinrank.training.report.report import report_path
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
     """Attributes:
-    folder: where the comparison keeps its runs.
+    folder: the comparison's folder of runs.
     """
 
     contender: Contender
@@ -31,12 +31,12 @@ class PlannedRun:
 
     @property
     def log(self) -> Path:
-        """What the run wrote on its screen."""
+        """File with the run's console output."""
         return self.folder / f"{self.name}.log"
 
     @property
     def config_file(self) -> Path:
-        """One for all seeds."""
+        """Config file, shared by all seeds."""
         return self.folder / f"{self.contender.name}.toml"
 
     @property
@@ -44,9 +44,9 @@ class PlannedRun:
         return report_path(self.bundle)
 
     def read_report(self, *, dataset_sha256: str) -> dict[str, Any] | None:
-        """The report of the finished run; None when it is not finished.
+        """Return the report of the finished run; None if it is not finished.
 
-        Runs of other source commits, library versions or numbers of threads count: the comparison names them.
+        Runs with other source commits, library versions or thread counts are accepted: the comparison names them.
 
         Raises:
             ComparisonError: the report cannot be read, or is of a run with other settings or data.

@@ -1,4 +1,4 @@
-"""The comparison in one picture: quality by network, best on top, and beside it what scoring costs."""
+"""The comparison as one picture: quality by network, best on top, beside the cost of scoring."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, a few at a time."""
+"""Run trainings in processes of their own, a few at a time."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ class Launcher:
 
     Attributes:
         threads: of torch, per run.
-        lock: file descriptor that every run holds on to, see `exclusive`.
+        lock: file descriptor inherited by every run, see `exclusive`.
     """
 
     data: Path
@@ -36,7 +36,7 @@ class Launcher:
         write_whole(run.config_file, run.contender.config.to_toml())
         options = ["--data", self.data, "--model", run.contender.model, "--seed", run.seed, "--config", run.config_file]
         command = ["-m", "training", "train", *map(str, options), "--out", str(run.bundle), "--resume"]
-        with named(run.log), run.log.open("a", encoding="utf-8") as log:  # what it said before an interruption stays
+        with named(run.log), run.log.open("a", encoding="utf-8") as log:  # keep the output from before an interruption
             print("$ python", *command, file=log, flush=True)
             return subprocess.Popen(
                 [sys.executable, *command],
@@ -44,7 +44,7 @@ class Launcher:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C reaches this process alone, which then stops the others
+                process_group=0,  # Ctrl-C reaches only this process, which then stops the others
                 pass_fds=[self.lock],
             )
 
@@ -56,14 +56,14 @@ def execute(
     jobs: int,
     on_change: Callable[[Sequence[str]], None] = lambda running: None,
 ) -> Generator[tuple[PlannedRun, int]]:
-    """Each run with its exit status as it ends, in the order of their ends; at most `jobs` run at a time.
+    """Yield each run with its exit status as it ends; at most `jobs` run at a time.
 
-    A run that fails does not touch the others. When the caller stops listening, and on Ctrl-C and SIGTERM, the ones
-    that run are told to end and waited for. These signals take effect when the next run is asked for, never in between:
-    a process is not lost while it starts, and the caller's files are written whole.
+    A failed run does not affect the others. When the caller stops iterating, and on Ctrl-C and SIGTERM, the running
+    ones are terminated and waited for. These signals take effect when the next run is asked for, never in between: no
+    process is lost while it starts, and the caller's files are written whole.
 
     Args:
-        on_change: called with the names of those that run now.
+        on_change: called with the names of the running ones.
 
     Raises:
         KeyboardInterrupt: for either signal.
@@ -92,7 +92,7 @@ def execute(
 
 @contextmanager
 def _signals_remembered() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM end up in the list, unless whoever started this process had them ignored."""
+    """Collect Ctrl-C and SIGTERM in the list, unless they were ignored when this process started."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     changed = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
@@ -107,13 +107,13 @@ def _signals_remembered() -> Iterator[list[int]]:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[int]:
-    """Hold the comparison's folder; gives the lock's file descriptor.
+    """Lock the comparison's folder; yield the lock's file descriptor.
 
-    The system lets go of it when the last process that has it ends. So when this one was killed, the next waits for the
-    runs that it left.
+    The system releases it when the last process that has it ends. So if this one is killed, its orphaned runs keep
+    the lock.
 
     Raises:
-        ComparisonError: another comparison has it.
+        ComparisonError: another comparison holds it.
     """
     with (folder / ".lock").open("w", encoding="utf-8") as lock:
         try:

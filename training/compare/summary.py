@@ -1,4 +1,4 @@
-"""From the reports of runs to a row per network."""
+"""Summarise the reports of runs as a row per network."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Report = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean and standard deviation over seeds; of one seed there is no deviation.
+    """Mean and standard deviation over seeds; no deviation for one seed.
 
     The deviation is the sample's: squares divided by the number of seeds less one.
     """
@@ -31,7 +31,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What the finished runs of one contender came to; metrics are of calibrated CTRs.
+    """Results of one contender's finished runs; metrics are of calibrated CTRs.
 
     Attributes:
         test: by metric.
@@ -57,7 +57,7 @@ class Row:
 def summarise(
     reports: Mapping[Contender, Sequence[Report]], latencies_ms: Mapping[str, float] | None = None
 ) -> list[Row]:
-    """A row for each contender that has reports, best test GAUC first."""
+    """Return a row for each contender that has reports, best test GAUC first."""
     base = next((found for contender, found in reports.items() if contender.name == BASE), ())
     latencies_ms = latencies_ms or {}
     rows = [
@@ -96,5 +96,5 @@ def _rela_impr(test: Mapping[str, Spread], base: Mapping[str, Spread]) -> dict[s
     return {
         metric: rela_impr(test[metric].mean, base[metric].mean)
         for metric in ("gauc", "auc")
-        if base[metric].mean > 0.5  # over chance or less, an improvement has no meaning
+        if base[metric].mean > 0.5  # undefined if the base is no better than chance
     }

@@ -10,13 +10,13 @@ from dinrank.training.compare.summary import BASE, Row, Spread
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Rows, and everything that a reader needs to judge them.
+    """Rows, with everything needed to judge them.
 
     Attributes:
         epochs: at most, each that a network was allowed.
         commits, threads, versions: each that a finished run had; more than one when code or machine changed meanwhile.
         unfinished: names of runs without results.
-        behaviours: in the request that scoring was timed with; None until it was.
+        behaviours: in the request used to time scoring; None before that.
     """
 
     dataset: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Rows of an encoded dataset to what a network takes."""
+"""Batches: rows of an encoded dataset as network inputs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class HistoryThinning:
     rng: np.random.Generator
 
     def keep(self, is_real_UT: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The behaviours that stay, a subset of the real ones."""
+        """Return the behaviours to keep, a subset of the real ones."""
         if self.max_dropout == 0.0:
             return is_real_UT
         dropout_U1 = self.rng.random((len(is_real_UT), 1), dtype=np.float32) * self.max_dropout
@@ -77,7 +77,7 @@ def make_batch(data: EncodedDataset, impressions: Indices, thinning: HistoryThin
 def batches(
     data: EncodedDataset, impressions: Indices, batch_size: int, *, thinning: HistoryThinning | None = None
 ) -> Iterator[Batch]:
-    """The impressions in the given order, `batch_size` at a time, the last batch smaller."""
+    """Yield the impressions in the given order, `batch_size` at a time, the last batch smaller."""
     for begin in range(0, len(impressions), batch_size):
         yield make_batch(data, impressions[begin : begin + batch_size], thinning)
 

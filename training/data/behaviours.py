@@ -1,4 +1,4 @@
-"""Which behaviours precede an impression: one flat array for all users, and a window into it per row."""
+"""Behaviours before each impression: one flat array for all users, and a window into it per row."""
 
 from dataclasses import dataclass
 
@@ -24,9 +24,9 @@ class BehaviourWindows:
 
 
 def find_windows(impressions: pl.DataFrame, behaviours: pl.DataFrame, *, max_behaviours: int) -> BehaviourWindows:
-    """For every impression the newest `max_behaviours` behaviours of its user that are strictly older than it.
+    """Find for every impression its user's newest `max_behaviours` behaviours that are strictly older.
 
-    Nothing later and nothing simultaneous enters: a click is no evidence for itself, nor for an item shown beside it.
+    Later and simultaneous behaviours are excluded: a click must not predict itself, nor an item shown beside it.
 
     Args:
         impressions: columns user_id and timestamp.
@@ -46,7 +46,7 @@ def find_windows(impressions: pl.DataFrame, behaviours: pl.DataFrame, *, max_beh
 
 
 def count_in_windows(windows: BehaviourWindows, selected: NDArray[np.bool_]) -> Positions:
-    """How many windows of the selected impressions each behaviour, in sorted order, lies in: [B]."""
+    """Count for each behaviour, in sorted order, the windows of the selected impressions that hold it: [B]."""
     steps = np.zeros(len(windows.order_B) + 1, dtype=np.int64)
     np.add.at(steps, windows.first_N[selected], 1)
     np.add.at(steps, windows.last_N[selected], -1)

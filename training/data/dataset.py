@@ -1,4 +1,4 @@
-"""A dataset directory as it lies on disk: logs of a team, in five files."""
+"""Read a dataset directory: a team's logs, in five files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class Dataset:
         behaviours: user_id, item_id, timestamp, in file order.
         items: item_id and item features, one row per item.
         users: user_id and user features, one row per user.
-        titles: what items are called, by id: the text column `title` of items.parquet; empty where there is none.
-        split_rule: how rows came to their split, in words.
+        titles: item titles by id, from the text column `title` of items.parquet; empty if there is none.
+        split_rule: the rule that assigned rows to splits, in words.
         negative_sampling_rate: the share of the not-clicked impressions that was kept, in every split.
     """
 
@@ -95,10 +95,10 @@ def _checked(file: Path, impressions: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_split(file: Path, impressions: pl.DataFrame) -> tuple[pl.DataFrame, str]:
-    """The impressions with a `split`, given or by time, and how they came to it in words.
+    """Return the impressions with a `split`, given or by time, and the rule in words.
 
     Raises:
-        DatasetError: a split that is none, or no rows to train, to validate or to test on.
+        DatasetError: an unknown split, or no rows to train, to validate or to test on.
     """
     is_given = "split" in impressions.columns
     if not is_given:
@@ -135,7 +135,7 @@ def _refuse_nulls(file: Path, table: pl.DataFrame, columns: list[str]) -> None:
 
 
 def _entities(file: Path, key: str, features: Sequence[DeclaredFeature]) -> pl.DataFrame:
-    """One row per item or user. The file may be missing when it would hold ids alone."""
+    """Read one row per item or user. The file may be missing if it would hold only ids."""
     attributes = [feature for feature in features if feature.name != key]
     names = [key, *(feature.name for feature in attributes)]
     if not attributes and not file.exists():
@@ -147,7 +147,7 @@ def _entities(file: Path, key: str, features: Sequence[DeclaredFeature]) -> pl.D
 
 
 def _titles(file: Path) -> dict[str, str]:
-    """Of items whose title is text; checked ids come from `_entities`."""
+    """Read the titles that are text; `_entities` has checked the ids."""
     if not file.exists() or pl.read_parquet_schema(file).get("title") != pl.String:
         return {}
     table = _with_tokens(pl.read_parquet(file, columns=["item_id", "title"]).drop_nulls(), "item_id")
@@ -155,7 +155,7 @@ def _titles(file: Path) -> dict[str, str]:
 
 
 def _with_shapes(file: Path, table: pl.DataFrame, features: Sequence[DeclaredFeature]) -> pl.DataFrame:
-    """Lists where features are multi-valued, numbers where they are numeric, single values elsewhere."""
+    """Require lists for multi-valued features, numbers for numeric ones, single values elsewhere."""
     for feature in features:
         dtype = table[feature.name].dtype
         if isinstance(dtype, pl.Array):
@@ -169,7 +169,7 @@ def _with_shapes(file: Path, table: pl.DataFrame, features: Sequence[DeclaredFea
 
 
 def _with_tokens(table: pl.DataFrame, *ids: str) -> pl.DataFrame:
-    """The ids as the tokens under which the service knows them too: 21.0, 21 and "21" are one."""
+    """Convert ids to tokens, as the service does: 21.0, 21 and "21" are one."""
     return table.with_columns(_tokens(table[name]) for name in ids)
 
 

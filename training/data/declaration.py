@@ -1,4 +1,4 @@
-"""`schema.toml`: what a dataset directory says of itself."""
+"""`schema.toml`: the declaration of a dataset directory."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ class DeclaredFeature:
 class Declaration:
     """Attributes:
     name, source: of the data set; empty when not given.
-    max_behaviours: the newest so many behaviours are used.
-    negative_sampling_rate: the share of the not-clicked impressions that the data set kept; clicked ones are all there.
+    max_behaviours: the newest behaviours, up to this many, are used.
+    negative_sampling_rate: the share of the not-clicked impressions that the data set kept; all clicked ones are kept.
     """
 
     name: str
@@ -99,7 +99,7 @@ def _declared(file: Path, entry: Mapping[str, Any]) -> DeclaredFeature:
 
 
 def _check_together(file: Path, features: Sequence[DeclaredFeature], max_behaviours: int) -> None:
-    """The rules of a feature schema, before anything is read: names once, an item feature, item_id as it must be."""
+    """Check the feature schema before anything is read: unique names, an item feature, a valid item_id."""
     try:
         FeatureSchema(
             features=tuple(Feature(feature.name, feature.group, feature.kind, FIRST_ID) for feature in features),

@@ -1,4 +1,4 @@
-"""A dataset as arrays: what batches are cut from."""
+"""A dataset as arrays, from which batches are cut."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def _user_counts(dataset: Dataset, is_train: NDArray[np.bool_]) -> Indices:
 def encode_request_features(dataset: Dataset, encoder: Encoder, impressions: pl.DataFrame) -> dict[str, Indices]:
     """User and context features of every impression: per feature [N] or [N, M].
 
-    A user whom users.parquet lacks has unknown ones.
+    A user who is not in users.parquet has unknown ones.
     """
     schema = encoder.schema
     table = impressions

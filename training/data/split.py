@@ -1,4 +1,4 @@
-"""Which rows are trained on, which decide, and which are read once."""
+"""Train, valid and test split: valid rows decide, test rows are read once."""
 
 import polars as pl
 
@@ -30,7 +30,7 @@ def split_by_time(impressions: pl.DataFrame) -> pl.DataFrame:
 
 
 def require_both_classes(impressions: pl.DataFrame) -> None:
-    """Training stops by GAUC, which only users with clicked and not-clicked impressions have.
+    """Require a user with both classes in valid and test: training stops by GAUC, which is undefined without.
 
     Raises:
         DatasetError: valid or test has no such user.

@@ -1,4 +1,4 @@
-"""Vocabularies and catalogue from the training rows: what the model will know."""
+"""Build vocabularies and catalogue from the training rows."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ NUM_BUCKETS = 20  # of a numeric feature, each with about as many training rows
 
 @dataclass(frozen=True, slots=True)
 class Occurrences:
-    """How often things occur in the training set.
+    """Occurrence counts in the training set.
 
     Attributes:
-        items: per item (in the catalogue's order) the times it is candidate or behaviour of a training row.
-        users: per row of the users table its training rows.
+        items: per item (in the catalogue's order) its occurrences as candidate or behaviour of a training row.
+        users: per row of the users table the number of its training rows.
         rows: per impression 1 for a training row, else 0.
     """
 
@@ -34,10 +34,10 @@ class Occurrences:
 
 
 def catalogue_items(dataset: Dataset, is_known: NDArray[np.bool_]) -> pl.DataFrame:
-    """The items of the catalogue: all of items.parquet, then those that only the logs name.
+    """Return the catalogue's items: all of items.parquet, then those that only the logs name.
 
     Args:
-        is_known: per impression whether it may be looked at: valid and test rows are not.
+        is_known: per impression whether it may be used: valid and test rows may not.
     """
     seen = dataset.impressions.filter(pl.Series(is_known)).select("item_id").unique(maintain_order=True)
     extra = seen.join(dataset.items, on="item_id", how="anti", maintain_order="left")
@@ -73,7 +73,7 @@ def build_encoder(dataset: Dataset, items: pl.DataFrame, occurrences: Occurrence
 def encode_table_column(
     feature: Feature, vocabularies: Mapping[str, FeatureVocabulary], table: pl.DataFrame
 ) -> Indices:
-    """The feature's indices for every row, each distinct value encoded once: [N] or [N, M]."""
+    """Encode the feature for every row, each distinct value once: [N] or [N, M]."""
     column = table[feature.name]
     distinct = column.to_frame("value").unique(maintain_order=True).with_row_index("code")
     codes = column.to_frame("value").join(distinct, on="value", how="left", nulls_equal=True, maintain_order="left")
@@ -125,7 +125,7 @@ def _count_tokens(values: list[RawScalar], counts: list[int]) -> Counter[str]:
 
 
 def _build_buckets(values: NDArray[np.float64], counts: NDArray[np.int64]) -> Buckets:
-    """Boundaries at the quantiles of the training rows; equal ones fall together."""
+    """Set boundaries at the quantiles of the training rows; equal ones are merged."""
     is_number = np.isfinite(values)
     if not is_number.any():
         return Buckets(())

@@ -1,1 +1,1 @@
-"""Where a network is right and wrong, in numbers: what `report.json` holds and the HTML report draws."""
+"""Diagnostics of a network, in numbers, for `report.json` and the HTML report."""

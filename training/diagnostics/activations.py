@@ -1,4 +1,4 @@
-"""Which behaviours a candidate activates: raw weights of a few real users, as `explain` would give them."""
+"""Activation maps: raw weights of a few real users' behaviours, as `explain` returns them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class ActivationMap:
     """One user's candidates against the user's behaviours.
 
     Attributes:
-        num_behaviours: that the network saw; the newest of them are shown.
+        num_behaviours: seen by the network; the newest of them are shown.
         candidates: the first is the one that the user clicked.
         behaviours: oldest first.
         weights_CT: raw, candidate by candidate.
@@ -61,7 +61,7 @@ class Activations:
 
 
 def activations(network: Network, dataset: Dataset, data: EncodedDataset) -> Activations | None:
-    """The maps of `chosen_impressions` with `other_candidates`; None for a network without an activation unit."""
+    """Map `chosen_impressions` against `other_candidates`; None for a network without an activation unit."""
     graph, builder = ServingGraph(network, data.encoder.schema), RequestBuilder(dataset, data)
     attribute = _describing_feature(dataset)
     names = _descriptions(dataset, attribute)
@@ -87,7 +87,7 @@ def activations(network: Network, dataset: Dataset, data: EncodedDataset) -> Act
 
 
 def chosen_impressions(data: EncodedDataset) -> list[int]:
-    """Valid impressions of up to `NUM_USERS` users, by a rule that does not look at the weights.
+    """Choose valid impressions of up to `NUM_USERS` users, independently of the weights.
 
     Of each user with clicked valid impressions that have behaviours, the last such impression in the log; of these,
     ordered by the number of behaviours, those at a quarter, a half and three quarters.
@@ -106,7 +106,7 @@ def chosen_impressions(data: EncodedDataset) -> list[int]:
 
 
 def other_candidates(data: EncodedDataset) -> list[str]:
-    """Items from the most to the least frequent, so that each stands for as many occurrences in the training set."""
+    """Choose items from the most to the least frequent, each for an equal share of the training occurrences."""
     counts = data.item_counts[FIRST_ROW:]
     by_count = np.argsort(-counts, kind="stable")
     share = np.cumsum(counts[by_count]) / counts.sum()
@@ -116,7 +116,7 @@ def other_candidates(data: EncodedDataset) -> list[str]:
 
 
 def _describing_feature(dataset: Dataset) -> str | None:
-    """The first item feature that is neither the id nor a number."""
+    """Return the first item feature that is neither the id nor a number."""
     for feature in dataset.group(Group.ITEM):
         if feature.name != ITEM_ID and feature.kind is not Kind.NUMERIC:
             return feature.name

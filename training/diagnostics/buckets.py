@@ -12,9 +12,9 @@ from dinrank.training.diagnostics.reliability import Z_95
 from dinrank.training.measure.metrics import Floats, auc_by_user
 from dinrank.training.measure.predict import Predictions
 
-MIN_USERS = 20  # a GAUC of fewer says more of those users than of the network
+MIN_USERS = 20  # a GAUC of fewer users describes those users rather than the network
 HISTORY_LENGTHS = (0, 1, 5, 10, 20, 50)
-NUM_POPULARITY_BUCKETS = 5  # besides the items that training never saw
+NUM_POPULARITY_BUCKETS = 5  # besides the items unseen in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class BucketGauc:
     Attributes:
         num_impressions: all of the bucket.
         num_users: those with clicked and not-clicked impressions in the bucket, over whom GAUC is taken.
-        gauc: None where they are too few.
+        gauc: None if they are too few.
         low, high: its 95 % interval.
     """
 
@@ -60,12 +60,12 @@ class Buckets:
 
 
 def history_length_buckets(max_behaviours: int) -> Buckets:
-    """Of the number of behaviours that the network sees, which is cut at `max_behaviours`."""
+    """Return buckets of the number of behaviours that the network sees, at most `max_behaviours`."""
     return Buckets(tuple(length for length in HISTORY_LENGTHS if length <= max_behaviours))
 
 
 def popularity_buckets(counts_N: Indices) -> Buckets:
-    """Never seen in training; then ranges with about as many training impressions each.
+    """Return a bucket for items unseen in training, then ranges with about as many training impressions each.
 
     Args:
         counts_N: for each training impression, how often its item occurs in the training set: 1 or more.
@@ -78,13 +78,13 @@ def popularity_buckets(counts_N: Indices) -> Buckets:
 def gauc_by_bucket(
     predictions: Predictions, buckets: Buckets, numbers_N: Indices, *, min_users: int = MIN_USERS
 ) -> tuple[BucketGauc, ...]:
-    """GAUC of the impressions of each bucket by themselves.
+    """Compute GAUC separately for the impressions of each bucket.
 
-    A user's AUC in a bucket compares the impressions that lie in that bucket alone, so buckets do not add up to the
-    split's GAUC.
+    A user's AUC in a bucket compares only the impressions in that bucket, so buckets do not add up to the split's
+    GAUC.
 
     Args:
-        numbers_N: what the impressions are sorted into buckets by.
+        numbers_N: the value that decides each impression's bucket.
         min_users: with fewer users that have both classes there, a bucket gets no GAUC.
     """
     positions_N = buckets.positions(numbers_N)
@@ -108,10 +108,10 @@ def _bucket(label: str, predictions: Predictions, is_in_N: NDArray[np.bool_], mi
 
 
 def gauc_with_error(aucs_U: Floats, counts_U: Sequence[int] | Indices) -> tuple[float, float]:
-    """GAUC of two users or more, and its standard error over the draw of users.
+    """Return GAUC of two users or more, and its standard error over the sample of users.
 
-    The error is a ratio estimator's, √(U/(U − 1) · Σ n_u²·(AUC_u − GAUC)²) / Σ n_u: what a bootstrap over users
-    approaches, at the price of a sum.
+    The error is a ratio estimator's, √(U/(U − 1) · Σ n_u²·(AUC_u − GAUC)²) / Σ n_u: a bootstrap over users
+    approaches it, at a far higher cost.
 
     Source: Cochran, "Sampling Techniques", 3rd edition, 1977, section 6.4.
     """

@@ -18,7 +18,7 @@ from dinrank.training.measure.predict import Predictions
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """By split, but for the activations.
+    """By split, except for the activations.
 
     Attributes:
         reliability: of the calibrated CTRs.
@@ -39,7 +39,7 @@ class Diagnostics:
 
 
 def diagnose(network: Network, dataset: Dataset, data: EncodedDataset, measurement: Measurement) -> Diagnostics:
-    """Nothing is predicted anew: `network` gives the activation weights alone, the CTRs are the measurement's."""
+    """Run all diagnostics; `network` only gives the activation weights, the CTRs are the measurement's."""
     predicted = measurement.predicted
     is_calibrated = not isinstance(measurement.calibration.layer, NoCalibration)
     lengths = history_length_buckets(data.encoder.schema.max_behaviours)

@@ -39,9 +39,9 @@ class Reliability:
 
 # Legend: N = impressions.
 def reliability(clicked_N: Bools, ctr_N: Floats, *, num_bins: int = NUM_BINS) -> Reliability:
-    """Bins with about as many impressions each, and a histogram of the CTRs from 0 to the highest.
+    """Build bins with about as many impressions each, and a histogram of the CTRs from 0 to the highest.
 
-    Equal CTRs stay in one bin, so there are fewer bins where ties are many. At least one impression is needed.
+    Equal CTRs stay in one bin, so many ties give fewer bins. At least one impression is needed.
     """
     ctr_N = np.asarray(ctr_N, dtype=np.float64)
     bin_N = equal_count_bins(ctr_N, num_bins)
@@ -59,7 +59,7 @@ def _bin(clicked: Bools, ctr: Floats) -> ReliabilityBin:
 
 
 def wilson_interval(num_clicks: int, num_impressions: int) -> tuple[float, float]:
-    """95 % interval of a click rate; within 0 and 1, and of use without any click too.
+    """95 % interval of a click rate; within 0 and 1, and valid without any click too.
 
     >>> low, high = wilson_interval(0, 10)
     >>> round(low, 4), round(high, 4)

@@ -1,4 +1,4 @@
-"""Torch to ONNX, the parity check, then a bundle."""
+"""Export: torch to ONNX, the parity check, then a bundle."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,7 +66,7 @@ class ServingGraph(nn.Module):
         return (ctr_C,) if output.weights_UCT is None else (ctr_C, output.weights_UCT[0])
 
     def tolerance(self, *arrays: Tensor) -> NDArray[np.float64]:
-        """How far each of these CTRs [C] may be off in an exported graph."""
+        """Return the largest allowed error of each of these CTRs [C] in an exported graph."""
         self.eval()
         with torch.inference_mode():
             logit_C = uncalibrated(self.network)(self._network_inputs(*arrays)).logit_UC[0]
@@ -132,10 +132,10 @@ def export_bundle(
     Args:
         make_table: writes an activation table's files under a folder; only for networks that are cut into stages.
         titles: of the catalogue's items, for people.
-        sign: for a bundle that says who made it.
+        sign: signs the manifest; None for an unsigned bundle.
 
     Raises:
-        TableError: a table for a network that has no use for it.
+        TableError: a table for a network that cannot use one.
         ParityError: a graph differs from the network by more than the tolerance.
         FileExistsError: `out` exists.
     """
@@ -176,7 +176,7 @@ def export_bundle(
 
 
 def export_graph(graph: ServingGraph, path: Path) -> None:
-    """Write the ONNX graph with free C and T, and beside it the file of its tables."""
+    """Write the ONNX graph with dynamic C and T, and beside it the file of its tables."""
     save_graphs(path.parent, {path.name: _traced(graph)})
 
 
@@ -187,7 +187,7 @@ def _traced(graph: ServingGraph) -> Graph:
 
 
 def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> float:
-    """The largest difference between graph and network over random inputs of many sizes, T = 0 and 1 included.
+    """Return the largest difference between graph and network over random inputs of many sizes, T = 0 and 1 included.
 
     Raises:
         ParityError: it exceeds the tolerance.
@@ -202,7 +202,7 @@ def check_parity(graph: ServingGraph, path: Path, *, max_behaviours: int) -> flo
                 expected = graph(*example)
             feed = {name: array.numpy() for name, array in zip(graph_inputs(graph.schema), example, strict=True)}
             circumstance = f"with {num_candidates} candidates and {num_behaviours} behaviours"
-            allowed: list[float | NDArray[np.float64]] = [graph.tolerance(*example), TOLERANCE]  # of weights the latter
+            allowed: list[float | NDArray[np.float64]] = [graph.tolerance(*example), TOLERANCE]  # CTRs, weights
             for wanted, found, each in zip(expected, session.run(None, feed), allowed, strict=False):
                 difference = largest_difference(wanted.numpy(), found, circumstance=circumstance, allowed=each)
                 worst = max(worst, difference)

@@ -1,4 +1,4 @@
-"""Exported graphs: run with ONNX Runtime, and stages checked against the network."""
+"""Parity checks: run exported graphs and stages with ONNX Runtime and compare them with the network."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ def open_stages(directory: Path) -> dict[str, RunStage]:
 
 
 def open_graph(path: Path) -> RunStage:
-    """A graph, run on one thread, from its inputs to the first of its outputs; of `model.onnx` these are the CTRs."""
+    """Open a graph on one thread, from its inputs to its first output; for `model.onnx` the CTRs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -38,7 +38,7 @@ def open_graph(path: Path) -> RunStage:
 
 
 def check_stages(stages: StagedGraph, requests: Sequence[EncodedRequest], answers: Sequence[GoldenAnswer]) -> float:
-    """The largest difference between the stages' CTRs and the answers.
+    """Return the largest difference between the stages' CTRs and the answers.
 
     Args:
         requests: the answers' own.
@@ -50,7 +50,7 @@ def check_stages(stages: StagedGraph, requests: Sequence[EncodedRequest], answer
 
 
 def check_whole(run: RunStage, requests: Sequence[EncodedRequest], answers: Sequence[GoldenAnswer]) -> float:
-    """The same for the CTRs of the whole graph, as the service will compare them."""
+    """Compare the CTRs of the whole graph in the same way, as the service does."""
     return _check(lambda request: run(request.inputs), requests, answers, "in request")
 
 
@@ -73,12 +73,12 @@ LOGIT_TOLERANCE = 4 * TOLERANCE  # of a network's own logit, relative above 1: n
 
 # Legend: C = candidates.
 def ctr_tolerance(network: Network | CalibratedNetwork, logit_C: Tensor) -> NDArray[np.float64]:
-    """How far apart the CTRs of graph and network may be, per candidate.
+    """Return the largest allowed difference between the CTRs of graph and network, per candidate.
 
-    The network's own logit has to agree within `LOGIT_TOLERANCE`; a CTR may be anything that the calibration makes of
-    logits so near. A steep calibration makes rounding errors large, which says nothing about the graph. The calibration
-    is asked at both ends of the interval, as a slope says little where an isotonic curve bends. Without a calibration,
-    and with one that is not steep, this is `TOLERANCE`; it never exceeds `MAX_TOLERANCE`.
+    The network's own logit must agree within `LOGIT_TOLERANCE`; a CTR may be anything that the calibration makes of
+    logits that close. A steep calibration amplifies rounding errors without any fault of the graph. The calibration is
+    evaluated at both ends of the interval, as an isotonic curve may bend within it. Without a calibration, or with one
+    that is not steep, this is `TOLERANCE`; it never exceeds `MAX_TOLERANCE`.
 
     Args:
         logit_C: the network's own, before the calibration.
@@ -105,7 +105,7 @@ def largest_difference(
     circumstance: str,
     allowed: float | NDArray[np.floating] = TOLERANCE,
 ) -> float:
-    """How far apart the two are; CTRs are at most 1, raw activation weights may be large: above 1 it is relative.
+    """Return the largest difference; relative above 1, as raw activation weights may be large and CTRs are at most 1.
 
     Args:
         circumstance: for the message, "with 3 candidates" for instance.
@@ -118,7 +118,7 @@ def largest_difference(
         raise ParityError(f"{circumstance} the graph gives {found.shape}, the network {wanted.shape}")
     difference = np.abs(wanted - found) / np.maximum(1.0, np.abs(wanted))
     allowed = np.broadcast_to(allowed, difference.shape)
-    if not np.all(difference <= allowed):  # NaN is no agreement either
+    if not np.all(difference <= allowed):  # NaN is a disagreement too
         worst = np.unravel_index(np.argmax(difference / allowed), difference.shape)
         raise ParityError(
             f"{circumstance} graph and network are up to {difference[worst]:.2e} apart; {allowed[worst]:.0e} is allowed"

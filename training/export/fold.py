@@ -1,4 +1,4 @@
-"""Fully connected layers at inference: Dice's constants folded into the linear layers on both sides of it."""
+"""Constant folding at inference: Dice's constants go into the linear layers on both sides of it."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -12,12 +12,12 @@ from dinrank.model.layers.activation_unit import LocalActivationUnit
 from dinrank.model.layers.dice import Dice
 from dinrank.model.layers.mlp import MLP
 
-LEAST_GATE = 1e-6  # of 1 − α: there Dice is the identity but for a millionth of s
+LEAST_GATE = 1e-6  # least 1 − α: Dice is then the identity to within a millionth of s
 
 
 # Legend: H = width of a hidden layer, I = its inputs, O = outputs of the linear layer that follows.
 class FoldedDice(nn.Module):
-    """(y + shift)·(sigmoid(y) + offset), which is Dice but for a factor per unit that the next linear layer holds.
+    """(y + shift)·(sigmoid(y) + offset), which is Dice up to a factor per unit, held by the next linear layer.
 
     With the moving averages as constants, r = 1 / √(Var[s] + ε) and y = (s − E[s])·r:
 
@@ -36,7 +36,7 @@ class FoldedDice(nn.Module):
 
 
 class Fold(NamedTuple):
-    """A Dice cut in three, computed in float64.
+    """A Dice split in three, computed in float64.
 
     Attributes:
         scale_H, mean_H: of the linear layer before: y = (s − mean)·scale.
@@ -56,14 +56,14 @@ class Fold(NamedTuple):
         )
         scale_H = torch.rsqrt(variance_H + dice.epsilon)
         gate_H = 1.0 - alpha_H
-        # α/(1 − α) has no value at α = 1.
+        # α/(1 − α) is undefined at α = 1.
         gate_H = torch.where(gate_H.abs() < LEAST_GATE, torch.full_like(gate_H, LEAST_GATE), gate_H)
         activation = FoldedDice((mean_H * scale_H).float(), ((1.0 - gate_H) / gate_H).float())
         return cls(scale_H, mean_H, activation, gate_H / scale_H)
 
 
 class FoldedMLP(nn.Module):
-    """The same function as trained layers at inference, their Dices folded and their dropout gone."""
+    """The same function as trained layers at inference, with Dices folded and dropout removed."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class FoldedMLP(nn.Module):
 
     @classmethod
     def of_layers(cls, layers: Iterable[nn.Module], *, factor_I: Tensor | None = None) -> "FoldedMLP":
-        """Fold linear layers, each with its activation behind it or none. Behind a Dice at the end its factor stays."""
+        """Fold linear layers, each with an optional activation behind it. The factor of a Dice at the end remains."""
         trained = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
         served: list[nn.Module] = []
         for layer, next_layer in zip(trained, [*trained[1:], None], strict=True):
@@ -126,7 +126,7 @@ def fixed_linear(weight_OI: Tensor, bias_O: Tensor) -> nn.Linear:
 
 # Legend: D = embedding width, H = first hidden width.
 class FoldedUnit(nn.Module):
-    """The same function as a trained `LocalActivationUnit` at inference, and in its place in a network."""
+    """Drop-in replacement for a trained `LocalActivationUnit` at inference."""
 
     def __init__(self, unit: LocalActivationUnit) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
 def folded(network: AnyNetwork) -> AnyNetwork:
-    """A copy of the network at inference, every Dice folded into its neighbours. `network` stays as it is.
+    """Return a copy of the network for inference, every Dice folded into its neighbours. `network` stays as it is.
 
     Dices are found in MLPs, in hidden layers without their last one, and in activation units. No network has batch
     normalisation, the other layer that could be folded.

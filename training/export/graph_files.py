@@ -1,7 +1,7 @@
-"""ONNX graphs on disk: small files, and one beside them that holds the tables of all of them.
+"""ONNX graphs on disk: small files, and one external data file with all their tables.
 
-A protobuf message ends at 2 GB, and what is inside one is read into the memory of every process. A table in a file of
-its own may be of any size, and ONNX Runtime maps it: all workers of a machine share one copy.
+A protobuf message is limited to 2 GB, and every process reads it into its own memory. A table in a file of its own may
+have any size, and ONNX Runtime memory-maps it: all workers of a machine share one copy.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from dinrank.model.bundle.files import GRAPH_DATA_FILE
 
-MIN_TABLE_BYTES = 1 << 16  # what is smaller stays inside its graph
+MIN_TABLE_BYTES = 1 << 16  # smaller tensors stay inside their graph
 
-_ALIGNMENT = 1 << 16  # a multiple of every machine's page size: what begins on a page can be mapped
+_ALIGNMENT = 1 << 16  # a multiple of every machine's page size, as memory maps begin on a page
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A graph whose large initialisers are held apart.
+    """A graph with its large initialisers detached.
 
     Attributes:
         model: without their values.
@@ -36,7 +36,7 @@ class Graph:
 
 
 def detach_tables(model: ir.Model, *, min_bytes: int = MIN_TABLE_BYTES) -> Graph:
-    """A graph as the exporter gives it (`program.model`), with its large initialisers apart.
+    """Detach the large initialisers of a graph from the exporter (`program.model`).
 
     A ModelProto becomes an `ir.Model` by `onnx_ir.from_proto`, without copies either.
     """
@@ -59,7 +59,7 @@ def detach_tables(model: ir.Model, *, min_bytes: int = MIN_TABLE_BYTES) -> Graph
 def save_graphs(directory: Path, graphs: Mapping[str, Graph]) -> None:
     """Write each graph to `directory` under its name and their tables to one file, equal ones once.
 
-    Equal graphs give equal files. Without tables there is no second file. The graphs learn where their tables are.
+    Equal graphs give equal files. Without tables there is no second file. The graphs get references to their tables.
 
     Raises:
         FileExistsError: the directory has such a file; all graphs that share one are saved together.
@@ -84,7 +84,7 @@ def save_graphs(directory: Path, graphs: Mapping[str, Graph]) -> None:
 
 
 def _absent(name: str, tensor: ir.TensorProtocol | None) -> ir.ExternalTensor:
-    """Type and shape of a tensor whose values will be found elsewhere."""
+    """Return a tensor's type and shape, its values being stored elsewhere."""
     assert tensor is not None
     return ir.ExternalTensor(
         GRAPH_DATA_FILE,
@@ -97,7 +97,7 @@ def _absent(name: str, tensor: ir.TensorProtocol | None) -> ir.ExternalTensor:
 
 
 def _octets(table: NDArray[Any]) -> memoryview:
-    """The table's bytes as ONNX orders them: row by row, little-endian."""
+    """Return the table's bytes in ONNX's order: row by row, little-endian."""
     ordered = np.ascontiguousarray(table, dtype=table.dtype.newbyteorder("<"))
     return ordered.reshape(-1).view(np.uint8).data
 

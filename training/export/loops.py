@@ -1,4 +1,4 @@
-"""ONNX's own loops in place of operators that the exporter does not know."""
+"""ONNX loops for operators that the exporter does not know."""
 
 # onnxscript compiles the loops' bodies from their source and takes no return types there; nothing runs them.
 # mypy: disable-error-code="no-untyped-def, no-any-return"
@@ -10,11 +10,11 @@ from onnxscript import BOOL, FLOAT, INT64, graph, opset18, script
 
 import dinrank.model.layers.recurrence  # noqa: F401  it defines the operator
 
-op: Any = opset18  # the exporter writes in this one and converts the whole at the end
+op: Any = opset18  # the exporter writes in this opset and converts the whole at the end
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What `torch.onnx.export` takes as `custom_translation_table`."""
+    """Return the `custom_translation_table` for `torch.onnx.export`."""
     return {torch.ops.dinrank.recur.default: _recur}
 
 
@@ -28,7 +28,7 @@ def _recur(
     counts: Any = None,
     every_state: bool = False,
 ) -> Any:
-    """`dinrank.model.layers.recurrence.recur` for one user, as a Loop: ONNX Runtime refuses a Scan of no steps."""
+    """Translate `dinrank.model.layers.recurrence.recur` for one user to a Loop: ONNX Runtime refuses an empty Scan."""
     assert num_users == 1 and counts is None, "the serving graph is for one user without padding"
     num_gates, width = weight_GH.shape
     has_update_gate = num_gates == 3 * width
@@ -40,7 +40,7 @@ def _recur(
     widths = op.Constant(value_ints=[num_gates - width, width])
     if every_state:
         assert has_update_gate and scale_TC is None, "only the plain GRU is asked for every state"
-        # One idle step goes along and its state is cut off: of no steps ONNX Runtime would have to guess the shape.
+        # A dummy step is added and its state cut off: for no steps ONNX Runtime would have to guess the shape.
         one = op.Constant(value_ints=[1])
         idle_1XG = op.Expand(op.Constant(value_float=0.0), op.Constant(value_ints=[1, 1, num_gates]))
         states_TCH = _every_state(
@@ -58,7 +58,7 @@ def _recur(
     return op.Unsqueeze(last_CH, op.Constant(value_ints=[0]))
 
 
-# The three bodies share lines that no function may hold: the exporter does not inline a call within a Loop.
+# The three bodies repeat lines on purpose: the exporter does not inline a call within a Loop.
 @script(default_opset=op)
 def _every_state(parts_TXG: FLOAT, weight_HG: FLOAT, first_CH: FLOAT, num_steps: INT64, widths: INT64) -> FLOAT:
     @graph()

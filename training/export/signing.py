@@ -1,4 +1,4 @@
-"""Sign bundles with an Ed25519 key, so that a service can tell whose they are."""
+"""Sign bundles with an Ed25519 key, so that a service can verify their origin."""
 
 import os
 import tempfile
@@ -21,10 +21,10 @@ def read_signing_key(file: Path) -> Sign:
         A function from the bytes of a manifest to the 64 bytes of its signature.
 
     Raises:
-        SigningError: the file cannot be read or is no such key, or `cryptography` is not installed.
+        SigningError: the file cannot be read or is not such a key, or `cryptography` is not installed.
     """
     try:
-        from cryptography.exceptions import UnsupportedAlgorithm  # here, as most trainings sign nothing
+        from cryptography.exceptions import UnsupportedAlgorithm  # imported here, as most trainings sign nothing
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ModuleNotFoundError as exc:
@@ -43,7 +43,7 @@ def read_signing_key(file: Path) -> Sign:
 
 
 def sign_bundle(path: Path, sign: Sign) -> None:
-    """Verify a bundle, and sign the very manifest that was verified. A signature that is there is replaced.
+    """Verify a bundle, and sign exactly the manifest that was verified. An existing signature is replaced.
 
     Raises:
         BundleError: the bundle cannot be trusted.

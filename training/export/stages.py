@@ -1,7 +1,7 @@
 """The stages of a DIN as ONNX graphs.
 
 The stages before the scores are written operator by operator: they are short, their layout matters, and the exporter
-would take seconds for each.
+takes seconds for each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ Inputs = Mapping[str, Sequence[str | int]]
 # Legend: N = items, M = slots of a multi-valued feature, D = item width, d = width of one feature, H = first hidden
 # width. Two sides of pairs: F = rows of the one that carries the first layer's matrices, E = rows of the other.
 def stage_graphs(network: Network | CalibratedNetwork, schema: FeatureSchema) -> dict[str, Graph]:
-    """The graph of every stage by its file's name; none for a network whose weights, if any, see more than two items.
+    """Build every stage's graph by file name; none for a network whose weights, if any, depend on more than two items.
 
     Args:
         network: from `dinrank.training.export.fold.folded`.
@@ -98,10 +98,9 @@ def weight_stage(unit: FoldedUnit, stage: str, inputs: Inputs) -> Graph:
 
     For a fixed vector f of one side the unit's first layer is linear in the vectors of the other: its matrix is
     W_p·diag(f) + W_other, and f's own part is its bias. So one product gives the first layer of all pairs, and f∘k is
-    never written; the side with fewer rows does best to carry the matrices, F·H·D floats.
+    never written; the side with fewer rows should carry the matrices, F·H·D floats.
 
-    Every layer is [units, pairs]: what Dice adds per unit is one number for a long row, and biases enter with the
-    products.
+    Every layer is [units, pairs]: Dice's terms are one number per long row, and biases are part of the products.
     """
     few_HD, many_HD = unit.query_HD, unit.key_HD
     if stage == WEIGHTS_BY_BEHAVIOUR:
@@ -156,7 +155,7 @@ class _Builder:
         return name
 
     def table(self, value: Tensor) -> str:
-        """A constant of any size: a large one never enters the graph's message."""
+        """Add a constant of any size: a large one stays out of the graph's message."""
         array = value.detach().numpy()
         if array.nbytes < MIN_TABLE_BYTES:
             return self.constant(array)
@@ -190,7 +189,7 @@ _IR_VERSION = 10  # the exporter's for this opset
 
 
 def _example(inputs: Inputs) -> list[Tensor]:
-    """Zeros: every table has an index 0."""
+    """Return zeros, as every table has an index 0."""
     return [
         torch.zeros(
             [axis if isinstance(axis, int) else EXAMPLE_SIZES[axis] for axis in shape],

@@ -1,4 +1,4 @@
-"""A torch module to an ONNX graph with free sizes."""
+"""Export a torch module to an ONNX graph with dynamic sizes."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from dinrank.training.export.loops import translations
 
 OPSET = 20
 
-# Of the free axes by name: their least size, and one to trace with, which is neither 0 nor 1, as the exporter would
-# take those for constants.
+# Dynamic axes by name: their least size, and one to trace with, which is neither 0 nor 1, as the exporter treats
+# those as constants.
 LEAST_SIZES = {"C": 1, "T": 0, "N": 1, "F": 1, "E": 1}
 
 EXAMPLE_SIZES = {"C": 3, "T": 5, "N": 4, "F": 3, "E": 6}
@@ -30,7 +30,7 @@ def to_onnx(
 
     Args:
         example: tensors of `EXAMPLE_SIZES`, one per input.
-        inputs: every input's name and shape, in the order of the module's arguments; letters are free axes.
+        inputs: every input's name and shape, in the order of the module's arguments; letters are dynamic axes.
     """
     letters = {axis for shape in inputs.values() for axis in shape if isinstance(axis, str)}
     dimensions = {letter: torch.export.Dim(letter, min=LEAST_SIZES[letter]) for letter in sorted(letters)}
@@ -39,7 +39,7 @@ def to_onnx(
         for shape in inputs.values()
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's deprecations of its own parts say nothing about our graph
+        warnings.simplefilter("ignore")  # the exporter's internal deprecations do not concern our graph
         program = torch.onnx.export(
             _Flat(module).eval(),
             tuple(example),
@@ -75,7 +75,7 @@ def _strip_traces(model: onnx.ModelProto) -> None:
 
 
 def _strip_graph(graph: onnx.GraphProto) -> None:
-    """Loop bodies are graphs too."""
+    """Strip a graph and the bodies of its loops."""
     for node in graph.node:
         node.doc_string = ""
         del node.metadata_props[:]

@@ -1,4 +1,4 @@
-"""A slower copy of the network: an average of its recent weights, which generalises better than the last step's."""
+"""Weight averaging: an average of the network's recent weights generalises better than those of the last step."""
 
 import copy
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import nn
 from dinrank.model.nets.registry import Network
 from dinrank.training.fit.lazy_rows import LazyRows
 
-REACH = 0.1  # share of all steps so far over which most of the average's weight lies
+REACH = 0.1  # share of all steps so far that carries most of the average's weight
 
 
 class AveragedNetwork:
@@ -25,7 +25,7 @@ class AveragedNetwork:
     Args:
         every: steps between two updates; 1 or more.
         table_decay: every row of the trained tables is multiplied by this after each step. It is done here because
-            the average of a row that waits has to know how the row decayed meanwhile.
+            the average of a pending row must account for the row's decay meanwhile.
 
     Source: polynomial-decay averaging, Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization",
         ICML 2013, section 4.
@@ -46,7 +46,7 @@ class AveragedNetwork:
         ]
 
     def after_step(self) -> None:
-        """To be called after every training step."""
+        """Call after every training step."""
         self._num_steps += 1
         self._rows.assert_read()
         self._rows.decay_all()
@@ -54,20 +54,20 @@ class AveragedNetwork:
             self._update()
 
     def before_look(self) -> None:
-        """Take the present state in, as a small data set may have fewer steps than `every`, up to the last row."""
+        """Include the present state, up to the last row: a small data set may have fewer steps than `every`."""
         self._update()
         self.bring_up_to_date()
 
     def bring_up_to_date(self) -> None:
-        """Let no row wait, of this network's tables nor of the trained one's; costs a pass over all of them."""
+        """Bring all rows of both networks' tables up to date; costs a pass over all of them."""
         self._rows.bring_all_up_to_date()
 
     def close(self) -> None:
-        """To be called when training ends: the trained network is an ordinary one again."""
+        """Call when training ends: the trained network is an ordinary one again."""
         self._rows.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds; to be taken right after a look, when no row waits."""
+        """Return the state for a checkpoint; call right after a look, when no row is pending."""
         return {"network": self.network.state_dict(), "num_steps": self._num_steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

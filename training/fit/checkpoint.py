@@ -1,4 +1,4 @@
-"""Where a training stands, on disk beside the bundle to be, so that a killed one goes on."""
+"""Checkpoint of a training, on disk beside the future bundle, so that a killed run can resume."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from dinrank.training.output.disk import explain
 
 FORMAT_VERSION = 1
 
-MAY_CHANGE = ("commit", "versions", "threads")  # once a training is finished: they made it, and it is measured by any
+MAY_CHANGE = ("commit", "versions", "threads")  # ignored once training is finished
 
 _DATASET_FILES = ("schema.toml", "impressions.parquet", "items.parquet", "users.parquet", "behaviours.parquet")
 
 
 def checkpoint_path(bundle: Path) -> Path:
-    """`bundles/din` has its checkpoint beside it in `bundles/din.checkpoint` until it is written."""
+    """Return the checkpoint's path: `bundles/din.checkpoint` for `bundles/din`, until the bundle is written."""
     return bundle.with_name(f"{bundle.name}.checkpoint")
 
 
@@ -43,14 +43,14 @@ class Checkpoint:
     """The checkpoint of one run.
 
     Attributes:
-        run: everything that determines what the run comes to, as JSON values. A checkpoint of any other run is refused.
+        run: everything that determines the run's result, as JSON values. A checkpoint of any other run is refused.
     """
 
     path: Path
     run: Mapping[str, Any]
 
     def read(self) -> dict[str, Any] | None:
-        """The state that was written last; None when there is none.
+        """Return the last written state; None if there is none.
 
         Raises:
             CheckpointError: the file cannot be read, or is of another run.
@@ -76,7 +76,7 @@ class Checkpoint:
         return {name: run[name] for name in MAY_CHANGE if name in run}
 
     def remove_of_another_run(self) -> list[str]:
-        """Remove it where `read` would refuse it; gives what differs.
+        """Remove the checkpoint if `read` would refuse it; return the differences.
 
         Raises:
             CheckpointError: the file cannot be read.
@@ -88,7 +88,7 @@ class Checkpoint:
 
     def _load(self, *, mapped: bool = False) -> dict[str, Any]:
         try:
-            # Tensors and plain values: nothing in it is executed.
+            # Tensors and plain values only: nothing in the file is executed.
             document: dict[str, Any] = torch.load(self.path, weights_only=True, mmap=mapped)
             json.loads(document["run"])
             document["state"]
@@ -103,13 +103,13 @@ class Checkpoint:
         return list(differences(was, now))
 
     def write(self, state: Mapping[str, Any], *, is_finished: bool = False) -> None:
-        """Replace the checkpoint in one rename: whenever the process is killed, the old one or the new one is there.
+        """Replace the checkpoint atomically: if the process is killed, either the old or the new one is there.
 
         Args:
             is_finished: nothing is left to train. Such a checkpoint may be used with other code and threads.
 
         Raises:
-            CheckpointError: the disk does not take it; the old one is still there.
+            CheckpointError: it cannot be written; the old one is still there.
         """
         document = {"run": self._identity(), "state": dict(state), "finished": is_finished}
         try:
@@ -121,7 +121,7 @@ class Checkpoint:
                     os.fsync(stream.fileno())
                 self._partial.replace(self.path)
                 flush(self.path.parent)
-        except (OSError, RuntimeError) as exc:  # torch's writer has errors of its own for a full disk
+        except (OSError, RuntimeError) as exc:  # torch's writer raises its own errors for a full disk
             self._partial.unlink(missing_ok=True)
             megabytes = _num_bytes(state) / 1e6
             raise CheckpointError(
@@ -136,7 +136,7 @@ class Checkpoint:
         return explain(cause)
 
     def remove(self) -> None:
-        """To be called when bundle and report are written."""
+        """Call when bundle and report are written."""
         self.path.unlink(missing_ok=True)
         self._partial.unlink(missing_ok=True)
 
@@ -145,7 +145,7 @@ class Checkpoint:
 
     @property
     def _partial(self) -> Path:
-        """One name, so that the next attempt overwrites what a killed one left."""
+        """Return a fixed path, so that the next attempt overwrites the leftover of a killed one."""
         return self.path.with_name(f"{self.path.name}.partial")
 
 
@@ -157,7 +157,7 @@ def _num_bytes(state: Any) -> int:
 
 
 def differences(was: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Each value that differs, by its dotted name."""
+    """Yield each value that differs, by its dotted name."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
             yield from differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)

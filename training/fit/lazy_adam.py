@@ -14,7 +14,7 @@ class LazyAdam:
     """Adam on the rows of sparse gradients, whose bias correction counts the table's steps, not the row's.
 
     It computes what `torch.optim.SparseAdam` computes in half the time: both moments of a row lie side by side, so
-    that a row of a large table is fetched from memory once, and each is read and written once.
+    a row of a large table is fetched from memory once, and each moment is read and written once.
 
     Args:
         tables: [L, D] each, with sparse gradients.
@@ -36,7 +36,7 @@ class LazyAdam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step for every table that has a gradient."""
+        """Take one step for every table that has a gradient."""
         for place, table in enumerate(self._tables):
             if table.grad is not None:
                 self._num_steps[place] += 1

@@ -1,4 +1,4 @@
-"""What happens to all rows of an embedding table at once, put off for each row until somebody reads it."""
+"""Lazy updates of embedding tables: operations on all rows, deferred per row until the row is read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_SLICE = 1 << 20  # rows that a pass over a whole table works on at a time
+_SLICE = 1 << 20  # rows per step of a pass over a whole table
 
-_SMALLEST = 1e-100  # of a running product; below it the rows are brought up to date and the products begin anew
+_SMALLEST = 1e-100  # of a running product; below it all rows are brought up to date and the products restart
 
 
 # Legend: J = rows read together, L = rows of a table, D = width, K = events since all rows were last up to date.
@@ -25,10 +25,10 @@ class _Table:
 
 
 class LazyRows:
-    """Decays tables and averages their rows, at the cost of the rows that are read.
+    """Decays tables and averages their rows, at a cost proportional to the rows read.
 
     Two events concern every row: a decay, w ← ρ·w, and an update of the average, a ← (1 − share)·a + share·w. Both are
-    linear, so any number of them between two gradients of a row comes down to
+    linear, so any number of them between two gradients of a row is equivalent to
 
         a ← d·a + s·w        w ← r·w
 
@@ -38,11 +38,11 @@ class LazyRows:
         r = R / R'     d = D / D'               s = D·(S − S') / R'
 
     That is exact up to rounding. A row is brought up to date whenever a table's module looks it up, so the network
-    always reads what a pass over the whole table would have left. It has to look up by calling the module: a network
-    that goes to the weights behind its back is caught by `assert_read`.
+    always reads what a pass over the whole table would have left. The network must call the module: direct access to
+    the weights is caught by `assert_read`.
 
     Args:
-        tables: the trained tables, each with the table that its average is kept in.
+        tables: the trained tables, each with the table of its average.
         decay: ρ, above 0 and at most 1.
     """
 
@@ -59,19 +59,19 @@ class LazyRows:
         self._now = 0
 
     def decay_all(self) -> None:
-        """Multiply every row by ρ, when its turn comes."""
+        """Multiply every row by ρ, lazily."""
         if self._decay < 1.0:
             r, d, s = self._events_K3[self._now].tolist()
             self._append(r * self._decay, d, s)
 
     def average_all(self, share: float) -> None:
-        """Move every average towards its row by `share`, above 0 and below 1, when its turn comes."""
+        """Move every average towards its row by `share`, above 0 and below 1, lazily."""
         r, d, s = self._events_K3[self._now].tolist()
         d *= 1.0 - share
         self._append(r, d, s + share * r / d)
 
     def assert_read(self) -> None:
-        """To be called after a step: every row that got a gradient was read through its module."""
+        """Call after a step: assert that every row with a gradient was read through its module."""
         for table in self._tables:
             if (gradient := table.trained.weight.grad) is not None:
                 marks = table.mark_L.index_select(0, gradient._indices()[0])
@@ -79,7 +79,7 @@ class LazyRows:
 
     @torch.no_grad()
     def bring_all_up_to_date(self) -> None:
-        """A pass over all tables, after which no row waits for anything."""
+        """Apply all deferred updates in a pass over all tables."""
         for table in self._tables:
             for begin in range(0, len(table.mark_L), _SLICE):
                 rows = slice(begin, begin + _SLICE)
@@ -91,7 +91,7 @@ class LazyRows:
         self._now = 0
 
     def close(self) -> None:
-        """Let the tables go: nothing is brought up to date any more when they are read."""
+        """Detach from the tables: reading them no longer brings rows up to date."""
         for hook in self._hooks:
             hook.remove()
 
@@ -100,7 +100,7 @@ class LazyRows:
 
     @torch.no_grad()
     def _bring_up_to_date(self, table: _Table, rows_J: Tensor) -> None:
-        """Rows may repeat: each time they become the same."""
+        """Apply the deferred updates to these rows, which may repeat."""
         mark_J = table.mark_L.index_select(0, rows_J)
         rows_J, mark_J = rows_J[mark_J != self._now], mark_J[mark_J != self._now]
         if not len(rows_J):

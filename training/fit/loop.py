@@ -1,4 +1,4 @@
-"""The training loop: one screen, whatever the network."""
+"""The training loop, the same for every network."""
 
 import math
 import time
@@ -27,7 +27,7 @@ from dinrank.training.measure.predict import evaluate
 class TrainingRun:
     """Attributes:
     evaluations: every look at `valid`, in order.
-    best: the one whose state the network is left in.
+    best: the evaluation whose state the network is left in.
     seconds: spent in training steps, evaluation excluded; those of a resumed run's beginning included.
     samples_per_second: training impressions over those seconds.
     """
@@ -53,11 +53,11 @@ def train(
 ) -> TrainingRun:
     """Train until `valid` GAUC stops improving, and leave the network in its best state.
 
-    What is measured and kept is the average of recent weights.
+    The average of recent weights is measured and kept.
 
     Args:
-        checkpoint: written after each look at `valid`. When there is one already, training goes on from it and ends as
-            if it had never stopped; `network` and `rng` are as they were at its start.
+        checkpoint: written after each look at `valid`. If there is one already, training resumes from it and ends as
+            if it had never stopped; `network` and `rng` must be as they were at its start.
         on_step: called after each step with the number of impressions in it, and once with those of the checkpoint.
         on_evaluation: called after each look at `valid`, and before that for the looks of the checkpoint.
 
@@ -93,7 +93,7 @@ def train(
 
 
 def _looked_at(state: TrainingState, data: EncodedDataset, epoch: float) -> dict[str, float]:
-    """The metrics of `valid`. A step can ruin the weights after the last loss was taken, and GAUC ranks NaN as well."""
+    """Return the metrics of `valid`. A step can ruin the weights after the last loss, and GAUC ranks NaN as well."""
     found = evaluate(state.averaged.network, data, VALID)
     if not math.isfinite(found["log_loss"]):
         raise TrainingDiverged(
@@ -105,7 +105,7 @@ def _looked_at(state: TrainingState, data: EncodedDataset, epoch: float) -> dict
 def training_step(
     state: TrainingState, batch: Batch, config: TrainConfig, regularisation: Callable[[NetworkInputs], Tensor | float]
 ) -> float:
-    """One step of every optimiser on one batch; the log loss before it, without regularisation and auxiliary loss."""
+    """Take one step on one batch; return the log loss before it, without regularisation and auxiliary loss."""
     output = state.network(batch.inputs)
     loss = F.binary_cross_entropy_with_logits(output.logit_UC, batch.clicked_UC)
     extra = regularisation(batch.inputs)

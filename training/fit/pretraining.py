@@ -1,4 +1,4 @@
-"""FNN begins with the parameters of a trained factorisation machine."""
+"""Pre-training: FNN begins with the parameters of a trained factorisation machine."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ _STREAM = 1  # sets its shuffles apart from those of the training that follows w
 def pretrain(network: Network, data: EncodedDataset, config: TrainConfig, *, seed: int, console: Console) -> None:
     """Train an FM and copy its linear term and its vectors into an FNN; other networks are left as they are.
 
-    The FM is trained as any network is, but for at most `config.fm_pretraining_epochs`; it ends in its best state on
-    `valid`, like any. There is no checkpoint of it: a training that is killed meanwhile begins with it anew.
+    The FM is trained like any network, for at most `config.fm_pretraining_epochs`, and ends in its best state on
+    `valid`. It has no checkpoint: a training killed meanwhile starts it again.
 
     Raises:
         TrainingDiverged: the FM's loss became NaN or infinite.

@@ -19,9 +19,9 @@ class _Throughput(ProgressColumn):
 
 
 class TrainingProgress:
-    """A bar over all epochs that may be trained, and a line for each look at `valid`.
+    """A bar over the maximum number of epochs, and a line for each look at `valid`.
 
-    Early stopping ends before the bar does. Where the output is no terminal, the lines alone are written.
+    Early stopping ends before the bar does. If the output is not a terminal, only the lines are written.
     """
 
     def __init__(self, console: Console, config: TrainConfig, *, num_samples: int) -> None:
@@ -73,7 +73,7 @@ class _PerSecond(ProgressColumn):
 
 
 class RunsPerHour(ProgressColumn):
-    """Throughput of work whose steps take minutes."""
+    """Throughput of work with steps of minutes."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{3_600 * (task.finished_speed or task.speed or 0.0):,.1f} runs/h")
@@ -81,7 +81,7 @@ class RunsPerHour(ProgressColumn):
 
 @contextmanager
 def counted_progress(console: Console, description: str, *, unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over so many things; what it gives is called with the number of those done since the last call."""
+    """Show a bar over `total` things; yield a function to call with the number done since its last call."""
     columns = (TextColumn(description), BarColumn(), TextColumn("{task.percentage:3.0f}%"), _PerSecond(unit))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
         task = progress.add_task(unit, total=total)

@@ -1,4 +1,4 @@
-"""L2 of embedding tables: the mini-batch aware one, which touches what the batch touches, and the plain one."""
+"""L2 of embedding tables: mini-batch aware, which touches only the rows of the batch, and plain."""
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ class MiniBatchAwareL2:
 
     Its gradient is the paper's λ·(α_mj / n_j)·w_j: n_j counts the id's occurrences in the training set, and α_mj is 1
     for an id that the batch holds at least once, else 0. An item's ids occur as often as the item does, as candidate or
-    behaviour of a training row; those of user and context once per training row. Padding is no id.
+    behaviour of a training row; those of user and context once per training row. Padding is not an id.
 
     The ids are those of all features, as in the paper, whose sum runs over the whole feature space: item ids, which
-    are rare, carry nearly all of it, and ids that half of the rows hold next to nothing. A network that has several
+    are rare, carry nearly all of it; ids found in half of the rows carry next to nothing. A network that has several
     tables of one feature has a vector w_j in each. Tables of hashed crosses have no ids of their own and are left out.
 
     Args:
@@ -39,7 +39,7 @@ class MiniBatchAwareL2:
         self._occurrences = {name: _occurrences(data, name) for name in self._tables}
 
     def __call__(self, inputs: NetworkInputs) -> Tensor | float:
-        """The penalty of one batch, to be added to its loss."""
+        """Return the penalty of one batch, to be added to its loss."""
         penalties: list[Tensor] = []
         for name, tables in self._tables.items():
             indices = inputs.items[name] if name in inputs.items else inputs.request[name]
@@ -50,11 +50,11 @@ class MiniBatchAwareL2:
 
 
 def table_decay(config: TrainConfig) -> float:
-    """What plain L2 multiplies every row of every table by after each step: 1 − η·λ, η the tables' learning rate.
+    """Return plain L2's factor for every row of every table after each step: 1 − η·λ, η the tables' learning rate.
 
     For gradient descent that is the gradient λ·w of λ/2 · Σ‖w‖² over all rows, whether the batch holds them or not.
-    Adam would rescale that gradient like any other; here the decay is decoupled from Adam, as only then it can be put
-    off exactly for rows that no batch touches (`LazyRows`).
+    Adam would rescale that gradient like any other; here the decay is decoupled from Adam, as only then can it be
+    deferred exactly for rows that no batch touches (`LazyRows`).
 
     Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019. Deviation: the decay follows the
         step instead of preceding it.

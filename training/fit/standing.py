@@ -1,4 +1,4 @@
-"""Where a run stands: what an earlier process of it left beside its bundle, and what is left to do."""
+"""Resuming a run: the files that an earlier process left beside its bundle, and the remaining work."""
 
 import json
 import math
@@ -16,11 +16,11 @@ from dinrank.training.fit.checkpoint import MAY_CHANGE, Checkpoint, checkpoint_p
 from dinrank.training.report.page import write_html_report
 from dinrank.training.report.report import html_report_path, report_path
 
-_ROUNDING = 1e-3  # of a metric: other threads or versions round differently
+_ROUNDING = 1e-3  # of a metric: rounding differs between thread counts and versions
 
 
 def require_a_beginning(out: Path) -> None:
-    """Refuse to train where something is already.
+    """Refuse to start if there is output already.
 
     Raises:
         CheckpointError: a checkpoint is there.
@@ -36,9 +36,9 @@ def require_a_beginning(out: Path) -> None:
 
 
 def finished_report(out: Path, identity: Mapping[str, Any], *, with_table: bool) -> dict[str, Any] | None:
-    """The report of a run that has ended: its bundle is there and its checkpoint no longer; else None.
+    """Return the report of a finished run, whose bundle is there and whose checkpoint is gone; else None.
 
-    A missing page is drawn from the report.
+    A missing HTML page is drawn from the report.
 
     Raises:
         FileExistsError: the bundle of another run, or of one that left no report.
@@ -73,7 +73,7 @@ def _read_report(out: Path) -> dict[str, Any]:
 def own_bundle(
     out: Path, *, model_name: str, training: Mapping[str, Any], metrics: Mapping[str, Any], with_table: bool
 ) -> Manifest:
-    """The manifest of the bundle that this run wrote before it was killed.
+    """Return the manifest of the bundle that this run wrote before it was killed.
 
     Raises:
         CheckpointError: it is damaged, or another run's.
@@ -105,13 +105,13 @@ def own_bundle(
 
 
 def _trained(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The origin of what was trained, whatever exported it."""
+    """Return the training's origin, without that of its export."""
     return {name: value for name, value in training.items() if name != "exported_with"}
 
 
 @contextmanager
 def kept(checkpoint: Checkpoint) -> Iterator[None]:
-    """Let whatever fails behind a finished training say that nothing of it is lost, and how to go on."""
+    """Add to any failure after a finished training that nothing of it is lost, and how to resume."""
     try:
         yield
     except Exception as exc:

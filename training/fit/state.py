@@ -1,4 +1,4 @@
-"""Where a training stands: everything that its steps change, and so everything that a checkpoint holds."""
+"""State of a training: everything that its steps change, as a checkpoint holds it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from dinrank.training.fit.regularisation import table_decay
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one look at `valid` saw.
+    """Result of one look at `valid`.
 
     Attributes:
         epoch: passes over the training rows so far, a fraction within an epoch.
@@ -33,7 +33,7 @@ class Evaluation:
 
 
 class Optimisers:
-    """Adam for the layers, lazy Adam for embedding tables, which costs what the batch touches."""
+    """Adam for the layers, lazy Adam for embedding tables, which costs only the rows of the batch."""
 
     def __init__(self, network: nn.Module, config: TrainConfig) -> None:
         tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
@@ -61,7 +61,7 @@ class TrainingState:
     """A training between two looks at `valid`.
 
     Attributes:
-        evaluations: every look so far; how many there were is where the training stands.
+        evaluations: every look so far; their number is the training's position.
         seconds: spent in training steps.
         num_samples: impressions trained on in them, repeated ones counted again.
     """
@@ -85,13 +85,13 @@ class TrainingState:
 
     @property
     def is_finished(self) -> bool:
-        """No portion is left to train on: that was the last epoch, or patience has ended."""
+        """Return whether nothing is left to train on: the last epoch or the patience is over."""
         return len(self.evaluations) == self._config.epochs * self._config.evaluations_per_epoch or self._is_stale()
 
     def portions(self) -> Iterator[tuple[float, Indices]]:
-        """What is left to train on: the epoch after it and the training rows, shuffled anew each epoch, up to a look.
+        """Yield the remaining portions: the epoch after each and its training rows up to a look, reshuffled each epoch.
 
-        Each portion has to be followed by `look`. They end with the last epoch or when patience does.
+        Call `look` after each portion. They end with the last epoch or the patience.
         """
         per_epoch = self._config.evaluations_per_epoch
         while not self.is_finished:
@@ -117,7 +117,7 @@ class TrainingState:
         self.network.load_state_dict(self._best_state)
 
     def state_dict(self) -> dict[str, Any]:
-        """To be taken after a look; tensors are not copied."""
+        """Return the state after a look; tensors are not copied."""
         progress = {
             "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
             "seconds": self.seconds,
@@ -135,7 +135,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken, with the same random numbers."""
+        """Resume from `state`, with the same random numbers."""
         progress = json.loads(state["progress"])
         self.evaluations = [Evaluation(**evaluation) for evaluation in progress["evaluations"]]
         self.seconds, self.num_samples = progress["seconds"], progress["num_samples"]
@@ -153,7 +153,7 @@ class TrainingState:
         self._shuffled = self._rng.permutation(self._train_rows)
 
     def _position_of_best(self) -> int:
-        """The earliest of the looks with the highest GAUC."""
+        """Return the earliest look with the highest GAUC."""
         gaucs = [evaluation.valid["gauc"] for evaluation in self.evaluations]
         return gaucs.index(max(gaucs))
 

@@ -18,7 +18,7 @@ from dinrank.training.measure.metrics import Bools, Floats, equal_count_bins
 
 MAX_GROUPS = 98  # with the two ends, at most 100 knots
 
-MIN_GROUP_ROWS = 400  # docs/experiments.md has what fewer gave
+MIN_GROUP_ROWS = 400  # docs/experiments.md compares fewer
 
 _MAX_NEWTON_STEPS = 100
 
@@ -29,7 +29,7 @@ _SMALL_STEP = 1e-10
 class CalibrationFit:
     """Attributes:
     layer: the fitted calibration.
-    warning: what the user should know of the fit; empty when all is well.
+    warning: for the user; empty if the fit is good.
     """
 
     layer: Calibration
@@ -41,8 +41,8 @@ class CalibrationFit:
 def fit_calibration(method: CalibrationMethod, logit_N: Floats, clicked_N: Bools) -> CalibrationFit:
     """Fit to impressions that the network was not trained on.
 
-    A network whose order is no better than chance asks for a falling calibration, which would turn its order round. The
-    slope is held at `MIN_SLOPE` then, which makes every CTR nearly the mean click rate, and the fit carries a warning.
+    A network no better than chance would need a falling calibration, which would reverse its order. The slope is then
+    held at `MIN_SLOPE`, which makes every CTR nearly the mean click rate, and the fit carries a warning.
 
     Args:
         clicked_N: of both classes.
@@ -81,7 +81,7 @@ def _fit_platt(logit_N: Floats, clicked_N: Bools) -> CalibrationFit:
 
 
 def _maximise_likelihood(design_NP: Floats, offset_N: Floats, target_N: Floats) -> Floats:
-    """The weights w_P of sigmoid(design·w + offset) for targets between 0 and 1: Newton's method, steps halved."""
+    """Fit the weights w_P of sigmoid(design·w + offset) to targets between 0 and 1: Newton's method, steps halved."""
 
     def loss(weight_P: Floats) -> float:
         logit_N = design_NP @ weight_P + offset_N
@@ -101,7 +101,7 @@ def _maximise_likelihood(design_NP: Floats, offset_N: Floats, target_N: Floats) 
 
 
 def _fit_isotonic(logit_N: Floats, clicked_N: Bools) -> CalibrationFit:
-    """Click rates of groups with neighbouring logits, pooled until they rise, joined by straight lines in logits.
+    """Fit click rates of groups with neighbouring logits, pooled until they rise, joined by straight lines in logits.
 
     At most `MAX_GROUPS` groups of about equal size, so that the graph stays small, each with one more row of the mean
     click rate, so that no rate is 0 or 1. Too few impressions for two groups give a shift. A pooled block is a knot at
@@ -127,7 +127,7 @@ def _fit_isotonic(logit_N: Floats, clicked_N: Bools) -> CalibrationFit:
 
 
 def pool_adjacent_violators(value_G: Floats, weight_G: Floats) -> NDArray[np.int64]:
-    """The block, from 0 on, of each value, such that the blocks' weighted means are strictly increasing and nearest to
+    """Assign each value to a block, from 0 on, so that the blocks' weighted means strictly increase and are nearest to
     the values in weighted least squares.
 
     Source: Ayer et al., "An Empirical Distribution Function for Sampling with Incomplete Information", Annals of
@@ -147,7 +147,7 @@ def pool_adjacent_violators(value_G: Floats, weight_G: Floats) -> NDArray[np.int
 
 
 def _through_knots(logit_K: Floats, calibrated_K: Floats) -> IsotonicCalibration:
-    """Each knot as near to its value as the slope from the knot before allows; knots that fall together are one."""
+    """Put each knot as near to its value as the slope from the previous knot allows; coinciding knots are merged."""
     logit_K, first_K = np.unique(logit_K.astype(np.float32).astype(np.float64), return_index=True)
     reached = [float(calibrated_K[first_K[0]])]
     for width, wanted in zip(np.diff(logit_K), calibrated_K[first_K[1:]], strict=True):

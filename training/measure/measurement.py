@@ -1,4 +1,4 @@
-"""Calibrate a trained network and measure it, each impression predicted once."""
+"""Calibrate and measure a trained network, predicting each impression once."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Measurement:
     Attributes:
         calibration: fitted to `valid`.
         predicted_before: the network's own CTRs.
-        predicted: the calibrated CTRs. In `valid` they are of the impressions that the calibration was fitted to.
+        predicted: the calibrated CTRs. In `valid`, the calibration was fitted to the same impressions.
         before, after: the metrics of each.
     """
 
@@ -34,7 +34,7 @@ class Measurement:
 
 
 def calibrate_and_measure(network: Network, data: EncodedDataset, method: CalibrationMethod) -> Measurement:
-    """Fit the calibration to `valid`, then measure on `valid` and, when all is decided, on `test`."""
+    """Fit the calibration to `valid`, then measure on `valid` and, last of all, on `test`."""
     valid_N = data.split_rows[VALID]
     logits = {VALID: predict_logits(network, data, valid_N)}
     calibration = fit_calibration(method, logits[VALID], data.clicked_N[valid_N] > 0)

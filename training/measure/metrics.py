@@ -1,4 +1,4 @@
-"""The numbers that a CTR model is judged by: formulas on arrays, no framework."""
+"""Metrics of CTR models: formulas on arrays, no framework."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ def auc(clicked_N: Bools, ctr_N: Floats) -> float:
 def gauc(user_N: NDArray[np.integer], clicked_N: Bools, ctr_N: Floats) -> float:
     """Σ n_u·AUC_u / Σ n_u over the users who have both classes, n_u being user u's impressions.
 
-    Users whose impressions are all clicked or all not have no AUC and no weight. NaN when no user is left.
+    Users whose impressions are all clicked or all not clicked have no AUC and no weight. NaN when no user is left.
 
     User 1 has 3 impressions and AUC 1, user 2 has 2 and AUC 0: (3·1 + 2·0) / 5, where the unweighted mean is 0.5.
 
@@ -76,7 +76,7 @@ def log_loss(clicked_N: Bools, ctr_N: Floats) -> float:
 
 
 def calibration(clicked_N: Bools, ctr_N: Floats) -> float:
-    """Σ ctr / Σ clicks (PCOC): 1.0 is perfect, above 1 promises too many clicks. NaN without clicks.
+    """Σ ctr / Σ clicks (PCOC): 1.0 is perfect, above 1 predicts too many clicks. NaN without clicks.
 
     >>> calibration(np.array([True, False]), np.array([0.9, 0.3]))
     1.2
@@ -90,15 +90,15 @@ def expected_calibration_error(clicked_N: Bools, ctr_N: Floats, *, num_bins: int
 
     0 is perfect; the noise of n_b clicks keeps real figures above it.
 
-    Two bins, one promising 0.1 where nothing is clicked and one 0.8 where half is: (0.1 + 0.3) / 2. The promises of all
-    together are 0.2 too high.
+    Two bins, one predicting 0.1 with no clicks and one 0.8 with a click rate of 0.5: (0.1 + 0.3) / 2. Overall the
+    predictions are 0.2 too high.
 
     >>> clicked = np.array([True, False, False, False])
     >>> round(expected_calibration_error(clicked, np.array([0.8, 0.1, 0.8, 0.1]), num_bins=2, min_rows=2), 6)
     0.2
 
     Args:
-        num_bins: at most so many, and never so many that a bin would have fewer than `min_rows` impressions.
+        num_bins: maximum; fewer if a bin would have fewer than `min_rows` impressions.
 
     Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015; Guo et al., "On
         Calibration of Modern Neural Networks", ICML 2017. Deviation: their bins are equally wide. CTRs crowd near 0,
@@ -110,7 +110,7 @@ def expected_calibration_error(clicked_N: Bools, ctr_N: Floats, *, num_bins: int
 
 
 def equal_count_bins(value_N: Floats, num_bins: int) -> NDArray[np.int64]:
-    """The bin of each value, from 0 on in their order, each with about N / `num_bins` values.
+    """Return the bin of each value, from 0 on in their order, each with about N / `num_bins` values.
 
     Equal values share a bin, so there may be fewer and larger ones.
 
@@ -125,7 +125,7 @@ def equal_count_bins(value_N: Floats, num_bins: int) -> NDArray[np.int64]:
 
 
 def rela_impr(auc_model: float, auc_base: float) -> float:
-    """((AUC − 0.5) / (AUC of the base − 0.5) − 1) × 100 %: improvement over what chance gives.
+    """((AUC − 0.5) / (AUC of the base − 0.5) − 1) × 100 %: improvement over chance.
 
     >>> round(rela_impr(0.76, 0.75), 6)
     4.0
@@ -136,7 +136,7 @@ def rela_impr(auc_model: float, auc_base: float) -> float:
 
 
 def all_metrics(user_N: NDArray[np.integer], clicked_N: Bools, ctr_N: Floats) -> dict[str, float]:
-    """The report's row for one split."""
+    """Return the report's row for one split."""
     return {
         "auc": auc(clicked_N, ctr_N),
         "gauc": gauc(user_N, clicked_N, ctr_N),

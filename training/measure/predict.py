@@ -1,4 +1,4 @@
-"""Logits and CTRs of logged impressions, as the trainer sees them."""
+"""Predict logits and CTRs of logged impressions in the trainer."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ from dinrank.training.measure.metrics import all_metrics
 PREDICTION_BATCH = 4096
 
 
-# Legend: N = impressions asked for.
+# Legend: N = impressions to predict.
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What was predicted of a split's impressions, and what came of them: one pass, for all that is measured.
+    """Predictions and labels of a split's impressions: one pass, shared by all measurements.
 
     Attributes:
         impressions: rows of the encoded dataset, [N].
@@ -36,14 +36,14 @@ class Predictions:
 
 
 def predict(network: Network | CalibratedNetwork, data: EncodedDataset, impressions: Indices) -> NDArray[np.float32]:
-    """CTR of each impression, [N], with the network in evaluation mode; its mode is put back afterwards."""
+    """CTR of each impression, [N], with the network in evaluation mode; its mode is restored afterwards."""
     return _ctrs(predict_logits(network, data, impressions))
 
 
 def predict_logits(
     network: Network | CalibratedNetwork, data: EncodedDataset, impressions: Indices
 ) -> NDArray[np.float32]:
-    """The logit of each impression, [N], as `predict`."""
+    """Return the logit of each impression, [N]; otherwise as `predict`."""
     was_training = network.training
     network.eval()
     try:
@@ -56,12 +56,12 @@ def predict_logits(
 
 
 def evaluate(network: Network | CalibratedNetwork, data: EncodedDataset, split: str) -> dict[str, float]:
-    """All metrics of one split."""
+    """Return all metrics of one split."""
     return as_predictions(predict_logits(network, data, data.split_rows[split]), data, split).metrics()
 
 
 def as_predictions(logit_N: NDArray[np.float32], data: EncodedDataset, split: str) -> Predictions:
-    """Those of a split whose impressions have these logits."""
+    """Return the predictions of a split from its impressions' logits."""
     impressions = data.split_rows[split]
     return Predictions(
         impressions=impressions,

@@ -1,4 +1,4 @@
-"""What the operating system refuses, in a line that says where and what to do."""
+"""Explain errors of the operating system in one line that says where and what to do."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ _NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAM
 
 
 def explain(exc: OSError) -> str:
-    """The reason, the file and the advice."""
+    """Return the reason, the file and the advice."""
     if exc.errno is None:  # raised by us, with a sentence
         return str(exc)
     where = _place(exc)
@@ -38,18 +38,18 @@ def explain(exc: OSError) -> str:
 def _temporary() -> str:
     try:
         return tempfile.gettempdir()
-    except FileNotFoundError:  # it is looked for by writing
+    except FileNotFoundError:  # it is found by writing
         return "/tmp"
 
 
 def _place(exc: OSError) -> str | None:
-    """Of two files, the one that was written."""
+    """Return the file of an error; of two, the one that was written."""
     named = exc.filename if exc.filename2 is None else exc.filename2
     return None if named is None else os.fsdecode(named) if isinstance(named, bytes | str) else str(named)
 
 
 def _free(where: str | None) -> str:
-    """The room that is left there, where anything is there."""
+    """Describe the free space there, if the place exists."""
     if where is None:
         return ""
     existing = next((path for path in (Path(where), *Path(where).absolute().parents) if path.exists()), None)

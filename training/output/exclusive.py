@@ -1,4 +1,4 @@
-"""One training at a time writes to one place."""
+"""Output lock: one training at a time writes to one place."""
 
 import errno
 import fcntl
@@ -14,11 +14,11 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def sole_writer(out: Path) -> Iterator[None]:
-    """Hold `out` and what lies beside it: two trainings would overwrite each other's checkpoint.
+    """Lock `out` and the files beside it: two trainings would overwrite each other's checkpoint.
 
-    The lock is `.NAME.lock` beside `out`, gone at the end. The system lets go of it when the process is killed, and the
-    next one takes over the file. A file system without locks holds nobody off. As a file is written, a place that
-    cannot be written shows before any work.
+    The lock is `.NAME.lock` beside `out`, gone at the end. The system releases it if the process is killed, and the
+    next one takes over the file. On a file system without locks there is no protection. As a file is written, an
+    unwritable place is detected before any work.
 
     Raises:
         OutputTaken: another process holds it.
@@ -49,4 +49,4 @@ def _locked(file: Path, out: Path) -> int:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), file.stat()):
                 return lock
-        os.close(lock)  # whoever held it has just ended and removed the file
+        os.close(lock)  # its holder has just ended and removed the file

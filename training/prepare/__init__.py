@@ -1,1 +1,1 @@
-"""Public raw files to dataset directories: schema.toml, impressions, items and users."""
+"""Prepare dataset directories from raw files: schema.toml, impressions, items and users."""

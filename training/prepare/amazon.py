@@ -1,4 +1,4 @@
-"""Amazon product reviews to dataset directories: a review is a click, its negative is drawn.
+"""Prepare Amazon product reviews: a review is a click, its negative is drawn.
 
 Source: the 2014 5-core files of McAuley et al., "Image-based Recommendations on Styles and Substitutes",
     SIGIR 2015. Negatives as in Zhou et al., "Deep Interest Network for Click-Through Rate Prediction",
@@ -63,13 +63,13 @@ def prepare_amazon_reviews(raw: Path, out: Path, seed: int = 0, name: str | None
 def impressions_from_reviews(reviews: pl.DataFrame, *, seed: int) -> pl.DataFrame:
     """Order and split the reviews, and give each but a user's first one a negative.
 
-    `timestamp` is the dense rank of the review's second within the user, from 0. Amazon knows the day alone,
-    so reviews of one day are simultaneous: none is another's behaviour. For split they keep the order
+    `timestamp` is the dense rank of the review's second within the user, from 0. Amazon gives only the day,
+    so reviews of one day are simultaneous: none is another's behaviour. For the split they keep the order
     of `reviews`. A user's first review is `history`, even when it is the only one; of the others the last is
     `test`, the second-last `valid`, the rest `train`. So two reviews give history and test. A user whose
     reviews all share a day gives impressions with empty behaviours.
 
-    A review and its negative are neighbours, in an order that a coin decides: position tells nothing of the label.
+    A review and its negative are neighbours in random order: the position does not reveal the label.
 
     Args:
         reviews: user_id, item_id, second; not empty.

@@ -1,4 +1,4 @@
-"""python -m training prepare FORMAT: raw files to dataset directories."""
+"""python -m training prepare FORMAT: turn raw files into dataset directories."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""Write a dataset directory: all of it or nothing."""
+"""Write a dataset directory atomically."""
 
 import json
 import os
@@ -38,14 +38,14 @@ def write_dataset(
     Columns that no feature declares are kept in the files and ignored by the trainer.
 
     Args:
-        name, source: what the data set is called and where its rows come from, for reports.
+        name, source: the data set's name and the origin of its rows, for reports.
         features: in the order in which the network will see them.
         behaviours: behaviours.parquet; None where behaviours are the clicked impressions.
         remarks: comments in schema.toml, by feature.
         left_out: columns that could be features; schema.toml has them as comments.
 
     Raises:
-        DatasetError: `out` is a file or a directory that holds something.
+        DatasetError: `out` is a file or a directory that is not empty.
         ValueError: a declared feature, or a column that every dataset needs, is in no frame.
     """
     frames = {Group.CONTEXT: impressions, Group.ITEM: items, Group.USER: users}
@@ -66,7 +66,7 @@ def write_dataset(
 
 
 def _write_parquet(frame: pl.DataFrame, file: Path) -> None:
-    """Raises: OSError, where polars has an error of its own for what the system says."""
+    """Raises: OSError, also where polars wraps the system's error in one of its own."""
     try:
         frame.write_parquet(file)
     except pl.exceptions.ComputeError as exc:
@@ -88,14 +88,14 @@ def staged_directory(out: Path) -> Iterator[Path]:
     require_vacant(out)
     with staging.staged_directory(out) as directory:
         yield directory
-        require_vacant(out)  # somebody may have been faster
+        require_vacant(out)  # another process may have been faster
 
 
 def require_vacant(out: Path) -> None:
-    """Refuse to write over anything; call it before long work too. An empty directory is vacant.
+    """Refuse to overwrite anything; call it before long work too. An empty directory is vacant.
 
     Raises:
-        DatasetError: `out` is a file or a directory that holds something.
+        DatasetError: `out` is a file or a directory that is not empty.
     """
     advice = "name another directory, or delete this one first"
     if out.is_dir():
@@ -136,5 +136,5 @@ def _section(feature: DeclaredFeature, remarks: Mapping[str, str]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string. JSON's escapes are a subset of TOML's, but JSON leaves DEL alone and TOML forbids it."""
+    """Quote a TOML basic string. JSON's escapes are a subset of TOML's, but JSON allows a raw DEL and TOML does not."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

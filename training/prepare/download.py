@@ -1,4 +1,4 @@
-"""Fetch MovieLens-100K from a package that carries it, through the user's own pip settings."""
+"""Download MovieLens-100K from a package that contains it, through the user's own pip settings."""
 
 import hashlib
 import shutil
@@ -29,8 +29,8 @@ _BY_HAND = "or fetch MovieLens-100K from grouplens.org yourself: prepare reads i
 def fetch_movielens_100k(out: Path, *, sha256: str = RECBOLE_WHEEL_SHA256) -> Path:
     """Put RecBole's three MovieLens-100K files into `out`; `prepare_movielens_100k` reads them there.
 
-    Files that an earlier call fetched are used again without a download. The wheel is only unpacked, nothing
-    of it is installed or run. Show `MOVIELENS_100K_NOTICE` to whoever asks for the data.
+    Files from an earlier call are reused without a download. The wheel is only unpacked: nothing in it is
+    installed or run. Show `MOVIELENS_100K_NOTICE` to the user.
 
     Args:
         sha256: of the wheel; anything else is refused.

@@ -1,4 +1,4 @@
-"""MovieLens ratings to dataset directories: a rating of 4 or more is a click.
+"""Prepare MovieLens ratings: a rating of 4 or more is a click.
 
 Source: F. Maxwell Harper and Joseph A. Konstan, "The MovieLens Datasets: History and Context",
     ACM TiiS 5, 4 (2015). File formats: GroupLens' README of each set, and RecBole's atomic files.
@@ -17,7 +17,7 @@ from dinrank.training.prepare.raw_text import LINE, parse_integers, read_atomic,
 
 MIN_CLICKED_RATING = 4
 NO_GENRE = "unknown"
-# The flags of u.item, in their order; the first says that no genre is known.
+# The flags of u.item, in order; the first means that no genre is known.
 _GENRES_100K = (
     f"{NO_GENRE} Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
     "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
@@ -84,7 +84,7 @@ def impressions_from_ratings(ratings: pl.DataFrame) -> pl.DataFrame:
 
     `timestamp` is the dense rank of the second within the user, from 0: ratings of the same second are
     simultaneous. `hour` (0 to 23) and `weekday` (1 = Monday to 7 = Sunday) are UTC and text.
-    `split` goes by user, so that no measured user's labels are trained on: user number mod 10 is 0 for test,
+    `split` is by user, so that no measured user's labels are trained on: user number mod 10 is 0 for test,
     1 for valid.
 
     Of simultaneous ratings the order of `ratings` is kept.

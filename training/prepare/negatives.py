@@ -10,7 +10,7 @@ Int64s = NDArray[np.int64]
 def draw_unreviewed_items(
     user_N: Int64s, reviewed_user_R: Int64s, reviewed_item_R: Int64s, *, num_items: int, rng: np.random.Generator
 ) -> Int64s:
-    """One item per row, uniform over the items that the row's user is not paired with.
+    """Draw one item per row, uniformly from the items that the row's user is not paired with.
 
     Exact, without rejected draws: the r-th unreviewed item of a user is r plus the number of reviewed
     items before it, and the j-th reviewed item s lies before it when s - j <= r.

@@ -1,4 +1,4 @@
-"""Read raw text files so that every complaint names the file and the line."""
+"""Read raw text files; every error names the file and the line."""
 
 import gzip
 import zlib
@@ -53,7 +53,7 @@ def read_atomic(path: Path, columns: Sequence[str]) -> pl.DataFrame:
 
 
 def parse_integers(rows: pl.DataFrame, path: Path, *columns: str) -> pl.DataFrame:
-    """The same rows with these text columns as Int64; "4" and "4.0" are both 4.
+    """Convert these text columns to Int64; "4" and "4.0" are both 4.
 
     Raises:
         DatasetError: a value is not a whole number.
@@ -75,14 +75,14 @@ def refuse_rows(rows: pl.DataFrame, path: Path, is_bad: pl.Expr, *, column: str,
 
 
 def excerpt(value: object) -> str:
-    """A value as it is shown in a message: quoted, and cut when long."""
+    """Format a value for a message: quoted, and cut if long."""
     text = repr(value)
     return text if len(text) <= _EXCERPT_CHARS else text[:_EXCERPT_CHARS] + "..."
 
 
 @contextmanager
 def open_lines(path: Path) -> Iterator[Iterator[tuple[int, str]]]:
-    """Numbered lines of a UTF-8 file, unpacked when its name ends in .gz; blank lines are skipped.
+    """Open a UTF-8 file, unpacked if its name ends in .gz, as numbered lines; blank lines are skipped.
 
     On a terminal, a bar on stderr shows how much of the file has been read.
 

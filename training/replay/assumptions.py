@@ -1,4 +1,4 @@
-"""What a replay's figures rest on, in sentences that are printed with them."""
+"""Assumptions behind a replay's figures, printed with them."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from dinrank.training.data.split import HISTORY, TRAIN, VALID
 from dinrank.training.replay.outcomes import AuctionRules
 from dinrank.training.replay.slates import SlateRule, Slates
 
-FEW_USERS = 100  # below so many an interval by resampling users is rough
+FEW_USERS = 100  # below this many users a bootstrap interval is rough
 
 
 def state_assumptions(
@@ -21,7 +21,7 @@ def state_assumptions(
     split: str,
     resamples: int,
 ) -> list[str]:
-    """One sentence or two each; first what holds of every replay, then what is special in this one.
+    """Return the assumptions, one or two sentences each: first those of every replay, then those of this one.
 
     Args:
         bid_column: None when all bids are 1.
@@ -73,7 +73,7 @@ def _bids(column: str | None, rules: AuctionRules) -> str:
 
 
 def _other_data(dataset: Dataset, bundles: tuple[Bundle, Bundle]) -> list[str]:
-    """A data set may have been renamed, so this is said and not refused."""
+    """Warn about another data set instead of refusing it: it may have been renamed."""
     warnings = []
     for letter, bundle in zip("AB", bundles, strict=True):
         trained_on = bundle.manifest.training.get("dataset")

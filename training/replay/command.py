@@ -1,4 +1,4 @@
-"""A replay from two bundles and a log to figures, on the screen and as JSON."""
+"""The replay command: from two bundles and a log to figures, on the screen and as JSON."""
 
 import json
 from collections.abc import Callable
@@ -29,13 +29,13 @@ BID_COLUMN = "bid"
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What a user asks of a replay.
+    """Options of a replay.
 
     Attributes:
         bundle, against: A and B; differences are A - B.
-        bids: column of impressions.parquet; None for `bid` where there is one, else bids of 1.
-        window: so many consecutive impressions of a user compete; None to let the log decide.
-        resamples: of the bootstrap.
+        bids: column of impressions.parquet; None for `bid` if there is one, else bids of 1.
+        window: number of consecutive impressions of a user that compete; None to let the log decide.
+        resamples: bootstrap samples.
     """
 
     data: Path
@@ -50,11 +50,11 @@ class ReplayOptions:
 
 
 def replay(options: ReplayOptions, console: Console) -> dict[str, Any]:
-    """Compare two bundles on a log, print the figures and what they rest on; returns both as a JSON document.
+    """Compare two bundles on a log, print the figures and their assumptions; return both as a JSON document.
 
     Raises:
         DatasetError: the data set cannot be read.
-        ParityError: a bundle does not give its golden answers.
+        ParityError: a bundle does not reproduce its golden answers.
         ReplayError: a bundle cannot be opened, or the log or the bundles do not allow it.
     """
     a, b = _open(options.bundle), _open(options.against)
@@ -95,13 +95,13 @@ def replay(options: ReplayOptions, console: Console) -> dict[str, Any]:
 
 
 def write_json(file: Path, document: dict[str, Any]) -> None:
-    """Missing folders are made."""
+    """Write JSON; missing folders are created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _open(path: Path) -> Bundle:
-    """The message of a broken bundle names the file in it; of two bundles one must be told which."""
+    """Open a bundle; add its path to errors, which name only the file within it."""
     try:
         return open_bundle(path)
     except BundleError as exc:
@@ -132,10 +132,10 @@ def _outcomes(
 
 
 def _bids(dataset: Dataset, column: str | None) -> tuple[NDArray[np.float64], str | None]:
-    """The bid of every impression of the data set, and its column; None when all bids are 1.
+    """Return the bid of every impression of the data set, and its column; None when all bids are 1.
 
     Raises:
-        ReplayError: the column is missing or holds what is no bid.
+        ReplayError: the column is missing or holds an invalid bid.
     """
     name = column or BID_COLUMN
     if name not in dataset.impressions.columns:

@@ -1,4 +1,4 @@
-"""From outcomes by slate to figures with confidence intervals."""
+"""Estimate figures with confidence intervals from outcomes by slate."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ class Interval:
 @dataclass(frozen=True, slots=True)
 class BundleFigures:
     """Attributes:
-    expected_over_observed: Σctr / Σclicks of what it shows; None without a click.
+    expected_over_observed: Σctr / Σclicks of the shown ads; None without a click.
     """
 
     clicks_per_slate: Interval
@@ -62,9 +62,9 @@ class Comparison:
 
 # Legend: S = slates, U = users, R = resamples, Q = quantities that are summed.
 def compare(a: Outcomes, b: Outcomes, user_S: NDArray[np.int64], *, resamples: int, seed: int) -> Comparison:
-    """Figures of both bundles and their paired differences.
+    """Compute figures of both bundles and their paired differences.
 
-    Intervals are percentiles of a bootstrap over users: slates of one user are alike, so users are drawn, with
+    Intervals are percentiles of a bootstrap over users: slates of one user are correlated, so users are drawn, with
     replacement, each with all slates. Means are per slate: Σ over drawn users / their number of slates.
 
     Raises:
@@ -76,7 +76,7 @@ def compare(a: Outcomes, b: Outcomes, user_S: NDArray[np.int64], *, resamples: i
             "a confidence interval needs slates of two users at least, and there is one: replay a longer log, or a "
             "split with more users"
         )
-    # The differences are columns of their own: equal outcomes give exactly 0, however sums are rounded.
+    # Differences are separate columns, so equal outcomes give exactly 0 despite rounding.
     quantity_SQ = np.column_stack(
         [
             np.ones(len(user_S)),
@@ -108,7 +108,7 @@ def compare(a: Outcomes, b: Outcomes, user_S: NDArray[np.int64], *, resamples: i
 
 
 def _resampled(quantity_UQ: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """[R, Q]: sums over as many users as there are, drawn with replacement."""
+    """Sum over as many users as there are, drawn with replacement: [R, Q]."""
     num_users = len(quantity_UQ)
     times_drawn = (
         np.bincount(rng.integers(num_users, size=num_users), minlength=num_users).astype(np.float64)

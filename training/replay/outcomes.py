@@ -1,4 +1,4 @@
-"""What a bundle's ranking would have brought: the logged labels of what it would have shown."""
+"""Outcomes of a bundle's ranking: the logged labels of the ads that it would have shown."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ EMPTY_SLOT = -1
 class AuctionRules:
     """Attributes:
     slots: ads shown per slate.
-    reserve_price: least price of a click; whoever bids less takes no part.
+    reserve_price: least price of a click; lower bids take no part.
     second_prices: whether winners pay the generalised second price instead of their bid.
     """
 
@@ -32,7 +32,7 @@ class Outcomes:
 
     Attributes:
         clicks_S: logged clicks of the shown impressions.
-        revenue_S: what these clicks pay.
+        revenue_S: revenue from these clicks.
         expected_clicks_S: the CTRs of the shown impressions, summed.
         shown_SK: positions in `slates.rows_N` in ascending order, EMPTY_SLOT first.
     """

@@ -1,4 +1,4 @@
-"""CTRs of slates by a bundle, as the service would compute them: one request per slate."""
+"""Score slates with a bundle as the service would: one request per slate."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ from dinrank.training.replay.slates import Slates
 def score_slates(
     bundle: Bundle, dataset: Dataset, slates: Slates, *, on_slates: Callable[[int], None] = lambda slates: None
 ) -> NDArray[np.float64]:
-    """The CTR of every impression in `slates.rows_N`: [N].
+    """Return the CTR of every impression in `slates.rows_N`: [N].
 
-    A slate is one request at the moment of its earliest impression: its history is what the user did strictly before
-    that, so that no label of the slate takes part, and its context is that impression's. Items that the bundle lacks
-    bring the attributes that the data set gives them, as they do when they were published.
+    A slate is one request at the moment of its earliest impression: its history is the user's
+    behaviours strictly before that, so no label of the slate leaks, and its context is that impression's. Items not
+    in the bundle bring their attributes from the data set, as newly published items do.
 
     Args:
         on_slates: called with the number of slates done since it was last called.
 
     Raises:
-        ReplayError: the data set lacks a feature that the bundle needs, or gives it in another form; or a CTR is none.
+        ReplayError: the data set lacks a feature that the bundle needs, or has it in another form; or a CTR is invalid.
         ParityError: the graph does not reproduce the bundle's golden answers.
     """
     _require_features(bundle, dataset)
@@ -52,13 +52,13 @@ def score_slates(
     for slate in range(len(slates)):
         ctr_N[slates.of(slate)] = run(requests.inputs(slate))
         on_slates(1)
-    if not np.all((ctr_N >= 0.0) & (ctr_N <= 1.0)):  # false of NaN too
+    if not np.all((ctr_N >= 0.0) & (ctr_N <= 1.0)):  # false for NaN too
         raise ReplayError(f"{bundle.path} gave a CTR that is not from 0 to 1: the bundle is no use, train it again")
     return ctr_N
 
 
 def known_share(bundle: Bundle, dataset: Dataset, slates: Slates) -> float:
-    """Which share of the slates' impressions show an item that the bundle's catalogue has."""
+    """Return the share of the slates' impressions that show an item from the bundle's catalogue."""
     shown = dataset.impressions["item_id"][slates.rows_N].value_counts()
     is_known = bundle.encoder.catalogue.rows(shown["item_id"].to_list()) != UNKNOWN_ROW
     return float(np.average(is_known, weights=shown["count"].to_numpy()))
@@ -71,7 +71,7 @@ class _EncodedSlates:
     Attributes:
         items_I: per item feature.
         of_request_S: per input of a user or context feature.
-        candidate_N, behaviour_B: which item.
+        candidate_N, behaviour_B: positions of the items.
     """
 
     slates: Slates
@@ -123,7 +123,7 @@ def _encode(bundle: Bundle, dataset: Dataset, slates: Slates) -> _EncodedSlates:
 
 
 def _require_features(bundle: Bundle, dataset: Dataset) -> None:
-    """Features of users and of the context come from the data set alone; missing ones would silently be unknown."""
+    """Require the user and context features: only the data set has them, and missing ones would silently be unknown."""
     declared = {(feature.group, feature.name) for feature in dataset.features}
     needed = [*bundle.schema.group(Group.USER), *bundle.schema.group(Group.CONTEXT)]
     missing = [feature for feature in needed if (feature.group, feature.name) not in declared]
@@ -136,14 +136,14 @@ def _require_features(bundle: Bundle, dataset: Dataset) -> None:
 
 
 def _codes(values: pl.Series, distinct: pl.Series) -> Indices:
-    """Where each value stands in `distinct`."""
+    """Return each value's position in `distinct`."""
     codes = distinct.to_frame("value").with_row_index("code")
     joined = values.to_frame("value").join(codes, on="value", how="left", maintain_order="left")
     return joined["code"].cast(pl.Int64).to_numpy()
 
 
 def _new_items(encoder: Encoder, dataset: Dataset, distinct: pl.Series) -> dict[int, Attributes]:
-    """Raw attributes, by position, of the items that the catalogue lacks and the data set describes."""
+    """Return raw attributes, by position, of items in the data set that are not in the catalogue."""
     names = [
         feature.name
         for feature in encoder.schema.group(Group.ITEM)

@@ -1,4 +1,4 @@
-"""A replay's figures as a table, and below it what they rest on."""
+"""Show a replay's figures as a table, with their assumptions below."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def show(
     assumptions: Sequence[str],
 ) -> None:
     """Args:
-    known: which share of the candidates each bundle's catalogue has.
+    known: the share of the candidates that each bundle's catalogue has.
     """
     title = f"{len(slates):,} slates of {slates.num_users:,} users"
     table = Table(title=title, title_justify="left", title_style="")
@@ -69,7 +69,7 @@ def _verdict(comparison: Comparison) -> str:
 
 
 def _cells(interval: Interval, form: str, factor: float, unit: str) -> tuple[str, str]:
-    """Estimate and bounds as text."""
+    """Format estimate and bounds."""
 
     def text(value: float | None) -> str:
         return _UNDEFINED if value is None else f"{format(factor * value, form)}{unit}"

@@ -1,4 +1,4 @@
-"""Logged impressions put together into slates: the candidates of one auction each."""
+"""Group logged impressions into slates: the candidates of one auction each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,25 +12,25 @@ from dinrank.training.errors import ReplayError
 
 
 class SlateRule(StrEnum):
-    """Which impressions of a user compete."""
+    """Rule for the impressions of a user that compete."""
 
     MOMENT = "moment"  # those with the same timestamp
-    WINDOW = "window"  # so many consecutive ones
+    WINDOW = "window"  # a number of consecutive ones
     USER = "user"  # all of the split
 
 
 # Legend: N = impressions of all slates, S = slates.
 @dataclass(frozen=True, slots=True)
 class Slates:
-    """Slate s holds the impressions `rows_N[starts_S1[s]:starts_S1[s + 1]]`, in an order that tells nothing.
+    """Slate s holds the impressions `rows_N[starts_S1[s]:starts_S1[s + 1]]`, in random order.
 
     Attributes:
         rows_N: rows of the impressions table.
         starts_S1: S + 1 positions in `rows_N`.
-        moment_S: row of each slate's earliest impression, at whose time the request is made.
+        moment_S: row of each slate's earliest impression, the time of the request.
         user_S: a number per user, from 0 on.
-        num_logged: impressions of the split, those in no slate included.
-        window: how many impressions a window has, None under the other rules.
+        num_logged: impressions of the split, including those in no slate.
+        window: number of impressions in a window, None under the other rules.
     """
 
     rows_N: Indices
@@ -45,7 +45,7 @@ class Slates:
         return len(self.moment_S)
 
     def of(self, slate: int) -> slice:
-        """Where the slate's impressions stand in `rows_N`."""
+        """Return the slate's range in `rows_N`."""
         return slice(int(self.starts_S1[slate]), int(self.starts_S1[slate + 1]))
 
     @property
@@ -56,13 +56,13 @@ class Slates:
 def make_slates(
     impressions: pl.DataFrame, split: str, *, slots: int, window: int | None, rng: np.random.Generator
 ) -> Slates:
-    """Group a split's impressions; only groups with more candidates than slots are kept: others show all they have.
+    """Group a split's impressions; only groups with more candidates than slots are kept: the rest show all they have.
 
-    With a window: so many consecutive impressions of a user, simultaneous ones in file order. Without: impressions of
-    the same moment, where there are such groups; else all of a user.
+    With a window: that many consecutive impressions of a user, simultaneous ones in file order. Without: impressions
+    with the same timestamp, if there are such groups; else all of a user.
 
-    The order within a slate is random, because the log's own may tell the label (clicked ones first) and equal eCPMs
-    would follow it.
+    The order within a slate is random, because the log's order may reveal the label (clicked ones first) and ties in
+    eCPM would follow it.
 
     Raises:
         ReplayError: no group has more candidates than slots.
@@ -110,7 +110,7 @@ def _no_slates(split: str, *, slots: int, window: int | None, num_logged: int) -
 
 
 def _changes(column: pl.Series) -> NDArray[np.bool_]:
-    """Where a value differs from the one before; the first does."""
+    """Mark the values that differ from the one before; the first one does."""
     is_other = column.ne_missing(column.shift(1)).to_numpy().copy()
     is_other[:1] = True
     return is_other

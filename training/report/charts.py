@@ -1,4 +1,4 @@
-"""The report's figures with what belongs to each: title, text alternative and the numbers as a table."""
+"""The report's figures, each with its title, text alternative and the numbers as a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _WIDE = 9.6
 @dataclass(frozen=True, slots=True)
 class Chart:
     """Attributes:
-    description: what the figure shows, in words.
+    description: text alternative of the figure.
     is_wide: takes the page's width; scrolls sideways on a phone.
     """
 
@@ -31,7 +31,7 @@ class Chart:
 
 
 def training_charts(report: Mapping[str, Any]) -> list[Chart]:
-    """Loss and ranking by epoch, from the looks at valid."""
+    """Chart loss and ranking by epoch, from the looks at valid."""
     evaluations = report["evaluations"]
     epochs = [evaluation["epoch"] for evaluation in evaluations]
     valid = {name: [evaluation["valid"][name] for evaluation in evaluations] for name in ("log_loss", "gauc", "auc")}
@@ -68,7 +68,7 @@ def reliability_charts(
 
 
 def _common_end(diagrams: Sequence[Mapping[str, Any]]) -> float:
-    """The end of both axes: a little beyond all there is to see, at most 1."""
+    """Return the end of both axes: a little beyond all values, at most 1."""
     ends = [found["high"] for numbers in diagrams for found in numbers["bins"]]
     highest: float = max(*ends, *(numbers["histogram_edges"][-1] for numbers in diagrams))
     return min(1.0, 1.05 * highest)

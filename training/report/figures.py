@@ -48,7 +48,7 @@ def reliability_diagram(numbers: Mapping[str, Any], before: Mapping[str, Any] | 
 
     Args:
         before: the same before calibration, if there was one.
-        top: where both axes end.
+        top: end of both axes.
     """
 
     def draw(figure: Figure) -> None:
@@ -105,7 +105,7 @@ def gauc_by_bucket(by_split: Mapping[str, Sequence[Mapping[str, Any]]], *, x_lab
 
 
 def heat_map(activation: Mapping[str, Any], *, limit: float) -> Draw:
-    """Candidates down, behaviours across, oldest left; the scale goes from −limit to limit."""
+    """Draw candidates down, behaviours across, oldest left; the scale goes from −limit to limit."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()

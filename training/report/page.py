@@ -1,4 +1,4 @@
-"""`OUT.report.html`, rendered from the report and nothing else."""
+"""`OUT.report.html`, rendered from the report alone."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def write_html_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def render_page(report: Mapping[str, Any]) -> str:
-    """The whole page, also well-formed XML. Equal reports give equal pages, whatever time they took.
+    """Render the page, which is well-formed XML too. Equal reports give equal pages; timings are left out.
 
     Args:
         report: the content of report.json, before or after it was written.

@@ -1,4 +1,4 @@
-"""What a run leaves behind in numbers: `report.json` and the lines on the screen."""
+"""Report of a run: `report.json` and the tables on the screen."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def library_versions() -> dict[str, str]:
 
 
 def source_commit() -> str | None:
-    """The commit of the code that runs, `-dirty` when it was changed since; None outside a git checkout."""
+    """Return the commit of the running code, `-dirty` if it was changed since; None outside a git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
@@ -35,18 +35,18 @@ def source_commit() -> str | None:
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:
-    """Trained numbers in embedding tables, which grow with the vocabularies, and in everything else."""
+    """Count parameters in embedding tables, which grow with the vocabularies, and in everything else."""
     tables = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Embedding))
     return {"tables": tables, "layers": sum(weight.numel() for weight in network.parameters()) - tables}
 
 
 def report_path(bundle: Path) -> Path:
-    """`bundles/din` has its report beside it in `bundles/din.report.json`."""
+    """Return the report's path: `bundles/din.report.json` for `bundles/din`."""
     return bundle.with_name(f"{bundle.name}.report.json")
 
 
 def html_report_path(bundle: Path) -> Path:
-    """The same for people to read, in `bundles/din.report.html`."""
+    """Return the HTML report's path: `bundles/din.report.html` for `bundles/din`."""
     return bundle.with_name(f"{bundle.name}.report.html")
 
 
@@ -55,7 +55,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def show_measurement(console: Console, title: str, measurement: Measurement, negative_sampling_rate: float) -> None:
-    """The table of metrics, and in words what else there is to know of the CTRs."""
+    """Print the table of metrics, and notes on the CTRs."""
     console.print(metrics_table(title, measurement))
     if measurement.calibration.warning:
         console.print(f"[bold yellow]warning:[/] {measurement.calibration.warning}", highlight=False)
@@ -71,7 +71,7 @@ def show_measurement(console: Console, title: str, measurement: Measurement, neg
 def metrics_table(title: str, measurement: Measurement) -> Table:
     """A row per split of the network's own CTRs and, where they were calibrated, one of the calibrated CTRs.
 
-    AUC and GAUC stand once: calibration keeps the order.
+    AUC and GAUC appear once: calibration keeps the order.
     """
     is_calibrated = not isinstance(measurement.calibration.layer, NoCalibration)
     order, values = ("auc", "gauc"), ("log_loss", "calibration", "expected_calibration_error")
@@ -84,7 +84,7 @@ def metrics_table(title: str, measurement: Measurement) -> Table:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine, and how busy it is now."""
+    """Describe the machine and its current load."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG elements for a page: same bytes for the same figure, colours as CSS variables."""
+"""Matplotlib figures as inline SVG: same bytes for the same figure, colours as CSS variables."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from dinrank.training.report.theme import GRID, INK, MUTED, SURFACE, css_variabl
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: small, selectable, in the reader's font
     "svg.hashsalt": "dinrank",
-    "text.parse_math": False,  # labels come from data, where a dollar is a dollar
+    "text.parse_math": False,  # labels come from data: a dollar sign is not math
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -44,16 +44,16 @@ _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 def draw_svg(
     draw: Callable[[Figure], None], *, name: str, title: str, description: str, width: float, height: float
 ) -> str:
-    """The figure that `draw` draws, as an <svg> element that takes the width of its surroundings.
+    """Render a figure as an <svg> element with the width of its container.
 
     Args:
-        draw: gets an empty figure and fills it.
+        draw: draws on the empty figure that it gets.
         name: makes the element's ids unique in the page.
-        title, description: what a screen reader says in place of the figure.
+        title, description: for screen readers.
         width, height: in inches of 72 units; text has about 10 units.
     """
     with matplotlib.style.context(_STYLE, after_reset=True), warnings.catch_warnings():
-        # The reader's browser has the glyphs of all scripts; the font that text is measured with has not.
+        # The browser has glyphs of all scripts; the font used to measure text does not.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
@@ -63,10 +63,10 @@ def draw_svg(
 
 
 def _for_page(document: str, name: str, title: str, description: str) -> str:
-    """Without the parts that belong to a file of its own, and with ids of its own."""
+    """Strip the parts that only a standalone file needs, and make ids unique."""
     root = ElementTree.fromstring(document)
     for defs in root.findall(f"{_SVG}defs"):
-        for style in defs.findall(f"{_SVG}style"):  # would apply to the whole page, whose own style sheet has it
+        for style in defs.findall(f"{_SVG}style"):  # would apply to the whole page, which has its own style sheet
             defs.remove(style)
     referenced = set(re.findall(r"(?:href=\"|url\()#([\w.-]+)", document))
     for element in root.iter():
@@ -97,6 +97,6 @@ def _prepare(element: ElementTree.Element, name: str, referenced: set[str]) -> N
 
 _VARIABLES = {colour: variable for variable, colour in css_variables()[0].items()}
 
-_FONT_FAMILY = re.compile(r"font-family:[^;]*;?\s*")  # the page's own is used
+_FONT_FAMILY = re.compile(r"font-family:[^;]*;?\s*")  # the page's own style is used
 
 _COLOURS = re.compile("|".join(_VARIABLES))

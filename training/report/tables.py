@@ -24,7 +24,7 @@ class Table:
 
 
 def facts(report: Mapping[str, Any]) -> Table:
-    """Which run this was. Timings stay in report.json: they differ between runs that are otherwise the same."""
+    """Identify the run. Timings stay in report.json: they differ between otherwise equal runs."""
     dataset = report["dataset"]
     rows = {
         "model": report["model"],
@@ -41,7 +41,7 @@ def facts(report: Mapping[str, Any]) -> Table:
 
 
 def metrics(report: Mapping[str, Any], splits: Sequence[str]) -> Table:
-    """A row per split and, where CTRs were calibrated, one of the network's own."""
+    """Build a row per split and, if CTRs were calibrated, one of the network's own."""
     is_calibrated = report["calibration"]["method"] != CalibrationMethod.NONE
     rows = []
     for split in splits:
@@ -56,7 +56,7 @@ def metrics(report: Mapping[str, Any], splits: Sequence[str]) -> Table:
 
 
 def options(config: Mapping[str, Any]) -> Table:
-    """The config, the network's options as `network.tower`."""
+    """List the config, with the network's options as `network.tower`."""
     return Table(("option", "value"), tuple(_options(config, "")))
 
 

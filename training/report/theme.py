@@ -18,7 +18,7 @@ BLUE = "#0b5cad"
 
 ORANGE = "#c2570c"
 
-LEVELS = 16  # shades of each sign in a diverging scale; the one in the middle is 0
+LEVELS = 16  # shades of each sign in a diverging scale, around 0 in the middle
 
 _LIGHT_SCALE = ("#083a78", "#f1f1ee", "#8a3606")  # lowest, 0, highest
 
@@ -37,19 +37,19 @@ _DARK = {
 
 
 def diverging_scale(scale: tuple[str, str, str] = _LIGHT_SCALE) -> list[str]:
-    """2·LEVELS + 1 colours from the lowest to the highest."""
+    """Return 2·LEVELS + 1 colours from the lowest to the highest."""
     low, middle, high = scale
     falling = [_mix(low, middle, level / LEVELS) for level in range(LEVELS)]
     return [*falling, *(_mix(middle, high, level / LEVELS) for level in range(LEVELS + 1))]
 
 
 def text_colour(share: float) -> str:
-    """What can be read on the scale's colour at `share` of its end, from 0 to 1."""
+    """Return a legible text colour on the scale's colour at `share` of its end, from 0 to 1."""
     return SURFACE if share > 0.6 else INK
 
 
 def css_variables() -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Names and colours in light mode, and the same names in dark mode."""
+    """Return names and colours in light mode, and the same names in dark mode."""
     named = [{f"level-{level}": colour for level, colour in enumerate(diverging_scale(scale))} for scale in _SCALES]
     return _LIGHT | named[0], _DARK | named[1]
 
@@ -58,6 +58,6 @@ _SCALES = (_LIGHT_SCALE, _DARK_SCALE)
 
 
 def _mix(first: str, second: str, share: float) -> str:
-    """The colour `share` of the way from `first` to `second`."""
+    """Return the colour `share` of the way from `first` to `second`."""
     pairs = zip(bytes.fromhex(first[1:]), bytes.fromhex(second[1:]), strict=True)
     return "#" + bytes(round(a + (b - a) * share) for a, b in pairs).hex()

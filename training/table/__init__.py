@@ -1,1 +1,1 @@
-"""The activation table of a bundle: which pairs of items it holds, and their weights."""
+"""Activation table of a bundle: choose the pairs of items, and compute their weights."""

@@ -83,10 +83,10 @@ def _places(rows: Rows, num_rows: int) -> NDArray[np.int32]:
 
 
 def _reserve(path: Path) -> None:
-    """Take all of the file's room on the disk now: a write to mapped memory that finds none kills the process.
+    """Allocate the file on the disk up front: a write to mapped memory on a full disk kills the process.
 
     Raises:
-        OSError: there is not so much room.
+        OSError: there is not enough room.
     """
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

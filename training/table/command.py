@@ -1,4 +1,4 @@
-"""A bundle and a table of activation weights: a new bundle."""
+"""The table command: add an activation table to a bundle, as a new bundle."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,10 @@ from dinrank.training.table.plan import Rows, TablePlan, plan_table, training_co
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What a user asks of a table.
+    """Options of a table.
 
     Attributes:
-        memory_bytes: of the weights at most.
+        memory_bytes: upper bound for the weights.
         ads: a file with the ids of the active ads, one per line; None for the most frequent ones.
     """
 
@@ -44,12 +44,12 @@ def add_table(
     *,
     sign: Sign | None = None,
 ) -> Manifest:
-    """Write the bundle once more, with an activation table, signed only if `sign` is given.
+    """Write a copy of the bundle with an activation table, signed only if `sign` is given.
 
     Raises:
         BundleError: the bundle cannot be trusted.
         DatasetError: the data cannot be read.
-        TableError: its network has no use for a table, it has one already, or the memory is too small.
+        TableError: its network cannot use a table, it has one already, or the memory is too small.
         ParityError: with the table the golden answers are not reproduced.
         FileExistsError: `out` exists.
         OutputTaken: another process writes it.
@@ -107,7 +107,7 @@ def _described(plan: TablePlan) -> str:
 
 
 def _read_ads(file: Path, catalogue: Catalogue, console: Console) -> Rows:
-    """Raises: TableError, when the file cannot be read or names no ad of the catalogue."""
+    """Raises: TableError, if the file cannot be read or names no ad of the catalogue."""
     try:
         ids = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
     except (OSError, UnicodeDecodeError) as exc:

@@ -1,4 +1,4 @@
-"""Which ads and which items of behaviours an activation table covers, within its memory."""
+"""Plan an activation table: choose the ads and behaviour items that fit its memory."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class TrainingCounts:
 
 
 def training_counts(dataset: Dataset, catalogue: Catalogue) -> TrainingCounts:
-    """Count in the rows that are trained on. Items that the catalogue lacks count as the unknown one."""
+    """Count in the training rows. Items not in the catalogue count as the unknown one."""
     is_train = (dataset.impressions["split"] == TRAIN).to_numpy()
     windows = find_windows(dataset.impressions, dataset.behaviours, max_behaviours=dataset.max_behaviours)
     return TrainingCounts(
@@ -51,8 +51,8 @@ def _counts(catalogue: Catalogue, item_ids: Sequence[str], times: Rows) -> Rows:
 class TablePlan:
     """Attributes:
     ad_rows_A, item_rows_B: catalogue rows, the most frequent first; the unknown item is among both, so that items
-        without any attribute that is known are covered too.
-    ads_covered, behaviours_covered: which share of what training saw they are.
+        without any known attribute are covered too.
+    ads_covered, behaviours_covered: their share of the training rows.
     """
 
     ad_rows_A: Rows
@@ -73,7 +73,7 @@ def plan_table(counts: TrainingCounts, *, memory_bytes: int, ads: Rows | None = 
     """Choose the lines and columns that cover most pairs of a training impression and one of its behaviours.
 
     Args:
-        memory_bytes: of the table of weights at most.
+        memory_bytes: upper bound for the table of weights.
         ads: catalogue rows of the active ads; None for the most frequent ones.
 
     Raises:
@@ -97,7 +97,7 @@ def plan_table(counts: TrainingCounts, *, memory_bytes: int, ads: Rows | None = 
     num_ads_options = np.arange(least_ads, min(len(ad_order), num_pairs) + 1)
     num_items_options = np.minimum(num_pairs // num_ads_options, len(item_order))
     covered = covered_by_ads[num_ads_options - 1] * covered_by_items[num_items_options - 1]
-    best = len(covered) - 1 - int(np.argmax(covered[::-1]))  # of equals the one with most ads: new ones will come
+    best = len(covered) - 1 - int(np.argmax(covered[::-1]))  # among ties the one with most ads: new ones will come
     num_ads, num_items = int(num_ads_options[best]), int(num_items_options[best])
     return TablePlan(
         ad_rows_A=ad_order[:num_ads],
@@ -108,7 +108,7 @@ def plan_table(counts: TrainingCounts, *, memory_bytes: int, ads: Rows | None = 
 
 
 def _by_frequency(counts_R: Rows) -> tuple[Rows, NDArray[np.float64]]:
-    """All rows but padding, the unknown one first, then by falling count; and the share that the first so many hold."""
+    """Sort all rows but padding, the unknown one first, then by descending count; with the cumulative share."""
     known = np.arange(FIRST_ROW, len(counts_R))
     order = np.concatenate([[UNKNOWN_ROW], known[np.argsort(-counts_R[FIRST_ROW:], kind="stable")]])
     total = counts_R.sum() - counts_R[PADDING_ROW]

@@ -1,1 +1,1 @@
-"""A team's own logs, CSV or Parquet, to a dataset directory."""
+"""Prepare a dataset directory from a team's own logs, CSV or Parquet."""

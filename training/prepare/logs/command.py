@@ -1,4 +1,4 @@
-"""Logs in CSV or Parquet to a dataset directory, with its schema.toml written out."""
+"""`prepare logs`: turn logs in CSV or Parquet into a dataset directory with its schema.toml."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,15 +33,15 @@ _OF_THE_IMPRESSION = {*_IMPRESSION, "bid", "split"}
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """What a user says of the logs.
+    """Options of `prepare logs`.
 
     Attributes:
         items, users, behaviours: files; None for none.
-        renames: column in the files to the name that it gets.
-        wishes: by column, what it is to be.
+        renames: new name by column in the files.
+        wishes: overrides by column.
         item_columns, user_columns: columns of the impressions that describe the item or the user, where these have no
             file of their own.
-        context_columns: those that describe neither, whatever their values look like.
+        context_columns: those that describe neither, whatever their values suggest.
         separator: between a CSV's fields.
         name: of the data set; None for that of the directory.
     """
@@ -61,12 +61,12 @@ class LogOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Logs:
-    """What was read.
+    """The logs as read.
 
     Attributes:
         impressions: without the columns that describe items or users.
-        owned: those of them that nobody named, and why they do.
-        hints: what somebody should look at, in words.
+        owned: those of them that no option named, with the reason.
+        hints: advice for the user, in words.
     """
 
     impressions: pl.DataFrame
@@ -81,7 +81,7 @@ def prepare_logs(options: LogOptions, out: Path, console: Console) -> None:
     """Read, check and write; prints each column's part in the dataset and why.
 
     Raises:
-        DatasetError: a file holds what cannot be right, with the row; or `out` is not vacant.
+        DatasetError: a file holds an invalid value, with the row; or `out` is not vacant.
         LogsError: an option does not fit the files.
     """
     require_vacant(out)
@@ -120,7 +120,7 @@ def prepare_logs(options: LogOptions, out: Path, console: Console) -> None:
 
 
 def _read(options: LogOptions) -> _Logs:
-    """Impressions, items, users and behaviours with their required columns checked."""
+    """Read impressions, items, users and behaviours and check their required columns."""
     files = (options.impressions, options.items, options.users, options.behaviours)
     raw = {file: read_table(file, separator=options.separator) for file in files if file is not None}
     _require_known("--map", options.renames, raw)
@@ -156,7 +156,7 @@ def _read(options: LogOptions) -> _Logs:
 
 
 def _owners(options: LogOptions, impressions: pl.DataFrame) -> tuple[Mapping[str, str], Sequence[str]]:
-    """Columns of the impressions that are the items', with the reason, and what else looks like one's of another."""
+    """Find columns of the impressions that belong to items, with the reason, and hints about likely other owners."""
     owned: dict[str, str] = {}
     hints = []
     named = {*options.item_columns, *options.user_columns, *options.context_columns, *_OF_THE_IMPRESSION}
@@ -176,7 +176,7 @@ def _owners(options: LogOptions, impressions: pl.DataFrame) -> tuple[Mapping[str
                 f"one value for all candidates of a request: {remedy}, if it describes the item; {keep}."
             )
             continue
-        of_users = agreement(impressions, "user_id", column)  # a pass over the log, so only where it is asked for
+        of_users = agreement(impressions, "user_id", column)  # a pass over the log, so only on demand
         if of_users.is_exact or of_users.is_near:
             remedy = f"move it to {options.users.name}" if options.users is not None else f"--user-column {column}"
             hints.append(
@@ -187,7 +187,7 @@ def _owners(options: LogOptions, impressions: pl.DataFrame) -> tuple[Mapping[str
 
 
 def _require_known(option: str, names: Iterable[str], tables: Mapping[Path, pl.DataFrame]) -> None:
-    """Raises: LogsError, when an option names a column that no file has."""
+    """Raises: LogsError, if an option names a column that no file has."""
     columns = {name for table in tables.values() for name in table.columns}
     for name in names:
         if name not in columns:
@@ -196,7 +196,7 @@ def _require_known(option: str, names: Iterable[str], tables: Mapping[Path, pl.D
 
 
 def _require_entity_columns(option: str, names: Sequence[str], file: Path | None, impressions: pl.DataFrame) -> None:
-    """Raises: LogsError, when these columns of the impressions cannot describe items or users."""
+    """Raises: LogsError, if these columns of the impressions cannot describe items or users."""
     for name in names:
         if file is not None:
             raise LogsError(
@@ -210,7 +210,7 @@ def _require_entity_columns(option: str, names: Sequence[str], file: Path | None
 
 
 def _newest_values(impressions: pl.DataFrame, key: str, columns: Sequence[str]) -> pl.DataFrame:
-    """A row per item or user, with the newest value of each column; by id, so that a log's order is of no account."""
+    """Return a row per item or user with the newest value of each column, sorted by id, whatever the log's order."""
     in_time = impressions.select(key, "timestamp", *columns).sort("timestamp", maintain_order=True)
     newest = in_time.group_by(key).agg(pl.col(column).drop_nulls().last() for column in columns)
     return newest.sort(key)
@@ -227,7 +227,7 @@ def _require_common_ids(file: Path, table: pl.DataFrame, impressions: pl.DataFra
 
 
 def _declaration(guess: Guess) -> DeclaredFeature:
-    """In schema.toml; what is left out stands there as it would be were it none of what it was left out for."""
+    """Declare a column for schema.toml; a left-out one is declared as if the reason for leaving it out did not hold."""
     return DeclaredFeature(guess.column, guess.group, guess.kind or Kind.SINGLE)
 
 

@@ -1,4 +1,4 @@
-"""Which columns become features, and of which kind: guessed from their values, and each guess says why."""
+"""Guess from their values which columns become features, and of which kind; each guess gives its reason."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from dinrank.model.bundle.schema import ITEM_ID, Group, Kind, is_feature_name
 from dinrank.training.errors import LogsError
 from dinrank.training.prepare.logs.table_file import as_values
 
-FEW_VALUES = 50  # whole numbers with at most so many values are names rather than amounts
+FEW_VALUES = 50  # whole numbers with at most this many distinct values are categories rather than amounts
 MANY_VALUES = 100  # text with more values than this, and ...
-OWN_VALUE_SHARE = 0.5  # ... more values than this share of the rows, tells rows apart and teaches nothing
+OWN_VALUE_SHARE = 0.5  # ... more values than this share of the rows, identifies rows and teaches nothing
 SEPARATORS = ("|", ";")
-_SEPARATED_SHARE = 0.1  # text is a list when at least so many rows have the separator
+_SEPARATED_SHARE = 0.1  # text is a list if at least this share of rows has the separator
 
 _TITLE = "title"
-# Columns with a meaning of their own, which are kept and are no features.
+# Columns with a meaning of their own, which are kept but are not features.
 _KEPT = {
     Group.CONTEXT: {
         "bid": "the bid, for `training replay`",
@@ -34,11 +34,11 @@ _NO_FEATURE = {
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What a user said of a column.
+    """The user's choice for a column.
 
     Attributes:
         kind: None for no feature.
-        separator: of a text that holds several values.
+        separator: in a text with several values.
     """
 
     kind: Kind | None
@@ -50,10 +50,10 @@ class Guess:
     """One column's part in the dataset.
 
     Attributes:
-        kind: None when it is no feature.
+        kind: None if it is not a feature.
         reason: in words, for the user.
-        values: as they are written to the dataset, of columns that are left out too, for whoever wants them after all;
-            None where nothing is written.
+        values: as written to the dataset, also for columns that are left out, in case they are wanted after all;
+            None if nothing is written.
     """
 
     column: str
@@ -64,18 +64,18 @@ class Guess:
 
     @property
     def is_declarable(self) -> bool:
-        """Whether it could be made a feature in schema.toml."""
+        """Return whether it could be made a feature in schema.toml."""
         return self.kind is None and self.values is not None and self.column not in _KEPT[self.group]
 
 
 def guess_columns(group: Group, table: pl.DataFrame, wishes: Mapping[str, Override], *, taken: set[str]) -> list[Guess]:
-    """A guess for every column that is not required, in the table's order.
+    """Guess every column that is not required, in the table's order.
 
     Args:
         taken: names of features that other tables have.
 
     Raises:
-        LogsError: a wish that the column's values do not allow.
+        LogsError: an override that the column's values do not allow.
     """
     return [
         _guess(group, column, wishes.get(column.name), is_taken=column.name in taken)
@@ -85,7 +85,7 @@ def guess_columns(group: Group, table: pl.DataFrame, wishes: Mapping[str, Overri
 
 
 def item_id_guess(wishes: Mapping[str, Override]) -> Guess:
-    """The item itself, which has no column of its own."""
+    """Return the guess for the item itself, which has no column of its own."""
     wish = wishes.get(ITEM_ID)
     if wish is not None and wish.kind is None:
         return Guess(ITEM_ID, Group.ITEM, None, "as you said", None)
@@ -99,7 +99,7 @@ def _guess(group: Group, column: pl.Series, wish: Override | None, *, is_taken: 
     if (meaning := _KEPT[group].get(name)) is not None:
         if wish is not None and wish.kind is not None:
             raise LogsError(f"--feature {name}: the column is {meaning}; rename it with --map to learn from it")
-        # A film may be called 1984, which is still no number.
+        # A film may be called 1984, which is still not a number.
         is_title = group is Group.ITEM and name == _TITLE
         return Guess(name, group, None, f"kept: {meaning}", column.cast(pl.String) if is_title else values)
     reason = _reason_to_drop(column, wish, is_taken=is_taken, has_values=values is not None)
@@ -140,7 +140,7 @@ def _as_wished(group: Group, column: pl.Series, values: pl.Series, wish: Overrid
 
 
 def _as_numbers(values: pl.Series) -> pl.Series:
-    """Raises: LogsError, when a value is none."""
+    """Raises: LogsError, if a value is not a number."""
     if values.dtype.is_numeric():
         return values
     numbers = values.cast(pl.String).cast(pl.Float64, strict=False)
@@ -153,7 +153,7 @@ def _as_numbers(values: pl.Series) -> pl.Series:
 
 
 def _by_values(name: str, values: pl.Series) -> tuple[Kind | None, str, pl.Series]:
-    """Kind, reason, and the values as this kind has them."""
+    """Return kind, reason, and the values in the form of this kind."""
     if isinstance(values.dtype, pl.List):
         return Kind.MULTI, "lists", values
     num_values = values.drop_nulls().n_unique()
@@ -169,7 +169,7 @@ def _by_values(name: str, values: pl.Series) -> tuple[Kind | None, str, pl.Serie
 
 
 def _by_names(values: pl.Series, num_values: int) -> tuple[Kind | None, str, pl.Series]:
-    """The same for what names something: text, ids, true and false."""
+    """The same for categories: text, ids, true and false."""
     if values.dtype == pl.String:
         if _is_date(values):
             return None, "a date; make an hour or a weekday of it", values
@@ -187,7 +187,7 @@ def _is_date(values: pl.Series) -> bool:
 
 
 def _separator(values: pl.Series) -> str | None:
-    """Between the values of a text that holds several; the parts recur, or it is prose."""
+    """Find the separator of a text with several values; the parts must recur, or it is prose."""
     present = values.drop_nulls()
     for separator in SEPARATORS:
         is_frequent = int(present.str.contains(separator, literal=True).sum()) >= _SEPARATED_SHARE * len(present)
@@ -197,6 +197,6 @@ def _separator(values: pl.Series) -> str | None:
 
 
 def _cut(text: pl.Series, separator: str) -> pl.Series:
-    """Lists of the parts without blanks around them; empty parts are none."""
+    """Cut text into lists of stripped parts; empty parts are dropped."""
     parts = text.replace("", None).str.split(separator)
     return parts.list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))

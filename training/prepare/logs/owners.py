@@ -1,6 +1,6 @@
-"""Whose a column of the impressions is, by its values: the item's, the user's, or the moment's.
+"""Owner of a column of the impressions, by its values: the item, the user, or the context.
 
-A request has one context for all its candidates, so what differs from item to item must not become context.
+A request has one context for all its candidates, so a value that differs between items must not become context.
 """
 
 import math
@@ -10,18 +10,18 @@ import polars as pl
 
 from dinrank.training.prepare.logs.table_file import as_values
 
-_CHANCE = 1e-6  # agreement that would come about by chance less often than so is none
-_NEARLY = 0.95  # a column that agrees as often as that describes what changes now and then, or has errors
+_CHANCE = 1e-6  # agreement less likely than this by chance is not chance
+_NEARLY = 0.95  # a column that agrees this often changes now and then, or has errors
 _KEY, _VALUE = "key", "value"
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How often the impressions of one item, or of one user, have the same value in a column.
+    """Agreement of a column's values among the impressions of one item, or of one user.
 
     Attributes:
         share: of the impressions beyond each item's first, those with the item's most frequent value; 0 to 1.
-        is_chance: whether a column that has nothing to do with items may well agree as often.
+        is_chance: whether an unrelated column may well agree as often.
     """
 
     share: float
@@ -37,7 +37,7 @@ class Agreement:
 
 
 def agreement(impressions: pl.DataFrame, key: str, column: str) -> Agreement:
-    """Of a column's values within the groups of `key`; no value counts as none.
+    """Measure the agreement of a column's values within the groups of `key`; a missing value counts as a value.
 
     If values were drawn independently, each of the d impressions beyond the first of their group would agree with that
     one with probability Σ p², p the values' frequencies; all of them with (Σ p²)^d.

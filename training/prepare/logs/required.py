@@ -1,4 +1,4 @@
-"""The columns that every log must have: ids, clicks and timestamps, each checked and in one form."""
+"""Check and normalise the columns that every log must have: ids, clicks and timestamps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import polars as pl
 
 from dinrank.training.errors import DatasetError
 
-# What these columns are often called: to suggest, never to take.
+# Common names of these columns: suggested, never assumed.
 _OTHER_NAMES = {
     "user_id": ("uid", "user", "userid", "customer_id", "visitor_id", "device_id", "client_id", "member_id"),
     "item_id": ("iid", "item", "itemid", "ad_id", "adid", "ad", "product_id", "adgroup_id", "movie_id", "article_id"),
@@ -23,7 +23,7 @@ _OFFSET = r":\d{2}.*(Z|[+-]\d{2}:?\d{2})$"  # after a time of day: 2026-03-01 ha
 def require_columns(file: Path, table: pl.DataFrame, names: Sequence[str], renames: Mapping[str, str]) -> None:
     """
     Args:
-        renames: what has been renamed already, old to new: an option names columns as the file has them.
+        renames: renames done already, old to new: options name columns as in the file.
 
     Raises:
         DatasetError: with the option that names the column which is probably meant.
@@ -42,7 +42,7 @@ def require_columns(file: Path, table: pl.DataFrame, names: Sequence[str], renam
 
 
 def with_ids(file: Path, table: pl.DataFrame, names: Sequence[str], *, is_key: bool = False) -> pl.DataFrame:
-    """The id columns as text, as they are written; whole floats without their fraction.
+    """Convert the id columns to text, as they are written; whole floats without their fraction.
 
     Args:
         is_key: whether an id may occur only once.
@@ -71,7 +71,7 @@ def _id_text(column: pl.Series) -> pl.Series:
 
 
 def with_clicked(file: Path, table: pl.DataFrame) -> pl.DataFrame:
-    """`clicked` as Boolean, from 0 and 1 or true and false."""
+    """Convert `clicked` to Boolean, from 0 and 1 or true and false."""
     column = table["clicked"]
     clicked = column.cast(pl.String).str.to_lowercase().replace_strict(_CLICKED, default=None, return_dtype=pl.Boolean)
     advice = (
@@ -82,7 +82,7 @@ def with_clicked(file: Path, table: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_timestamp(file: Path, table: pl.DataFrame) -> pl.DataFrame:
-    """`timestamp` as Int64, Float64 or, of ISO dates, Datetime in UTC; those without an offset count as UTC."""
+    """Convert `timestamp` to Int64, Float64 or, for ISO dates, Datetime in UTC; no offset counts as UTC."""
     column = table["timestamp"]
     if column.dtype in (pl.Date, pl.Datetime):
         moments = _without_zone(column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column)
@@ -98,7 +98,7 @@ def with_timestamp(file: Path, table: pl.DataFrame) -> pl.DataFrame:
 
 
 def same_clock(behaviours_file: Path, behaviours: pl.DataFrame, impressions: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
-    """Both tables with timestamps of one type.
+    """Convert both tables' timestamps to one type.
 
     Raises:
         DatasetError: one has dates and the other numbers.
@@ -126,7 +126,7 @@ def _from_text(file: Path, text: pl.Series) -> pl.Series:
 
 
 def _moments(file: Path, text: pl.Series) -> pl.Series:
-    """Of ISO dates; null where the text is none."""
+    """Parse ISO dates; null where the text is not one."""
     spaced = text.str.replace("T", " ", literal=True)
     has_offset = text.str.contains(_OFFSET)
     if not has_offset.any():

@@ -1,4 +1,4 @@
-"""Read a CSV or Parquet file so that it does not matter which of the two it is."""
+"""Read CSV and Parquet files alike."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +8,12 @@ import polars as pl
 from dinrank.training.errors import DatasetError, LogsError
 
 _PARQUET_MAGIC = b"PAR1"
-_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"  # no leading zeros: a post code 01234 is no number
+_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"  # no leading zeros: a post code 01234 is not a number
 _LARGEST_EXACT = 2.0**53  # whole numbers up to here are exact as floats
 
 
 def read_table(file: Path, *, separator: str) -> pl.DataFrame:
-    """All rows of a file; a CSV's columns are text, and an empty field is no value.
+    """Read all rows of a file; a CSV's columns are text, and an empty field is null.
 
     Args:
         separator: between a CSV's fields.
@@ -40,7 +40,7 @@ def read_table(file: Path, *, separator: str) -> pl.DataFrame:
 
 
 def rename_columns(file: Path, table: pl.DataFrame, renames: Mapping[str, str]) -> pl.DataFrame:
-    """The table with other names for the columns that it has among `renames`, old to new.
+    """Rename the columns that the table has among `renames`, old to new.
 
     Raises:
         LogsError: two columns would have one name.
@@ -57,16 +57,16 @@ def rename_columns(file: Path, table: pl.DataFrame, renames: Mapping[str, str]) 
 
 
 def _first_line(error: Exception) -> str:
-    """Without a first word that stands before it anyway."""
+    """Return the first line, without a first word that the message already has."""
     return str(error).partition("\n")[0].removeprefix("found ")
 
 
 def as_values(column: pl.Series) -> pl.Series | None:
-    """The column as text, Boolean, Int64, Float64 or a list of text; None for other types.
+    """Convert the column to text, Boolean, Int64, Float64 or a list of text; None for other types.
 
-    CSV and Parquet are to agree: text that is all true and false, all whole numbers or all numbers becomes that, dates
-    become text, and empty text and NaN become null. Floats that are all whole become integers: whole numbers with gaps
-    are often kept as floats.
+    CSV and Parquet give the same result: text that is all true and false, all whole numbers or all numbers is
+    converted, dates become text, and empty text and NaN become null. Floats that are all whole become
+    integers: whole numbers with gaps are often stored as floats.
     """
     dtype = column.dtype
     if isinstance(dtype, pl.List | pl.Array):
@@ -100,7 +100,7 @@ def _typed_text(column: pl.Series) -> pl.Series:
     whole = column.cast(pl.Int64, strict=False)
     if whole.null_count() == column.null_count():
         return whole
-    if not values.str.contains("[.eE]").any():  # whole, and too large for one: a number in name only
+    if not values.str.contains("[.eE]").any():  # whole, but too large for an integer: an id rather than a number
         return column
     return _whole_if_all_are(column.cast(pl.Float64))
 
