@@ -1,9 +1,10 @@
-"""Other ways to run the plain graph of a bundle, side by side: what docs/performance.md says of them was measured here.
+"""Alternative runtimes for the plain graph of a bundle, side by side; the source of their figures in
+docs/performance.md.
 
     python -m bench.alternatives --bundle bundles/din --behaviours 100
 
-Needs `openvino` beside what the service has (`pip install openvino`). One thread each, taking turns; medians, and how
-far the CTRs of each stray from the plain graph's.
+Needs `openvino` beside what the service has (`pip install openvino`). One thread each, taking turns; medians, and the
+largest difference of each one's CTRs from the plain graph's.
 """
 
 import tempfile
@@ -104,7 +105,7 @@ def report(
         for round_ in range(rounds):
             for name, score in subjects.items():
                 request = requests[round_ % len(requests)]
-                score(request)  # its own memory is warm again
+                score(request)  # warm up its own memory again
                 started = time.thread_time()
                 score(request)
                 seconds[name].append(time.thread_time() - started)

@@ -1,13 +1,13 @@
-"""What a bundle with millions of items costs: seconds to open, and the memory that each further worker adds.
+"""Cost of a bundle with millions of items: seconds to open, and the memory that each further worker adds.
 
     python -m bench.bundle_memory                       # 1,000,000 items
     python -m bench.bundle_memory --items 10000000      # needs about 10 GB of memory and 6 GB of disk for a while
 
 Writes a bundle through the real writer: DIN with random parameters, vectors of 32 + 32 for item_id and a category.
 Opens it as a worker does, then serves it with one worker and with two, which rank 200 candidates at a time for a user
-with 50 behaviours. Memory is the proportional set size (PSS): a page that n processes share counts 1/n in each, so that
-the sum over processes is what the machine needs. Several workers have a parent, which maps the bundle too, and a
-process that they are forked from; these are given apart. What is unshared would be free again if the process ended.
+with 50 behaviours. Memory is the proportional set size (PSS): a page that n processes share counts 1/n in each, so
+the sum over processes is the machine's need. Several workers have a parent, which maps the bundle too, and a process
+that they are forked from; these are listed separately. Unshared memory would be free again if the process ended.
 Linux only.
 """
 
@@ -48,9 +48,9 @@ from dinrank.training.report.report import describe_machine, source_commit
 ROOT = Path(__file__).parents[1]
 TEMPORARY = Path(tempfile.gettempdir())
 NUM_CATEGORIES, NUM_BEHAVIOURS, NUM_CANDIDATES = 10_000, 50, 200
-NUM_POPULAR = 2_000  # items that requests name, all over the catalogue, so that every worker touches the same pages
-NUM_ROUNDS = 20  # how often all of them are named
-START_S = 300  # how long a service may take until it answers
+NUM_POPULAR = 2_000  # items in requests, from all over the catalogue, so that every worker touches the same pages
+NUM_ROUNDS = 20  # passes over all of them
+START_S = 300  # limit for a service to start
 USER_ID = "1"
 GOALS_OPEN_S = {1_000_000: 3.0, 10_000_000: 20.0}
 GOAL_SHARE = 0.25
@@ -64,7 +64,7 @@ def item_id(item: int) -> str:
 
 
 def write(out: Path, num_items: int) -> None:
-    """Tokens come from generators: no list of millions of strings is made."""
+    """Write the bundle from generators of tokens, without a list of millions of strings."""
     schema = FeatureSchema(
         features=(
             Feature(ITEM_ID, Group.ITEM, Kind.SINGLE, num_indices=num_items + FIRST_ID),
@@ -107,7 +107,7 @@ def golden_request(num_items: int) -> ScoringRequest:
 
 
 def seconds_to_open(path: Path) -> dict[str, float]:
-    """Wall-clock and CPU seconds of what a worker does with a bundle before it answers, the best of three times."""
+    """Return wall-clock and CPU seconds of a worker's work on a bundle before it answers, best of three."""
     taken = []
     for _ in range(3):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -121,7 +121,7 @@ def seconds_to_open(path: Path) -> dict[str, float]:
 
 @contextmanager
 def service(bundle: Path, redis_url: str, workers: int) -> Iterator[tuple[str, psutil.Process]]:
-    """A service on a free port: its address and its process, which is the only worker or the parent of several."""
+    """Start a service on a free port; yield its address and its process, the only worker or the parent of several."""
     command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url, "--port", "0"]
     process = subprocess.Popen(
         [*command, "--workers", str(workers)],
@@ -157,7 +157,7 @@ def wait_until_ready(address: str) -> None:
 
 
 def rank_popular(address: str, num_items: int) -> None:
-    """Requests that name all popular items, each over a connection of its own, so that any worker may take it."""
+    """Request all popular items, each time over a new connection, so that any worker may take it."""
     popular = np.linspace(0, num_items - 1, NUM_POPULAR).astype(int).tolist()
     for first in range(0, NUM_POPULAR, NUM_CANDIDATES):
         rank(address, popular[first : first + NUM_CANDIDATES])
@@ -172,12 +172,12 @@ def rank(address: str, items: list[int]) -> None:
 
 
 def memory(bundle: Path, redis_url: str, num_items: int, workers: int) -> dict[str, Any]:
-    """Megabytes of PSS by process, after every worker has answered."""
+    """Return megabytes of PSS by process, after every worker has answered."""
     with service(bundle, redis_url, workers) as (address, parent):
         serving = [parent] if workers == 1 else worker_processes(parent, workers)
         idle_threads = {process.pid: process.num_threads() for process in serving}
         rounds = 0
-        # A worker makes its scoring thread when it gets its first request.
+        # A worker starts its scoring thread on its first request.
         while rounds < NUM_ROUNDS or any(process.num_threads() <= idle_threads[process.pid] for process in serving):
             rank_popular(address, num_items)
             rounds += 1
@@ -189,7 +189,7 @@ def memory(bundle: Path, redis_url: str, num_items: int, workers: int) -> dict[s
 
 
 def worker_processes(parent: psutil.Process, workers: int) -> list[psutil.Process]:
-    """Those of the parent's processes that hold the bundle's files; multiprocessing has some of its own."""
+    """Return the parent's processes that map the bundle's files; multiprocessing has others of its own."""
     while True:
         children = parent.children(recursive=True)
         found = [child for child in children if any("items/ids" in file.path for file in child.memory_maps())]
@@ -199,14 +199,14 @@ def worker_processes(parent: psutil.Process, workers: int) -> list[psutil.Proces
 
 
 def megabytes(process: psutil.Process) -> dict[str, float]:
-    """PSS, and of it what belongs to this process alone and what is mapped from the bundle."""
+    """Return PSS, and its parts that are unshared and that are mapped from the bundle."""
     info = process.memory_full_info()
     mapped = sum(file.pss for file in process.memory_maps() if ".onnx.data" in file.path or ".npy" in file.path)
     return {"pss": info.pss / 1e6, "unshared": info.uss / 1e6, "of_bundle": mapped / 1e6}
 
 
 def second_worker_share(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
-    """What two workers need beyond one, as a share of what one needs."""
+    """Return the memory that a second worker adds, as a share of the first one's."""
     alone = one["workers"][0]["pss"]
     return float((sum(worker["pss"] for worker in two["workers"]) - alone) / alone)
 
@@ -223,7 +223,7 @@ def main(
     ] = TEMPORARY,
     out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = ROOT / "bench/out/bundle_memory.json",
 ) -> None:
-    """What a bundle with millions of items costs: seconds to open it, and megabytes that each further worker adds."""
+    """Cost of a bundle with millions of items: seconds to open it, and megabytes that each further worker adds."""
     machine = describe_machine()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory(dir=directory, prefix="bundle_memory.") as scratch:

@@ -1,11 +1,11 @@
-"""What a training step costs as the embedding table grows: it should cost what its batch touches.
+"""Cost of a training step as the embedding table grows: it should depend only on the rows of its batch.
 
     python -m bench.embedding_table
 
-Trains on made-up batches that are of one size and touch the same number of distinct items, whatever the table holds:
+Trains on synthetic batches of one size with the same number of distinct items, whatever the table's size:
 forward, backward, both optimisers, the average of recent weights and, with --l2, plain L2. The base model does little
-else than look up and update, so it shows the table's share best; --model takes any other network. No data set is
-needed. A table is kept four times, with its average and Adam's two moments.
+but look up and update, so it shows the table's share best; --model takes any other network. No data set is
+needed. A table takes four times its size, with its average and Adam's two moments.
 """
 
 import itertools
@@ -32,14 +32,14 @@ from dinrank.training.fit.state import TrainingState
 
 BATCH, NUM_BEHAVIOURS, NUM_ITEMS = 1024, 50, 8_000  # impressions, behaviours of each, distinct items
 NUM_ROWS = [10_000, 1_000_000, 10_000_000]
-BLOCK = 10  # steps with one table before the next one's turn, as many as between two updates of the average
+BLOCK = 10  # steps of one table per turn, as many as between two updates of the average
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 # Legend: U = impressions of the batch, C = 1 candidate each, T = behaviours, I = distinct items.
 def batch(num_rows: int, rng: np.random.Generator) -> tuple[NetworkInputs, torch.Tensor]:
-    """Items drawn uniformly from the whole table, which is hard on caches; real logs repeat the popular ones."""
+    """Draw items uniformly from the whole table, which is hard on caches; real logs repeat the popular ones."""
     ids_I = FIRST_ID + np.sort(rng.choice(num_rows - FIRST_ID, NUM_ITEMS, replace=False))
     inputs = NetworkInputs(
         items={ITEM_ID: torch.from_numpy(ids_I)},
@@ -52,7 +52,7 @@ def batch(num_rows: int, rng: np.random.Generator) -> tuple[NetworkInputs, torch
 
 
 class Steps:
-    """Trains with a table of `num_rows` rows, as `dinrank.training.fit.loop` does, and notes what each step took."""
+    """Trains with a table of `num_rows` rows, as `dinrank.training.fit.loop` does, and times each step."""
 
     def __init__(self, model: NetworkName, num_rows: int, config: TrainConfig) -> None:
         schema = FeatureSchema(
@@ -78,7 +78,7 @@ class Steps:
             self.milliseconds.append(1e3 * (time.perf_counter() - started))
 
     def look(self) -> float:
-        """Milliseconds that a look at `valid` costs before it begins: the pass over the whole table."""
+        """Return the milliseconds that a look at `valid` costs up front: the pass over the whole table."""
         started = time.perf_counter()
         self.state.averaged.before_look()
         return 1e3 * (time.perf_counter() - started)
@@ -93,7 +93,7 @@ def main(
     l2: Annotated[float, typer.Option(min=0.0, help="Plain L2, which concerns every row at every step.")] = 0.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
 ) -> None:
-    """What a training step costs, in milliseconds, as the embedding table grows, and what a look at `valid` adds."""
+    """Cost of a training step, in milliseconds, as the embedding table grows, and of a look at `valid`."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     config = TrainConfig(network=NetworkConfig(embedding_dim=embedding_dim), l2=l2)

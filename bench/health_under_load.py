@@ -1,9 +1,9 @@
-"""How long health checks wait while one worker gets more rankings than it can do.
+"""Latency of health checks while one worker is overloaded with rankings.
 
     python -m bench.health_under_load
 
 A real service process with one worker and an embedded Redis; a second process keeps `--callers` rankings of 200
-candidates and 50 behaviours in flight all the time, so that the worker is never idle. Meanwhile this one asks /livez
+candidates and 50 behaviours in flight all the time, so the worker is never idle. Meanwhile this process asks /livez
 and /readyz in turn on connections of their own, at a steady pace. Machines with fewer than two free cores measure their
 own scheduler as well: the machine's load from before the start is in the JSON.
 """
@@ -35,7 +35,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def probe(server: Server, duration_s: float) -> dict[str, list[float]]:
-    """Milliseconds that each check took."""
+    """Return each check's milliseconds."""
     connections = {path: server.connect() for path in PATHS}
     taken_ms: dict[str, list[float]] = {path: [] for path in PATHS}
     end = time.monotonic() + duration_s
@@ -51,12 +51,12 @@ def probe(server: Server, duration_s: float) -> dict[str, list[float]]:
 @app.command(epilog="Example: python -m bench.health_under_load --callers 16")
 def main(
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.DIN,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Existing bundle; by default one is made.")] = None,
     callers: Annotated[int, typer.Option(min=1, help="Rankings in flight.")] = 16,
     duration_s: Annotated[float, typer.Option(min=1.0, help="Seconds of probing.")] = 15.0,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/health_under_load.json"),
 ) -> None:
-    """How long health checks wait while a worker gets more rankings than it can do."""
+    """Latency of health checks while a worker is overloaded with rankings."""
     machine, console = describe_machine(), Console()
     with prepared(bundle, model, [NUM_BEHAVIOURS]) as ground, ExitStack() as stack:
         server = stack.enter_context(
@@ -65,7 +65,7 @@ def main(
                 ground.redis_url,
                 ground.directory / "log",
                 DINRANK_REDIS_TIMEOUT_MS="10000",
-                DINRANK_MAX_WAIT_MS="60000",  # all rankings wait: a refusal would be a cheaper answer
+                DINRANK_MAX_WAIT_MS="60000",  # all rankings wait: a refusal would be cheaper
             )
         )
         load = subprocess.Popen(
@@ -76,7 +76,7 @@ def main(
         stack.callback(load.wait)
         stack.callback(load.terminate)
         assert load.stdout is not None
-        load.stdout.readline()  # all callers are at it, or it ended and says why
+        load.stdout.readline()  # all callers have started, or it ended and says why
         spent_s, started = server.cpu_s(), time.monotonic()
         taken_ms = probe(server, duration_s)
         busy = (server.cpu_s() - spent_s) / (time.monotonic() - started)

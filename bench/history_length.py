@@ -1,11 +1,11 @@
-"""What longer histories cost the training of DIN.
+"""Training cost of longer histories for DIN.
 
     python -m bench.history_length --data data/ml-1m-500
 
 Trains with the newest 50, 200 and 500 behaviours of the same dataset in turns, with the default configuration and one
 thread, and prints samples per second: the input pipeline and the steps, without looks at `valid`. The dataset's
-`max_length` has to be the longest length at least. What longer histories are worth, `python -m training train` says of
-datasets with such a `max_length`; both are in docs/experiments.md.
+`max_length` must be at least the longest length. For the benefit of longer histories, run `python -m training train`
+on datasets with such a `max_length`; both are in docs/experiments.md.
 """
 
 import dataclasses
@@ -43,11 +43,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class NotEnoughData(Exception):
-    """The training rows make fewer batches than asked for."""
+    """There are not enough training rows for the batches asked for."""
 
 
 class Training:
-    """A training of DIN that goes on where its last turn ended."""
+    """A training of DIN that resumes where its last turn ended."""
 
     def __init__(self, dataset: Dataset, length: int) -> None:
         data = encode_dataset(dataclasses.replace(dataset, max_behaviours=length), min_count=CONFIG.min_count)

@@ -2,10 +2,10 @@
 
     python -m bench.http_servers --others path/to/python
 
-uvicorn as it is, uvicorn with the service's limits of connections, and, from the interpreter of `--others` where
-granian and hypercorn are installed (`pip install granian hypercorn uvloop`), these two. One worker process each, one
+Plain uvicorn, uvicorn with the service's connection limits, and granian and hypercorn from the interpreter of
+`--others` (`pip install granian hypercorn uvloop`). One worker process each, one
 keep-alive connection over the loopback, a POST of 12 kB, an answer of 2 kB; the servers take turns, and the figures are
-medians of the rounds. CPU time is that of all processes of a server. Decision 29 rests on it.
+medians of the rounds. CPU time is that of all processes of a server. Decision 29 is based on it.
 """
 
 import statistics
@@ -125,7 +125,7 @@ def main(
     requests: Annotated[int, typer.Option(min=1, help="Requests a turn.")] = 1_000,
     first_port: Annotated[int, typer.Option(help="The servers listen on this port and the next ones.")] = 18_900,
 ) -> None:
-    """Microseconds of CPU and requests per second of each."""
+    """Measure microseconds of CPU and requests per second of each."""
     console, commands = Console(), _commands(others)
     figures: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     with ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""Whether the service's memory grows: many requests of changing shapes, and its resident memory along the way.
+"""Memory leak check: many requests of changing shapes, and the service's resident memory along the way.
 
     python -m bench.memory_growth --bundle bundles/din --requests 100000
 
-A real service with one worker and its own redis-server, both on loopback and ended at the end. Each request has another
+A real service with one worker and its own redis-server, both on loopback, stopped at the end. Each request has another
 number of candidates, known and new, and a user with another number of behaviours.
 """
 
@@ -39,7 +39,7 @@ def main(
     requests: Annotated[int, typer.Option(min=NUM_LOOKS, help="Requests, one after the other.")] = 100_000,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/memory_growth.json"),
 ) -> None:
-    """Whether the service's memory grows: many requests of changing shapes, and its resident megabytes meanwhile."""
+    """Memory leak check: many requests of changing shapes, and the service's resident megabytes meanwhile."""
     rng = np.random.default_rng(0)
     opened = open_bundle(bundle)
     item_ids = list(opened.encoder.catalogue.item_ids)
@@ -69,7 +69,7 @@ def make_body(rng: np.random.Generator, item_ids: list[str]) -> bytes:
 
 
 def drive(server: Server, bodies: list[bytes], num_requests: int) -> list[float]:
-    """Resident megabytes after each tenth of the requests. Raises: ServerFailed, for a request that is not answered."""
+    """Return resident megabytes after each tenth of the requests. Raises: ServerFailed, for an unanswered request."""
     process, connection = psutil.Process(server.process.pid), server.connect()
     megabytes = []
     with progress_bar(console, "asking", total=num_requests, unit="requests") as advance:

@@ -1,11 +1,10 @@
-"""How the base model over-fits without regularisation, and what each regularisation does about it: the DIN paper's
-table 4 in small.
+"""Over-fitting of the base model with and without each regularisation: the DIN paper's table 4 in small.
 
     python -m bench.overfitting --data data/ml-1m
 
-Trains `base` for a fixed number of epochs with the same seed and looks at `valid` after each; nothing stops early,
-`test` is never read. The average of recent weights and the dropout of behaviours, which regularise too, are off unless
-a row says so. Finished rows are kept in OUT.json and not repeated; the picture is drawn from them.
+Trains `base` for a fixed number of epochs with the same seed and evaluates `valid` after each, without
+early stopping; `test` is never read. Weight averaging and behaviour dropout, which regularise too, are off unless a
+row says so. Finished rows are kept in OUT.json and not repeated; the picture is drawn from them.
 
 Source: Zhou et al., KDD 2018, section 6.6 and table 4.
 """
@@ -34,7 +33,7 @@ from dinrank.training.fit.loop import train
 from dinrank.training.fit.progress import TrainingProgress
 from dinrank.training.report.report import source_commit
 
-# Averaged this seldom, the weights that are looked at are the newest ones.
+# Averaging this rarely means that the newest weights are evaluated.
 PLAIN = TrainConfig(average_every=1_000_000_000, max_behaviour_dropout=0.0, evaluations_per_epoch=1)
 REGULARISED: Mapping[str, TrainConfig] = {
     "none": PLAIN,
@@ -59,7 +58,7 @@ def main(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 6,
     rows: Annotated[list[str] | None, typer.Option(help="Only this row of the table; may be given again.")] = None,
 ) -> None:
-    """How the base model over-fits without regularisation, and what each regularisation does about it."""
+    """Over-fitting of the base model with and without each regularisation."""
     if unknown := set(rows or ()) - REGULARISED.keys():
         raise typer.BadParameter(
             f"no row {', '.join(unknown)}; there are {', '.join(REGULARISED)}", param_hint="--rows"
@@ -78,7 +77,7 @@ def main(
 
 
 def measure(path: Path, config: TrainConfig, *, epochs: int, console: Console) -> dict[str, Any]:
-    """The looks of one training, seed 0."""
+    """Return the evaluations of one training, seed 0."""
     data = encode_dataset(read_dataset(path), min_count=config.min_count)
     torch.manual_seed(0)
     network = build_network(NetworkName.BASE, data.encoder.schema, config.network)
@@ -122,7 +121,7 @@ def draw(results: Mapping[str, Any], path: Path, *, dataset: str) -> None:
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Markdown: valid GAUC and log loss after the first epoch, at the best and at the last one."""
+    """Format Markdown: valid GAUC and log loss after the first epoch, at the best and at the last one."""
     rows = [
         "| regularisation | best epoch | valid GAUC, first | best | last "
         "| valid log loss, first | last | training, last |",

@@ -1,16 +1,16 @@
-"""What a worker still answers when it gets two and three times as many requests as it can do.
+"""Goodput of a worker under two and three times the load that it can handle.
 
     python -m bench.overload
 
 A real service process with one worker, with its own settings for waiting, and an embedded Redis; requests with 200
-candidates and 50 behaviours from a generator in a process of its own. In each round first as many as the worker takes
-with every place busy (the saturation), then open loads of 1, 2 and 3 times that, whose requests come at random times
-whatever the service does. In the end /livez and /readyz are asked while the heaviest load comes once more. Goodput is
+candidates and 50 behaviours from a generator in a process of its own. Each round first measures the worker's
+saturation with every place busy, then sends open loads of 1, 2 and 3 times that, whose requests arrive at random
+times whatever the service does. At the end /livez and /readyz are asked during the heaviest load once more. Goodput is
 full answers per second.
 
-A round compares what saw much the same conditions. On a machine that does other work the worker gets less of a core
-when more processes want one, so goodput per CPU second of the worker is given too. Generator and service share the
-cores; the generator's share of one is printed.
+Loads are compared within a round, under much the same conditions. On a busy machine the worker gets less of a core,
+so goodput per CPU second of the worker is given too. Generator and service share the cores; the generator's share of
+one is printed.
 """
 
 import json
@@ -36,7 +36,7 @@ from dinrank.model.nets.names import NetworkName
 from dinrank.training.report.report import describe_machine, source_commit
 
 NUM_BEHAVIOURS, NUM_CANDIDATES = 50, 200
-SATURATING_CONNECTIONS = 8  # as many as a worker with one scoring thread has places
+SATURATING_CONNECTIONS = 8  # number of places of a worker with one scoring thread
 OPEN_CONNECTIONS = 128
 LOADS = (1.0, 2.0, 3.0)
 GOAL = 0.8
@@ -50,7 +50,7 @@ class Load:
     """One load of one round.
 
     Attributes:
-        load: times the saturation of the round; 0 is the saturation itself.
+        load: as a multiple of the round's saturation; 0 is the saturation itself.
         server_cpu_s: CPU time of the worker.
     """
 
@@ -77,7 +77,7 @@ def measure(server: Server, order: Order, load: float) -> Load:
 
 
 def slowest_check_ms(server: Server, order: Order) -> float:
-    """Of all health checks while the load comes."""
+    """Return the slowest health check's milliseconds during the load."""
     with ThreadPoolExecutor(1) as executor:
         loading = executor.submit(measure, server, order, LOADS[-1])
         slowest_ms = 0.0
@@ -98,7 +98,7 @@ def open_order(closed: Order, load: float, saturation: Load) -> Order:
 
 
 def goodput_share(loads: list[Load]) -> float:
-    """At the heaviest load, of the most at any load of the round."""
+    """Return goodput at the heaviest load as a share of the best in the round."""
     return loads[-1].outcome.per_second / max(load.outcome.per_second for load in loads)
 
 
@@ -107,7 +107,7 @@ def goodput_share_per_cpu_s(loads: list[Load]) -> float:
 
 
 def refusal_cpu_ms(loads: list[Load]) -> float:
-    """CPU time of a refusal at the heaviest load: what is left when each answer costs what it does at saturation."""
+    """Return CPU time of a refusal at the heaviest load: the rest, if each answer costs as much as at saturation."""
     saturation, heaviest = loads[0], loads[-1]
     per_answer_s = saturation.server_cpu_s / saturation.outcome.answered
     left_s = heaviest.server_cpu_s - per_answer_s * heaviest.outcome.answered
@@ -135,22 +135,22 @@ def table(rounds: list[list[Load]]) -> Table:
 @app.command(epilog="Example: python -m bench.overload --rounds 3 --seconds 8")
 def main(
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.DIN,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Existing bundle; by default one is made.")] = None,
     num_rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Rounds of one saturation and three loads each.")
     ] = 3,
     seconds: Annotated[float, typer.Option(min=1.0, help="Seconds of each load.")] = 8.0,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/overload.json"),
 ) -> None:
-    """What a worker still answers when it gets two and three times as many requests as it can do."""
+    """Goodput of a worker under two and three times the load that it can handle."""
     machine, console = describe_machine(), Console()
     with prepared(bundle, model, [NUM_BEHAVIOURS]) as ground:
         bodies_file = ground.directory / "bodies"
         bodies_file.write_bytes(b"\n".join(bodies(NUM_BEHAVIOURS, NUM_CANDIDATES)))
-        # A busy Redis would give degraded answers, which are cheaper ones.
+        # A busy Redis would give degraded answers, which are cheaper.
         settings = {"DINRANK_REDIS_TIMEOUT_MS": "10000"}
         with serving(ground.bundle, ground.redis_url, ground.directory / "log", **settings) as server:
-            measure_round(server, bodies_file, 1.0)  # whose figures are of a service that has just begun
+            measure_round(server, bodies_file, 1.0)  # its figures are of a cold service
             rounds = []
             with progress_bar(console, "loading", total=num_rounds, unit="rounds") as advance:
                 for _ in range(num_rounds):

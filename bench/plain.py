@@ -1,7 +1,7 @@
-"""The reference: what FastAPI, pydantic and redis-py cost when a handler is written the plain way.
+"""Reference service: the cost of FastAPI, pydantic and redis-py in a plain handler.
 
 It takes the same body, reads the same user from the same Redis in one pipeline, looks the ids up in a dictionary and
-returns the same answer, ordered by eCPM. It scores nothing: each CTR is made of the id's index.
+returns the same answer, ordered by eCPM. It scores nothing: each CTR is derived from the id's index.
 """
 
 import json

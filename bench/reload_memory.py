@@ -1,8 +1,8 @@
-"""Whether memory returns after hot reloads, and what requests see of them.
+"""Memory after hot reloads, and their effect on requests.
 
     python -m bench.reload_memory --reloads 50
 
-A real service with one worker and its own redis-server, both on loopback and ended at the end. A symbolic link is
+A real service with one worker and its own redis-server, both on loopback and stopped at the end. A symbolic link is
 switched between two bundles, `--bundles` or an untrained din and base, and `POST /admin/reload` is called after each
 switch, while one caller ranks without a pause. An even number of reloads ends with the bundle that it began with.
 """
@@ -30,12 +30,12 @@ from dinrank.model.bundle.reader import open_bundle
 from dinrank.model.nets.names import NetworkName
 
 NUM_BEHAVIOURS, NUM_CANDIDATES = 50, 200
-SETTLED_S = 2.5  # the service gives memory back 2 s after a swap
+SETTLED_S = 2.5  # the service returns memory 2 s after a swap
 
 
 @dataclass
 class Caller:
-    """Ranks until it is told to stop; `seconds` has the time of its end and the duration of each request."""
+    """Ranks until stopped; `seconds` has the end time and the duration of each request."""
 
     bodies: list[bytes]
     seconds: list[tuple[float, float]] = field(default_factory=list)
@@ -62,7 +62,7 @@ def main(
     reloads: Annotated[int, typer.Option(min=1, help="How often to switch between them.")] = 50,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/reload_memory.json"),
 ) -> None:
-    """Whether memory returns after hot reloads, in megabytes, and how long requests take meanwhile."""
+    """Memory after hot reloads, in megabytes, and the latency of requests meanwhile."""
     with prepared(bundles and bundles[0], NetworkName.DIN, [NUM_BEHAVIOURS]) as ground:
         other = bundles[1] if bundles else ground.directory / "base"
         if not bundles:
@@ -80,7 +80,7 @@ def main(
 
 
 def drive(server: Server, link: Path, paths: list[Path], num_reloads: int) -> dict[str, object]:
-    """Raises: ServerFailed, for a ranking that is not answered."""
+    """Raises: ServerFailed, for an unanswered ranking."""
     process, admin = psutil.Process(server.process.pid), server.connect()
     caller = Caller(bodies(NUM_BEHAVIOURS, NUM_CANDIDATES))
     thread = threading.Thread(target=caller.rank, args=[server.connect()])
@@ -113,7 +113,7 @@ def drive(server: Server, link: Path, paths: list[Path], num_reloads: int) -> di
 
 
 def reload(admin: http.client.HTTPConnection, link: Path, target: Path) -> tuple[float, float]:
-    """Switch the link and have the service follow it; the times of the reload's beginning and end."""
+    """Switch the link and reload the service; return the times of the reload's beginning and end."""
     switched = link.with_name("new")
     switched.symlink_to(target)
     switched.replace(link)

@@ -1,4 +1,4 @@
-"""CPU time that the service spends on a request outside the scoring, beside a plain FastAPI handler.
+"""CPU time of a request outside scoring, compared with a plain FastAPI handler.
 
     python -m bench.request_cpu
 
@@ -6,11 +6,11 @@ A real service process with one worker, a real embedded Redis, one keep-alive co
 after the other. CPU time is that of all threads of the server's process, from the scheduler's own count in
 /proc/PID/task/*/schedstat. The scoring's part is what the service's metric
 `dinrank_stage_cpu_seconds_total{stage="score"}` counted meanwhile: the CPU time of the thread that ran the graph, from
-just before to just after, in the very same requests. What is left is everything else: HTTP, the body, Redis, encoding,
+just before to just after, in the very same requests. The rest is everything else: HTTP, the body, Redis, encoding,
 the order, the answer, and the kernel's work on the sockets. Redis itself is another process and does not count.
 
 The reference (`bench/plain.py`) takes the same bodies and gives answers of the same form without scoring.
-Both servers take turns, so that what else the machine does disturbs them alike; the figures are medians of the rounds.
+Both servers take turns, so that other load disturbs them alike; the figures are medians of the rounds.
 """
 
 import itertools
@@ -89,12 +89,12 @@ class Driver:
 @app.command(epilog="Example: python -m bench.request_cpu --rounds 6 --requests 50")
 def main(
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.BASE,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Existing bundle; by default one is made.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each server.")] = 6,
     requests: Annotated[int, typer.Option(min=1, help="Requests a turn; a tenth for long histories.")] = 50,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/request_cpu.json"),
 ) -> None:
-    """CPU milliseconds of a request outside the scoring, beside a plain FastAPI handler."""
+    """CPU milliseconds of a request outside scoring, compared with a plain FastAPI handler."""
     machine, console = describe_machine(), Console()
     with prepared(bundle, model, NUM_BEHAVIOURS) as ground, ExitStack() as stack:
         ours = stack.enter_context(

@@ -3,8 +3,8 @@
     python -m bench.training_throughput --data data/ml-100k
 
 Each implementation trains the paper's network on the same rows in the same order, in a process and an environment of
-its own (`make bench-training` makes them), one at a time and in turns. What is the same for all stands in
-`bench/throughput/setting.py`, what is particular in the module of each. bench/README.md says what the figures mean.
+its own (`make bench-training` makes them), one at a time and in turns. Common settings are in
+`bench/throughput/setting.py`, specifics in each implementation's module. bench/README.md explains the figures.
 """
 
 import json
@@ -37,14 +37,14 @@ console = Console()
 
 
 class WorkerFailed(Exception):
-    """A worker ended instead of answering; it said why on stderr."""
+    """A worker ended without an answer; the reason is on its stderr."""
 
 
 class Worker:
-    """A running implementation, idle until it is told to run.
+    """A running implementation, idle until told to run.
 
     Raises:
-        WorkerFailed: it ended, at the start or while it ran.
+        WorkerFailed: it ended, at the start or while running.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
@@ -55,7 +55,7 @@ class Worker:
     def run(self, mode: Mode, num_batches: int) -> Measured:
         """Train on the next batches."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # of a worker that ended; there is no answer then either
+        with suppress(BrokenPipeError):  # the worker has ended, so there is no answer either
             self._process.stdin.write(json.dumps({"mode": mode, "batches": num_batches}) + "\n")
             self._process.stdin.flush()
         return Measured(**self._answer())
@@ -71,7 +71,7 @@ class Worker:
 
 @contextmanager
 def started(name: str, python: Path, module: str, setting: Setting) -> Iterator[Worker]:
-    """The implementation in `module`, running on the interpreter `python`; ended on the way out."""
+    """Run the implementation in `module` on the interpreter `python`; stop it on exit."""
     command = [str(python), "-m", f"bench.throughput.{module}", setting.to_json()]
     environment = os.environ | {"OMP_NUM_THREADS": str(setting.threads)}
     with subprocess.Popen(
@@ -84,7 +84,7 @@ def started(name: str, python: Path, module: str, setting: Setting) -> Iterator[
 
 
 def take_turns(workers: Sequence[Worker], *, rounds: int, batches: int, warm_up: int, batch_size: int) -> list[Run]:
-    """A, B, C, A, B, C …, first each with its own input pipeline, then each with batches made before."""
+    """Run A, B, C, A, B, C …, first each with its own input pipeline, then each with prepared batches."""
     runs = []
     num_samples = (warm_up + rounds * batches) * batch_size * len(Mode) * len(workers)
     with progress_bar(console, "training", total=num_samples, unit="samples") as advance:

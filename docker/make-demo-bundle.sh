@@ -1,6 +1,6 @@
 #!/bin/sh
-# Everything between an empty volume and a service that can start; what is there already is kept, and what was
-# interrupted goes on. A checkpoint says that the training was killed, bundle or not.
+# Prepares an empty volume for the service. Idempotent: existing files are kept, and an interrupted run resumes. A
+# checkpoint means that the training was killed, with or without a bundle.
 set -eu
 raw=/data/raw/ml-100k
 dataset=/data/ml-100k

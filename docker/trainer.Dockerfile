@@ -1,5 +1,5 @@
 # The one-shot trainer: makes the demo's bundle and publishes its users. An index of CPU builds of torch may be named
-# with --build-arg PIP_EXTRA_INDEX_URL=...; the default build on x86 brings CUDA libraries that the demo has no use for.
+# with --build-arg PIP_EXTRA_INDEX_URL=...; the default build on x86 brings CUDA libraries that the demo does not use.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 FROM ${PYTHON_IMAGE} AS build
 ARG PIP_EXTRA_INDEX_URL

@@ -1,9 +1,9 @@
-"""A client of POST /rank: connections kept, a key, a deadline, another try when the service is busy, a fallback.
+"""Client of POST /rank with keep-alive, API key, deadline, retries when the service is busy, and a fallback.
 
     pip install 'httpx>=0.28,<1'
     python examples/rank_client.py --url http://127.0.0.1:8000 --user 450 475=0.8 9=0.34
 
-The key, where the service asks for one, comes from DINRANK_API_KEY. `make serve` serves the users and ads above.
+The API key, if the service requires one, comes from DINRANK_API_KEY. `make serve` serves the users and ads above.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import httpx
 
-FIRST_PAUSE_S = 0.02  # after a connection that failed; doubled each time
+FIRST_PAUSE_S = 0.02  # after a failed connection; doubled each time
 
 
 class NoAnswer(Exception):
@@ -26,7 +26,7 @@ class NoAnswer(Exception):
 
 
 class Refused(Exception):
-    """The request is at fault, and would be again: its body, its key or a feature that the model lacks."""
+    """The request is invalid and must not be retried: its body, its key or a feature that the model lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Answer:
 
     Attributes:
         model_version: keep it with impressions and clicks, to tell models apart later.
-        degraded: what the CTRs were computed without; empty for a full answer. It is an answer all the same.
+        degraded: inputs missing from the CTRs; empty for a full answer. A degraded answer is still usable.
         ads: highest eCPM first, each with rank, ad_id, bid, ctr and ecpm.
     """
 
@@ -61,13 +61,13 @@ class RankingClient:
     def rank(self, user_id: str, bids: Mapping[str, float], *, budget_ms: int, **further: Any) -> Answer:
         """Rank ads for a user.
 
-        Ranking changes nothing, so a request may be sent again. The service is told how much time is left: it refuses
-        at once what it cannot answer by then, and prefers an answer without the history to one that comes too late.
+        Ranking is idempotent, so a request may be retried. The service is told the remaining time: it refuses at once
+        if it cannot answer by then, and prefers an answer without the history to a late one.
 
         Args:
             bids: price of a click by ad id, in one currency.
-            budget_ms: for everything, further tries included.
-            further: more of the body: context, top_k, reserve_price.
+            budget_ms: for everything, including retries.
+            further: other fields of the body: context, top_k, reserve_price.
 
         Raises:
             NoAnswer
@@ -81,9 +81,9 @@ class RankingClient:
                 response = self._http.post(
                     "/rank", json=body, headers={"X-Deadline-Ms": str(left_ms)}, timeout=left_ms / 1_000
                 )
-            except httpx.TransportError as exc:  # nobody listens, or the connection broke
+            except httpx.TransportError as exc:  # connection refused or broken
                 reason = f"{type(exc).__name__} {exc}"
-                wait_s = pause_s * random.uniform(0.5, 1.0)  # so that not all callers come back together
+                wait_s = pause_s * random.uniform(0.5, 1.0)  # jitter: not all callers retry together
                 pause_s *= 2
             else:
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
@@ -104,7 +104,7 @@ def _answer(response: httpx.Response) -> Answer:
 
 
 def _problem(response: httpx.Response) -> str:
-    """What an RFC 9457 problem says; a proxy's page has none."""
+    """Format an RFC 9457 problem; a proxy's error page has none."""
     if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
         return f"status {response.status_code}"
     problem = response.json()
@@ -130,7 +130,7 @@ def main() -> int:
         except Refused as exc:
             print(f"refused: {exc}", file=sys.stderr)
             return 1
-        except NoAnswer as exc:  # a page without ads earns nothing: highest bid first is better
+        except NoAnswer as exc:  # a page without ads earns nothing: fall back to highest bid first
             print(f"{exc}; by bid instead", file=sys.stderr)
             print("\n".join(f"{ad_id} bid {bid:g}" for ad_id, bid in sorted(bids.items(), key=lambda ad: -ad[1])))
             return 0

@@ -1,11 +1,11 @@
-"""CTRs for a Parquet file of users and candidates, with a bundle and without a service: for reports and simulations.
+"""Score a Parquet file of users and candidates offline, with a bundle and no service: for reports and simulations.
 
     pip install 'dinrank[publish]'
     python examples/score_offline.py --bundle bundles/din-ml-100k --data data/ml-100k \
         --pairs pairs.parquet --out scored.parquet
 
-`pairs.parquet` has a row per user and candidate: user_id, item_id and, where the model takes any, its context features.
-The same rows come out in the same order with the column `ctr` and, where there is a column `bid`, `ecpm`. Histories and
+`pairs.parquet` has a row per user and candidate: user_id, item_id and the model's context features, if any.
+The same rows come out in the same order with the column `ctr` and, if there is a column `bid`, `ecpm`. Histories and
 profiles are those of the dataset directory as `python -m service publish` would write them to Redis, so that the CTRs
 are the service's own: the same encoding, the same graphs. Both tables are in memory at once.
 """
@@ -34,9 +34,9 @@ from dinrank.service.publish.dataset import PublishableDataset, read_dataset
 from dinrank.service.scoring.predictor import Predictor
 from dinrank.service.store.redis_writer import UserRecord
 
-# A candidate's CTR does not depend on the others, so a request may be cut anywhere; this bounds its memory.
+# A candidate's CTR does not depend on the others, so a request may be split anywhere; this bounds its memory.
 CANDIDATES_PER_RUN = 2_000
-_ROW = "pairs.row"  # the dot: no feature is called so
+_ROW = "pairs.row"  # the dot: no feature has such a name
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -46,7 +46,7 @@ class Run:
     """Candidates of one user in one context.
 
     Attributes:
-        rows: where they stand in the table of pairs.
+        rows: positions in the table of pairs.
     """
 
     rows: pl.Series
@@ -60,7 +60,7 @@ class PairsUnusable(Exception):
 
 
 def runs(pairs: pl.DataFrame, context_names: list[str]) -> Iterator[Run]:
-    """The pairs by user and context, in order of first appearance."""
+    """Yield the pairs by user and context, in order of first appearance."""
     for _, group in pairs.with_row_index(_ROW).group_by(["user_id", *context_names], maintain_order=True):
         for part in group.iter_slices(CANDIDATES_PER_RUN):
             first = part.select(context_names).row(0, named=True) if context_names else {}
@@ -73,7 +73,7 @@ def runs(pairs: pl.DataFrame, context_names: list[str]) -> Iterator[Run]:
 
 
 def _id(value: str | int) -> str:
-    """As the bundle writes ids."""
+    """Format an id as the bundle does."""
     found = token(value)
     assert found is not None, "rows without an id are refused when they are read"
     return found
@@ -82,7 +82,7 @@ def _id(value: str | int) -> str:
 def request_of(
     run: Run, user: UserRecord, new_items: Mapping[str, Attributes], item_names: list[str]
 ) -> ScoringRequest:
-    """What the service would make of it: of items newer than the bundle, their attributes come along."""
+    """Build the request as the service would: items newer than the bundle bring their attributes."""
 
     def attributes(item_id: str) -> Attributes:
         return {name: new_items[item_id].get(name) for name in item_names}
@@ -99,11 +99,11 @@ def request_of(
 
 
 def scored(bundle: Bundle, dataset: PublishableDataset, pairs: pl.DataFrame, progress: Progress) -> pl.DataFrame:
-    """The pairs with their CTRs.
+    """Return the pairs with their CTRs.
 
     Raises:
         BundleError: the bundle cannot be trusted.
-        ServiceError: ONNX Runtime failed, or gave something that is no CTR.
+        ServiceError: ONNX Runtime failed, or returned an invalid CTR.
     """
     predictor = Predictor.load(bundle)
     users = {record.user_id: record for record in dataset.records()}
@@ -113,7 +113,7 @@ def scored(bundle: Bundle, dataset: PublishableDataset, pairs: pl.DataFrame, pro
     ctr_N = np.empty(pairs.height)
     task = progress.add_task("scoring", total=pairs.height)
     for run in runs(pairs, context_names):
-        user = users.get(run.user_id, UserRecord(run.user_id, (), {}))  # one that nobody knows: an empty history
+        user = users.get(run.user_id, UserRecord(run.user_id, (), {}))  # an unknown user: an empty history
         request = request_of(run, user, dataset.new_items, item_names)
         ctr_N[run.rows.to_numpy()] = predictor.predict(encode_request(bundle.encoder, request)).ctr_C
         progress.advance(task, len(run.item_ids))
@@ -166,7 +166,7 @@ def main(
         raise typer.Exit(1) from exc
     unfinished = out.with_name(f"{out.name}.unfinished")
     result.write_parquet(unfinished)
-    unfinished.replace(out)  # in one step: there is a whole file or none
+    unfinished.replace(out)  # atomic: a whole file or none
     console.print(f"{result.height:,} pairs in {out}", highlight=False)
 
 

@@ -1,1 +1,1 @@
-"""What `make wheel` puts beside the wheel: what is in it, and where it comes from."""
+"""Supply-chain documents that `make wheel` puts beside the wheel: SBOMs and provenance."""

@@ -1,7 +1,7 @@
-"""Where the files in a folder come from: an in-toto statement with SLSA provenance, version 1.
+"""Provenance of the files in a folder: an in-toto statement with SLSA provenance, version 1.
 
-It names each file with its sha256, the commit that it was built of, what built it and from which locked packages.
-Nobody has signed it: it is worth what the place is worth from which one has it.
+It names each file with its sha256, the source commit, the builder and the locked packages. It is not signed: trust it
+only as far as the place that it comes from.
 """
 
 import argparse
@@ -20,17 +20,17 @@ _LOCKED = ("requirements/dev.txt", "constraints.txt")  # what a build installs
 
 
 class NotOfACommit(Exception):
-    """The tree has changes that no commit has: nothing true could be said of where its files come from."""
+    """The tree has uncommitted changes, so its provenance would be false."""
 
 
 def statement(files: list[Path], *, builder: str) -> dict[str, Any]:
-    """Describe files that were built of the commit that is checked out.
+    """Describe files built from the checked-out commit.
 
     Args:
-        builder: a URI that names who built them: a CI system's workflow, for instance.
+        builder: URI of the builder, such as a CI workflow.
 
     Raises:
-        NotOfACommit: there are changes, or files that git does not know and does not ignore.
+        NotOfACommit: there are changes, or untracked files that git does not ignore.
     """
     if changed := _git("status", "--porcelain"):
         raise NotOfACommit(f"commit or remove first: {', '.join(line[3:] for line in changed.splitlines())}")
@@ -58,7 +58,7 @@ def statement(files: list[Path], *, builder: str) -> dict[str, Any]:
 
 
 def commit_time() -> int:
-    """Seconds since 1970."""
+    """Return the commit's time in seconds since 1970."""
     return int(_git("log", "-1", "--format=%ct"))
 
 

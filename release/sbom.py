@@ -1,4 +1,4 @@
-"""SBOMs of what the images install, in CycloneDX: every package of the locks with its version and its files' hashes."""
+"""SBOMs of the images, in CycloneDX: every locked package with its version and its files' hashes."""
 
 import argparse
 import os
@@ -16,8 +16,8 @@ IMAGES = ("service", "trainer")
 def write_sbom(image: str, out: Path) -> Path:
     """Write the SBOM of an image to `out`; the same tree gives the same bytes.
 
-    The trainer has torch besides what its lock has: in the version of constraints.txt, and without hashes. A lock does
-    not say who needs whom, of which the library would warn.
+    The trainer has torch in addition to its lock: in the version of constraints.txt, and without hashes. A lock has
+    no dependency graph, of which the library would warn.
     """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     file = out / f"dinrank-{version}-{image}.cdx.json"

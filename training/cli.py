@@ -39,14 +39,14 @@ def _show_version(is_wanted: bool) -> None:
 @app.callback()
 def _options(
     _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Options before the command."""
 
 
 _SCHEMA = "schema.toml"
-_ADS_HELP = "File with the ids of the active ads, one per line, for the table; without it the most frequent ones."
+_ADS_HELP = "File with the ids of the active ads, one per line, for the table; default: the most frequent ones."
 _DEFAULT_TABLE = "512MB"
 
 
@@ -59,7 +59,7 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(exc)) from exc
 
 
-_SIGN_HELP = "Sign the bundle with this Ed25519 private key in PEM, so that a service can tell whose it is."
+_SIGN_HELP = "Sign the bundle with this Ed25519 private key in PEM, so that a service can verify its origin."
 
 
 def _signing_key(file: Path | None) -> "Sign | None":
@@ -118,17 +118,17 @@ def train(
     out: Annotated[Path, typer.Option(help="Bundle directory to write; OUT.report.{json,html} appear beside it.")],
     model: Annotated[NetworkName, typer.Option(help="Network to train.")] = NetworkName.DIN,
     seed: Annotated[int, typer.Option(help="Seed of weights and shuffling.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum number of epochs, overriding the config.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with training options.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Do what a killed training of the same run left to do, or begin.")
+        bool, typer.Option("--resume", help="Resume a killed training of the same run, or start it.")
     ] = False,
     or_anew: Annotated[
-        bool, typer.Option("--or-anew", help="With --resume: remove a checkpoint of another run and begin anew.")
+        bool, typer.Option("--or-anew", help="With --resume: remove a checkpoint of another run and start over.")
     ] = False,
     activation_table: Annotated[
         int | None,
-        typer.Option(parser=_size, metavar="SIZE", help="Add an activation table, at most so large."),
+        typer.Option(parser=_size, metavar="SIZE", help="Add an activation table of at most this size."),
     ] = None,
     ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
     sign: Annotated[Path | None, typer.Option(metavar="KEY", help=_SIGN_HELP)] = None,
@@ -170,11 +170,11 @@ def train(
 )
 def table(
     bundle: Annotated[Path, typer.Option(help="Bundle of a din.")],
-    data: Annotated[Path, typer.Option(help="Dataset directory: which ads and behaviours are frequent.")],
-    out: Annotated[Path, typer.Option(help="Bundle directory to write: the same with a table.")],
+    data: Annotated[Path, typer.Option(help="Dataset directory, for the frequencies of ads and behaviours.")],
+    out: Annotated[Path, typer.Option(help="Bundle directory to write: a copy with a table.")],
     memory: Annotated[
         int,
-        typer.Option(parser=_size, metavar="SIZE", help="What the table may take, on disk and in memory."),
+        typer.Option(parser=_size, metavar="SIZE", help="Maximum size of the table, on disk and in memory."),
     ] = _DEFAULT_TABLE,  # type: ignore[assignment]  # typer parses the default too
     ads: Annotated[Path | None, typer.Option(help=_ADS_HELP)] = None,
     sign: Annotated[Path | None, typer.Option(metavar="KEY", help=_SIGN_HELP)] = None,
@@ -192,7 +192,7 @@ def sign(
     bundle: Annotated[Path, typer.Argument(help="Bundle directory; its manifest.sig is written.")],
     key: Annotated[Path, typer.Option(help="Ed25519 private key in PEM.")],
 ) -> None:
-    """Verify a bundle and sign it, so that a service with the public key in DINRANK_BUNDLE_KEYS takes it."""
+    """Verify a bundle and sign it, so that a service with the public key in DINRANK_BUNDLE_KEYS accepts it."""
     from dinrank.training.export.signing import read_signing_key, sign_bundle
 
     sign_bundle(bundle, read_signing_key(key))
@@ -203,10 +203,10 @@ def sign(
 def compare(
     data: Annotated[Path, typer.Option(help="Dataset directory.")],
     out: Annotated[Path, typer.Option(help="Folder to write: comparison.{md,json,svg}, and every run in runs/.")],
-    models: Annotated[str, typer.Option(help="Networks with commas between them, or all.")] = "all",
+    models: Annotated[str, typer.Option(help="Comma-separated networks, or all.")] = "all",
     variants: Annotated[Path | None, typer.Option(help="TOML file with named variants of networks to add.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="So many seeds each, from 0 on.")] = 3,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs, instead of the config's.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0 on.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum number of epochs, overriding the config.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with training options for all.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; they share the cores.")] = 1,
 ) -> None:
@@ -240,24 +240,24 @@ def replay(
     bundle: Annotated[Path, typer.Option(help="Bundle A, the new one for instance.")],
     against: Annotated[Path, typer.Option(help="Bundle B, the old one; differences are A - B.")],
     split: Annotated[str, typer.Option(help="Rows to replay; neither bundle may have seen them.")] = "test",
-    slots: Annotated[int, typer.Option(min=1, help="Ads that are shown per slate.")] = 1,
+    slots: Annotated[int, typer.Option(min=1, help="Ads shown per slate.")] = 1,
     window: Annotated[
         int | None,
         typer.Option(
             min=2,
-            help="So many consecutive impressions of a user are a slate. Without: those with the same timestamp, or, "
-            "where there are none, all of a user.",
+            help="Number of consecutive impressions of a user in a slate. Default: those with the same timestamp or, "
+            "if there are none, all of a user.",
         ),
     ] = None,
-    price: Annotated[Price, typer.Option(help="What a click pays: the bid, or the second price.")] = Price.FIRST,
+    price: Annotated[Price, typer.Option(help="Price of a click: the bid, or the second price.")] = Price.FIRST,
     reserve: Annotated[float, typer.Option(min=0.0, help="Least price of a click; lower bids take no part.")] = 0.0,
     bids: Annotated[
-        str | None, typer.Option(help="Column of impressions.parquet; without it `bid`, or 1 for all ads.")
+        str | None, typer.Option(help="Column of impressions.parquet; default: `bid`, or 1 for all ads.")
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples for the intervals.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and of ties.")] = 0,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write figures and assumptions there too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="JSON file to write figures and assumptions to.")
     ] = None,
 ) -> None:
     """Estimate clicks and revenue of one bundle's ranking against another's on logged impressions."""

@@ -166,7 +166,7 @@ def _export(
 ) -> Manifest:
     """Write the bundle, unless an earlier process of this run already did."""
     if options.out.exists():
-        console.print(f"{options.out} is there already", highlight=False)
+        console.print(f"{options.out} exists already", highlight=False)
         return own_bundle(
             options.out,
             model_name=options.model.value,

@@ -1,4 +1,4 @@
-"""A bundle with an untrained network: what a request costs does not depend on what the weights say."""
+"""Make a bundle with an untrained network: a request's cost does not depend on the weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a measurement stands on: a folder, a bundle in it, a filled Redis."""
+"""Test fixture of a measurement: a folder with a bundle, and a filled Redis."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from dinrank.service.store.embedded import embedded_redis
 @dataclass(frozen=True, slots=True)
 class Ground:
     """Attributes:
-    directory: for logs; it vanishes at the end.
-    redis_url: of a server that ends with the block.
+    directory: for logs; removed at the end.
+    redis_url: of a server that stops with the block.
     """
 
     directory: Path
@@ -27,7 +27,7 @@ class Ground:
 
 @contextmanager
 def prepared(bundle: Path | None, model: NetworkName, nums_behaviours: list[int]) -> Iterator[Ground]:
-    """`bundle`, or a new one of `model` when there is none, and users with each of the given numbers of behaviours."""
+    """Prepare `bundle`, or a new one of `model`, and users with each of the given numbers of behaviours."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         if bundle is None:

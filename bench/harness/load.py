@@ -1,11 +1,11 @@
-"""The load generator, a process of its own: told on stdin what to send where, it answers with one JSON document.
+"""The load generator, a process of its own: reads its order from stdin and answers with one JSON document.
 
-Two modes. Closed: each connection sends its next request when the last is answered; how many are answered per second is
-what a service can take. Open: requests are due at times fixed before, whatever the service does; latency counts from
-when a request was due, so that waiting for a slow service is seen and not left out. Only 127.0.0.1 is sent to.
+Two modes. Closed: each connection sends its next request when the last is answered; answers per second are the
+service's saturation. Open: requests are due at times fixed in advance, whatever the service does; latency counts from
+the due time, which avoids coordinated omission. Sends only to 127.0.0.1.
 
-It shares the cores with what it measures, so requests are bytes made beforehand and answers are looked at no closer
-than needed. `select` and not `epoll`: its time-outs are finer than a millisecond.
+It shares the cores with the service, so requests are prepared bytes and answers are parsed no more than needed.
+`select` and not `epoll`: its time-outs are finer than a millisecond.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ import numpy as np
 
 HOST = "127.0.0.1"
 
-DEGRADED = b'"degraded":["'  # in an answer of the product for which something was missing
+DEGRADED = b'"degraded":["'  # in a degraded answer of the product
 
-_DRAIN_S = 5.0  # how long an open load waits for answers after its last request was due
+_DRAIN_S = 5.0  # wait of an open load for answers after its last request was due
 
-_CONNECT_PAUSE_S = 0.01  # between connections, so that several workers get some
+_CONNECT_PAUSE_S = 0.01  # between connections, so that every worker gets some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to do.
+    """One load to generate.
 
     Attributes:
         bodies: file with a JSON body of `POST /rank` per line, sent in turn.
-        connections: open at most.
+        connections: maximum number of open ones.
         seconds: of sending.
         rate: requests per second of an open load; None is a closed one.
-        is_poisson: an open load's requests come at random with that mean rate, not evenly.
+        is_poisson: an open load's requests arrive at random with that mean rate, not evenly.
     """
 
     port: int
@@ -55,19 +55,19 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it.
+    """Result of one load.
 
     Attributes:
         sent: requests that were due.
         answered: with status 200.
         errors: all others: another status, a lost connection, or no answer in time.
         refused: those of the errors that came with status 503.
-        degraded: answers with 200 that say that something was missing.
+        degraded: answers with 200 that are marked as degraded.
         seconds: from the first request to the last answer that counts.
-        latencies_ms: percentiles over all requests; one without an answer counts with the time it was waited for.
-        lateness_ms: 99th percentile of how late requests were sent, by the generator's own fault or for want of a
+        latencies_ms: percentiles over all requests; one without an answer counts with its waiting time.
+        lateness_ms: 99th percentile of the delay in sending requests, caused by the generator or by the lack of a
             free connection. It is part of the latencies.
-        answered_ms: percentiles over those that were answered.
+        answered_ms: percentiles over the answered ones.
         cpu_s: CPU time of the generator.
     """
 
@@ -84,12 +84,12 @@ class Outcome:
 
     @property
     def per_second(self) -> float:
-        """Full answers: a degraded one is a cheaper one."""
+        """Return full answers per second: degraded ones are cheaper and do not count."""
         return (self.answered - self.degraded) / self.seconds
 
 
 def due_times(rate: float, seconds: float, *, is_poisson: bool, seed: int = 0) -> list[float]:
-    """When requests are due, in seconds from the start: evenly, or at random with the same mean."""
+    """Return the due times of requests, in seconds from the start: evenly, or at random with the same mean."""
     num_requests = max(1, round(rate * seconds))
     if not is_poisson:
         return [number / rate for number in range(num_requests)]
@@ -99,7 +99,7 @@ def due_times(rate: float, seconds: float, *, is_poisson: bool, seed: int = 0) -
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
-    """Nearest-rank: the smallest value that at least so many per cent do not exceed."""
+    """Return nearest-rank percentiles: the smallest value that at least p per cent do not exceed."""
     ordered = np.sort(np.asarray(values_ms))
     return {f"p{share}": float(ordered[int(np.ceil(share / 100 * len(ordered))) - 1]) for share in (50, 95, 99)}
 
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     async def send(self, request: bytes) -> int:
-        """The status of the answer, -200 for a degraded one. Raises: ConnectionError."""
+        """Send; return the status of the answer, -200 for a degraded one. Raises: ConnectionError."""
         if not self.is_open:
             raise ConnectionResetError("closed by the service")
         self._answer = asyncio.get_running_loop().create_future()
@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
 
 
 class Records:
-    """What happened to each request."""
+    """Record of each request."""
 
     def __init__(self) -> None:
         self.latencies_s: list[float] = []
@@ -197,7 +197,7 @@ async def _connect_all(order: Order) -> list[Connection]:
 
 
 async def closed_load(order: Order, requests: Sequence[bytes]) -> Outcome:
-    """As fast as the service answers. Raises: ConnectionError, when it hangs up."""
+    """Send as fast as the service answers. Raises: ConnectionError, if it hangs up."""
     connections = await _connect_all(order)
     records, numbers = Records(), count()
     cpu_started, started = time.process_time(), time.perf_counter()
@@ -215,9 +215,9 @@ async def closed_load(order: Order, requests: Sequence[bytes]) -> Outcome:
 
 
 async def open_load(order: Order, requests: Sequence[bytes]) -> Outcome:
-    """At fixed times. A request for which no connection is free waits for one, and that counts."""
+    """Send at fixed times. A request waits if no connection is free, and its latency includes that."""
     assert order.rate is not None
-    free: asyncio.Queue[Connection] = asyncio.Queue()  # first in, first out: all connections are used alike
+    free: asyncio.Queue[Connection] = asyncio.Queue()  # first in, first out: connections are used evenly
     for connection in await _connect_all(order):
         free.put_nowait(connection)
     records = Records()
@@ -232,7 +232,7 @@ async def open_load(order: Order, requests: Sequence[bytes]) -> Outcome:
                 connection = await free.get()
                 try:
                     sent = time.perf_counter()
-                    if not connection.is_open:  # services hang up on those who are silent for long
+                    if not connection.is_open:  # services close idle connections
                         connection = await _connect(order.port)
                     status = await connection.send(request)
                 finally:

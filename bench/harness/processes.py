@@ -1,4 +1,4 @@
-"""Servers as processes of their own, and the CPU time that they have used."""
+"""Server processes and their CPU time."""
 
 import http.client
 import os
@@ -28,7 +28,7 @@ class Server:
     port: int
 
     def cpu_s(self) -> float:
-        """CPU time of all its threads, from the scheduler, which counts nanoseconds; /proc/PID/stat counts in 10 ms."""
+        """Return CPU time of all its threads, from the scheduler, in nanoseconds; /proc/PID/stat counts in 10 ms."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
 
@@ -58,7 +58,7 @@ def get(connection: http.client.HTTPConnection, path: str) -> str:
 
 @contextmanager
 def serving(bundle: Path, redis_url: str, log: Path, *, workers: int = 1, **settings: str) -> Iterator[Server]:
-    """`python -m service serve`, as an operator starts it."""
+    """Run `python -m service serve`, as an operator does."""
     command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url, "--port", "0"]
     with _process(
         [*command, "--workers", str(workers)], log, settings, r"answers on http://127\.0\.0\.1:(\d+)"
@@ -68,7 +68,7 @@ def serving(bundle: Path, redis_url: str, log: Path, *, workers: int = 1, **sett
 
 @contextmanager
 def serving_plainly(log: Path, **settings: str) -> Iterator[Server]:
-    """The reference handler under the same uvicorn."""
+    """Run the reference handler under the same uvicorn."""
     command = [sys.executable, "-m", "uvicorn", "--factory", "bench.plain:create_app", "--port", "0"]
     with _process([*command, "--no-access-log"], log, settings, r"running on http://127\.0\.0\.1:(\d+)") as server:
         yield server
@@ -102,7 +102,7 @@ def _port_when_ready(process: "subprocess.Popen[bytes]", log: Path, says_port: s
 
 
 def _answers(port: int) -> bool:
-    """Any status will do: a server that answers has started."""
+    """Return whether the server answers, with any status."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
     try:
         connection.request("GET", "/livez")

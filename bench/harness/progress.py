@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-_DRAWN_PER_SECOND = 1  # to draw more often would disturb what is measured
+_DRAWN_PER_SECOND = 1  # drawing more often would disturb the measurement
 
 
 class _Throughput(ProgressColumn):
@@ -23,9 +23,9 @@ class _Throughput(ProgressColumn):
 
 @contextmanager
 def progress_bar(console: Console, what: str, *, total: float, unit: str) -> Iterator[Callable[[float], None]]:
-    """A bar with throughput and time left, on a terminal alone; what it gives is called with how much more is done.
+    """Show a bar with throughput and time left, on a terminal only; yield a function to call with the work done.
 
-    Nothing else may draw on the console meanwhile; lines may be printed to it.
+    Nothing else may draw on the console meanwhile; printing lines is fine.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), _Throughput(unit))
     with Progress(

@@ -1,4 +1,4 @@
-"""What all parts of these measurements agree on; imports nothing, as every process reads it."""
+"""Shared constants of these measurements; imports nothing, as every process reads it."""
 
 NUM_ITEMS = 20_000
 
@@ -20,5 +20,5 @@ SEED = 0
 
 
 def item_ids() -> list[str]:
-    """Ids as shops have them: numbers of some digits, as text."""
+    """Return ids as in real shops: numbers as text."""
     return [str(10_000_000 + 37 * number) for number in range(NUM_ITEMS)]

@@ -1,4 +1,4 @@
-"""Users in Redis, and bodies that ask for them."""
+"""Users in Redis, and request bodies for them."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ async def _fill_redis(url: str, schema: FeatureSchema, nums_behaviours: list[int
 
 
 def bodies(num_behaviours: int, num_candidates: int) -> list[bytes]:
-    """One body per user with that many behaviours, each with candidates of its own."""
+    """Make one body per user with that many behaviours, each with candidates of its own."""
     rng = np.random.default_rng(2)
     ids = item_ids()
     return [

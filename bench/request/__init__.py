@@ -1,1 +1,1 @@
-"""What the measurements of a request share: a bundle, a filled Redis, a served process, bodies to send."""
+"""Load on a service under measurement."""

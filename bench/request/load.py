@@ -1,4 +1,4 @@
-"""Keep rankings in flight until told to end: python -m bench.request.load PORT CALLERS. Says so once they are."""
+"""Keep rankings in flight until stopped: python -m bench.request.load PORT CALLERS. Prints a line once they are."""
 
 import itertools
 import sys

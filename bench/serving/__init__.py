@@ -1,1 +1,1 @@
-"""Scoring and the whole service, measured beside what people write today. Run it with `python -m bench.serving`."""
+"""Scoring and the whole service, compared with common alternatives. Run it with `python -m bench.serving`."""

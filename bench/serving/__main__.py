@@ -1,4 +1,4 @@
-"""Scoring and serving beside what people write today, in one run.
+"""Scoring and serving compared with common alternatives, in one run.
 
     python -m bench.serving --quick
 
@@ -41,7 +41,7 @@ class Part(StrEnum):
 
 
 class ScoringFailed(Exception):
-    """The scoring process ended without figures; it said why on stderr."""
+    """The scoring process ended without figures; the reason is on its stderr."""
 
 
 @app.command(epilog="Example: python -m bench.serving --parts scoring --quick")
@@ -49,13 +49,13 @@ def main(
     parts: Annotated[
         str, typer.Option(help="What to measure: scoring, service, or both with a comma.")
     ] = "scoring,service",
-    quick: Annotated[bool, typer.Option(help="A look of minutes; its figures prove nothing.")] = False,
+    quick: Annotated[bool, typer.Option(help="Run for minutes only; the figures prove nothing.")] = False,
     poisson: Annotated[bool, typer.Option(help="Open loads at random times instead of evenly.")] = False,
     out: Annotated[Path, typer.Option(help="JSON file to write; the picture goes beside it.")] = Path(
         "bench/out/results.json"
     ),
 ) -> None:
-    """Scoring and the whole service beside what people write today."""
+    """Scoring and the whole service compared with common alternatives."""
     chosen = _chosen(parts)
     environment = describe_environment()
     effort = QUICK if quick else FULL
@@ -88,7 +88,7 @@ def _chosen(parts: str) -> list[Part]:
 
 
 def _measure_scoring(quick: bool) -> list[ScoringResults]:
-    """In a process of its own, as threads are counted when the libraries are loaded. Raises: ScoringFailed."""
+    """Measure in a subprocess, as libraries fix their thread count when loaded. Raises: ScoringFailed."""
     command = [sys.executable, "-m", "bench.serving.scoring", "quick" if quick else "full"]
     result = subprocess.run(
         command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=False
@@ -110,7 +110,7 @@ def _measure_services(effort: Effort, *, is_poisson: bool) -> Sequence[ServiceRe
 
 
 if __name__ == "__main__":
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which we do not
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about missing torchvision
     try:
         with exit_on_signals():
             app()

@@ -1,4 +1,4 @@
-"""An invented shop, as large as a small real one: a dataset directory for the product's own commands."""
+"""A synthetic shop, the size of a small real one: a dataset directory for the product's own commands."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def segment_of(user: int) -> str:
 
 
 class Traffic:
-    """Draws what users clicked and what is to be ranked. Both by Zipf laws, each with an order of fame of its own."""
+    """Draws clicks and candidates, both by Zipf laws, each with its own popularity order."""
 
     def __init__(self, *, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def write_dataset(path: Path, *, num_behaviours: int, max_behaviours: int) -> No
 
     Args:
         num_behaviours: of every user.
-        max_behaviours: that a network takes.
+        max_behaviours: maximum for a network.
     """
     path.mkdir(parents=True)
     (path / "schema.toml").write_text(_SCHEMA.format(max_length=max_behaviours), encoding="utf-8")
@@ -126,7 +126,7 @@ def write_dataset(path: Path, *, num_behaviours: int, max_behaviours: int) -> No
 
 
 def _impressions(users: list[str], items: list[str], *, timestamp: int) -> pl.DataFrame:
-    """Every item and every user once at least in `train`, so that vocabularies hold all of them."""
+    """Put every item and every user at least once in `train`, so that vocabularies hold all of them."""
     numbers = np.arange(NUM_ITEMS)
     splits = np.full(NUM_ITEMS + 4, "train", dtype=object)
     splits[NUM_ITEMS:] = ["valid", "valid", "test", "test"]

@@ -1,4 +1,4 @@
-"""What the figures were measured on and with."""
+"""Machine and library versions of a measurement."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ _THEIRS = {
     "bentoml": ("bentoml", "onnxruntime", "redis", "uvicorn"),
     "litserve": ("litserve", "onnxruntime", "redis", "uvicorn"),
 }
-# Of the mathematical libraries; a run with other ones is another run.
+# Of the numerical libraries; runs with other versions are not comparable.
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_NUM_THREADS")
 
 
@@ -33,7 +33,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _versions_in(library: str, packages: tuple[str, ...]) -> Mapping[str, str] | None:
-    """None without that environment."""
+    """Return None without that environment."""
     python = environment_of(library) / "python"
     if not python.exists():
         return None

@@ -1,4 +1,4 @@
-"""What was aimed at, and whether it was reached."""
+"""Performance goals and verdicts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,8 +48,8 @@ class Goal:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Attributes:
-    measured: None when it was not, and `reason` says why.
-    met: False also when it was not measured.
+    measured: None if it was not; see `reason`.
+    met: False also if it was not measured.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What is measured: an invented shop, a network with random weights for it, and its bundle."""
+"""Material of a measurement: a synthetic shop, a network with random weights for it, and its bundle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Material:
     """Attributes:
     data: dataset directory.
     bundle: without an activation table.
-    bundle_with_table: of the same network; None where the network has no use for a table.
+    bundle_with_table: of the same network; None if the network cannot use a table.
     """
 
     network: Network
@@ -36,10 +36,10 @@ class Material:
 
 
 def make_material(directory: Path, name: NetworkName, shape: Shape, *, max_behaviours: int) -> Material:
-    """Write all of it into the new `directory`.
+    """Write the material into the new `directory`.
 
     Args:
-        shape: of the network, and how many behaviours each user of the dataset has.
+        shape: of the network, and each user's number of behaviours in the dataset.
         max_behaviours: the longest history that the bundle takes.
     """
     data, bundle = directory / "data", directory / "bundle"
@@ -61,7 +61,7 @@ def make_material(directory: Path, name: NetworkName, shape: Shape, *, max_behav
 
 
 def _add_table(bundle: Path, data: Path, ads: Sequence[str]) -> Path:
-    """The bundle once more, with a table of the ads that are ranked and as many items as fit."""
+    """Copy the bundle with a table of the ranked ads and as many items as fit."""
     file, out = bundle.with_name("ads.txt"), bundle.with_name("bundle-with-table")
     file.write_text("\n".join(ads), encoding="utf-8")
     add_table(bundle, data, out, TableOptions(TABLE_BYTES, file), Console(stderr=True))

@@ -19,7 +19,7 @@ _EMBEDDING_STD = 0.3
 
 
 def random_network(name: NetworkName, schema: FeatureSchema, *, embedding_dim: int) -> Network:
-    """Weights with which CTRs differ from item to item, and Dice everywhere, with α and statistics that matter."""
+    """Build a network whose CTRs differ between items, with Dice everywhere, and α and statistics that matter."""
     torch.manual_seed(SEED)
     config = NetworkConfig(
         embedding_dim=embedding_dim,
@@ -45,7 +45,7 @@ def random_network(name: NetworkName, schema: FeatureSchema, *, embedding_dim: i
 
 
 def repeat_history(network: DIN) -> RepeatedDIN:
-    """The same DIN, weight by weight, as papers' code computes it."""
+    """Build the same DIN, weight by weight, in the form of papers' code."""
     weights = {
         name: table.weight
         for embedding in (network.item_embedding, network.tower.request_embedding)
@@ -63,7 +63,7 @@ def repeat_history(network: DIN) -> RepeatedDIN:
 
 
 def _copy_layers(ours: nn.Module, theirs: nn.Module) -> None:
-    """Linear and Dice layers, which both have in the same order."""
+    """Copy linear and Dice layers, which both have in the same order."""
     kinds = (nn.Linear, dice.Dice, Dice)
     pairs = zip(*([m for m in module.modules() if isinstance(m, kinds)] for module in (ours, theirs)), strict=True)
     for source, target in pairs:
@@ -77,7 +77,7 @@ def _copy_layers(ours: nn.Module, theirs: nn.Module) -> None:
 
 # Legend: N = rows, one per candidate; T = behaviours.
 class RowPerCandidate(nn.Module):
-    """A network of the product fed as others feed theirs: each candidate with a user and a history of its own."""
+    """A network of the product with the inputs of others: each candidate with its own user and history."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The results as one picture: what scoring costs, what services take, and how long answers take under load."""
+"""The results as one picture: cost of scoring, throughput of services, and latency under load."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _PERCENTILES = {"p50": ":", "p95": "--", "p99": "-"}
 
 
 def draw(results: Results, path: Path) -> None:
-    """Write the picture as SVG and PNG, a panel per thing that was measured.
+    """Write the picture as SVG and PNG, a panel per measurement.
 
     Args:
         path: without a suffix.

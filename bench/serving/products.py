@@ -1,4 +1,4 @@
-"""The matrix products of DIN's plain graph by themselves: what no arrangement of the same arithmetic can go below."""
+"""The matrix products of DIN's plain graph alone: a lower bound for any arrangement of the same arithmetic."""
 
 import numpy as np
 import onnx
@@ -12,7 +12,7 @@ from bench.serving.setting import NUM_CANDIDATES, TOWER, UNIT, Shape
 # Legend: C = candidates, T = behaviours, D = width of an item, H1, H2 = widths of the unit, F = width of user and
 # context, which are a D together.
 def products(shape: Shape) -> dict[str, list[tuple[int, int]]]:
-    """Chains of products: a first matrix and what it is multiplied with in turn.
+    """Return chains of products: a first matrix and its factors in turn.
 
     The unit's first layer is split as in the graph, so that candidates [C, D] and behaviours [T, D] are multiplied
     once each and the pairs [C·T, D] with the rest of it.
@@ -34,9 +34,9 @@ def _chain(width: int, hidden: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def products_graph(shape: Shape) -> tuple[onnx.ModelProto, dict[str, NDArray[np.float32]]]:
-    """An ONNX graph of nothing but these products, and random inputs.
+    """Build an ONNX graph of only these products, and random inputs.
 
-    As in the real graph all factors but the behaviours, in `interest`, are constants, which ONNX Runtime packs ahead.
+    As in the real graph all factors but the behaviours, in `interest`, are constants, which ONNX Runtime prepacks.
     """
     rng = np.random.default_rng(0)
     nodes, feed, constants, results = [], {}, {}, {}

@@ -1,6 +1,6 @@
-"""DIN as papers' code and CTR libraries have it: a row per candidate, and the history repeated in each row.
+"""DIN as in papers' code and CTR libraries: a row per candidate, with the history repeated in each row.
 
-Torch alone, and nothing of the product: the services that people write today import it.
+Imports torch alone and nothing of the product: the alternative services use it.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ INPUTS = ("item_N", "category_N", "behaviour_item_NT", "behaviour_category_NT", 
 
 
 class Dice(nn.Module):
-    """On batch normalisation without scale and shift, as the published implementations have it."""
+    """Dice by batch normalisation without scale and shift, as in the published implementations."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What one run found: read back from JSON by goals, tables and the picture alike."""
+"""Results of one run, read back from JSON by goals, tables and the picture."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class ScoringResults:
 
     Attributes:
         timings: by subject.
-        skipped: why, by subject.
-        looked_up: which share of the weights came from the activation table; None without one.
+        skipped: reason by subject.
+        looked_up: share of the weights that came from the activation table; None without one.
     """
 
     network: str
@@ -35,7 +35,7 @@ class ScoringResults:
 @dataclass(frozen=True, slots=True)
 class Results:
     """Attributes:
-    scoring, services: empty when that part did not run.
+    scoring, services: empty if that part did not run.
     """
 
     scoring: Sequence[ScoringResults]
@@ -56,14 +56,14 @@ class Results:
         raise NotMeasured("the service was not measured")
 
     def per_second(self, shape: Shape, service: str) -> float:
-        """Answers per second at saturation. Raises: NotMeasured."""
+        """Return answers per second at saturation. Raises: NotMeasured."""
         results = self.service(shape)
         per_second: float = _found(service, results.saturations, results.skipped).per_second
         return per_second
 
 
 class NotMeasured(Exception):
-    """Why there is no such figure."""
+    """The figure is missing; the message says why."""
 
 
 def _found(name: str, measured: Mapping[str, Any], skipped: Mapping[str, str]) -> Any:

@@ -1,4 +1,4 @@
-"""The graph of a network with a row per candidate, and raw values to indices, as plain files for others to load."""
+"""Export for the alternatives: the graph with a row per candidate, and the index of raw values, as plain files."""
 
 import json
 import warnings
@@ -17,7 +17,7 @@ from dinrank.model.bundle.vocabulary import UNKNOWN_ID
 
 WEIGHTS_FILE, SIZES_FILE, GRAPH_FILE, INDEX_FILE = "din.pt", "sizes.json", "din.onnx", "index.json"
 OPSET = 20
-_EXAMPLE_SIZES = {"N": 3, "T": 5}  # neither 0 nor 1, which the exporter would take for constants
+_EXAMPLE_SIZES = {"N": 3, "T": 5}  # neither 0 nor 1, which the exporter treats as constants
 
 
 def write_rows_network(directory: Path, network: RepeatedDIN, encoder: Encoder) -> None:
@@ -50,12 +50,12 @@ def _index(encoder: Encoder) -> Index:
 
 # Legend: N = rows, T = behaviours.
 def export_rows_graph(network: nn.Module, path: Path) -> None:
-    """Write the ONNX graph of a network that takes `INPUTS`, with free N and T, as torch's exporter makes it."""
+    """Write the ONNX graph of a network that takes `INPUTS`, with dynamic N and T, as torch's exporter makes it."""
     axes = {axis: torch.export.Dim(axis, min=2) for axis in "NT"}
     shapes = [name.rpartition("_")[2] for name in INPUTS]
     example = tuple(torch.ones([_EXAMPLE_SIZES[axis] for axis in shape], dtype=torch.int64) for shape in shapes)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's deprecations of its own parts
+        warnings.simplefilter("ignore")  # the exporter's internal deprecations
         program = torch.onnx.export(
             network.eval(),
             example,

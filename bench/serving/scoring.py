@@ -1,4 +1,4 @@
-"""Scoring alone, on one core: a process of its own, told on the command line how much to measure.
+"""Scoring alone, on one core, in a subprocess that takes its effort from the command line.
 
 Prints one JSON document; progress goes to stderr.
 """
@@ -57,13 +57,13 @@ def main() -> None:
     effort = {"full": FULL, "quick": QUICK}[sys.argv[1]]
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which we do not
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about missing torchvision
     with tempfile.TemporaryDirectory() as directory:
         print(json.dumps(measure(effort, Path(directory))))  # noqa: T201 the answer
 
 
 def measure(effort: Effort, directory: Path) -> list[dict[str, Any]]:
-    """One comparison per network and shape."""
+    """Run one comparison per network and shape."""
     _say("networks and bundles")
     din = make_material(directory / "din", NetworkName.DIN, SHORT, max_behaviours=VERY_LONG.num_behaviours)
     comparisons = []
@@ -76,7 +76,7 @@ def measure(effort: Effort, directory: Path) -> list[dict[str, Any]]:
 
 
 def _din_subjects(directory: Path) -> dict[Shape, dict[str, Subject]]:
-    """PyTorch and ONNX Runtime hold [C, T, 4D]: 20 GB at the greatest length, where the plain graph needs gigabytes."""
+    """List DIN's subjects. At the greatest length [C, T, 4D] takes 20 GB in PyTorch, and the plain graph needs gigabytes."""
     return {
         SHORT: {
             PRODUCTS: MatrixProducts(SHORT),
@@ -102,7 +102,7 @@ def _other_subjects(name: NetworkName, directory: Path) -> dict[str, Subject]:
         EAGER_ONCE: EagerOnce(),
         EAGER: EagerRepeated(_row_per_candidate),
     }
-    if name is not NetworkName.DIEN:  # whose recurrence is exported for one user only
+    if name is not NetworkName.DIEN:  # its recurrence is exported for one user only
         subjects[ORT] = OnnxRepeated(_row_per_candidate, directory)
     return subjects
 
@@ -122,7 +122,7 @@ def _compare(
     _say(f"{network}, {shape}")
     traffic = Traffic(seed=SEED + 1)
     requests = [traffic.scoring_request(shape.num_behaviours) for _ in range(_NUM_REQUESTS)]
-    witnesses = {PLAIN: PlainGraph()} if shape == VERY_LONG else {}  # it would take minutes to time
+    witnesses = {PLAIN: PlainGraph()} if shape == VERY_LONG else {}  # timing it would take minutes
     rounds = effort.rounds[shape.num_behaviours]
     comparison = compare(subjects, material, requests, rounds=rounds, witnesses=witnesses)
     table = subjects.get(TABLE)

@@ -1,4 +1,4 @@
-"""The services under load, each started as its users start it, and ended by the ids of its own processes."""
+"""Start and stop the services under load, each as its users start it, stopped by its own process ids."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 15.0
 _LOG_TAIL_LINES = 20
-# One thread each, whichever library asks: there are as many workers as cores.
+# One thread each for every library: there are as many workers as cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -35,11 +35,11 @@ class ServiceFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """How a service is started.
+    """Command to start a service.
 
     Attributes:
         arguments: `{port}` stands for the port to listen on.
-        environment: what it needs beside ours.
+        environment: variables in addition to ours.
     """
 
     arguments: tuple[str, ...]
@@ -48,7 +48,7 @@ class Command:
 
 def dinrank(bundle: Path, redis: str) -> Command:
     serve = (sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis)
-    # The others wait for Redis as long as it takes. An answer without the history would be a cheaper one.
+    # The others wait for Redis without a limit. An answer without the history would be cheaper.
     return Command((*serve, "--port", "{port}", "--workers", str(WORKERS)), {"DINRANK_REDIS_TIMEOUT_MS": "5000"})
 
 
@@ -70,7 +70,7 @@ def litserve(rows_network: Path, redis: str, num_behaviours: int) -> Command:
 
 
 def environment_of(library: str) -> Path:
-    """Where the programs of a library's own environment are. `make bench` makes it."""
+    """Return the programs' folder of a library's own environment, which `make bench` makes."""
     return ROOT / ".bench" / library / "bin"
 
 
@@ -94,7 +94,7 @@ class Server:
         self._log = log
 
     def rank(self, body: bytes) -> dict[str, Any]:
-        """Raises: ServiceFailed, when the answer is not 200."""
+        """Raises: ServiceFailed, if the answer is not 200."""
         request = urllib.request.Request(
             f"http://{HOST}:{self.port}/rank", data=body, headers={"Content-Type": "application/json"}
         )
@@ -106,7 +106,7 @@ class Server:
         return answer
 
     def cpu_seconds(self) -> float:
-        """Of all its processes that run, from their start."""
+        """Return CPU seconds of all its running processes, from their start."""
         processes = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
         return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
 
@@ -117,7 +117,7 @@ class Server:
             try:
                 self.rank(body)
             except (OSError, ServiceFailed) as exc:
-                # A URLError is an OSError: nobody listens yet. Some answer 5xx until their workers are there.
+                # A URLError is an OSError: nobody listens yet. Some answer 5xx until their workers are up.
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise ServiceFailed(f"{self.name} does not answer: {exc}\n{self.log_tail()}") from exc
                 time.sleep(0.2)
@@ -131,7 +131,7 @@ class Server:
 
 @contextmanager
 def running(name: str, command: Command, body: bytes) -> Iterator[Server]:
-    """Start a service, wait until it has answered `body`, and end it with all its processes.
+    """Start a service, wait until it has answered `body`, and stop it with all its processes.
 
     Raises:
         ServiceFailed
@@ -162,7 +162,7 @@ def free_port() -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the processes of the session that we started, and no other."""
+    """Stop the processes of the session that we started, and no other."""
     family = [process.pid, *(child.pid for child in _children(process.pid))]
     process.send_signal(signal.SIGTERM)
     _, alive = psutil.wait_procs(_running_processes(family), timeout=_STOP_TIMEOUT_S)

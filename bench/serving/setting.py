@@ -1,4 +1,4 @@
-"""What is measured, at which sizes, and how long."""
+"""Settings of the measurement: subjects, sizes and durations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ NUM_CATEGORIES = 300
 NUM_SEGMENTS = 50
 TABLE_BYTES = 512_000_000  # of the activation table at most
 SEED = 0
-AGREEMENT = 1e-4  # how far the CTRs of two implementations of one network may be apart
+AGREEMENT = 1e-4  # allowed difference of CTRs between two implementations of one network
 WORKERS = 2
 
-# What is compared, as tables and results name it.
+# Subjects, as named in tables and results.
 PLAIN, TABLE = "dinrank, plain graph", "dinrank, activation table"
 ONE_GRAPH = "dinrank, one graph, split and folded"
 PRODUCTS = "matrix products alone"
@@ -48,13 +48,13 @@ WIDE_SERVICE = SHORT
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured. Of every round each subject has a turn, so that all see the same machine.
+    """Amount of measurement. Every subject has a turn in every round, so that all see the same machine.
 
     Attributes:
         rounds: of scoring, by T.
         saturation_rounds: of `saturation_s` each; the median counts.
         warm_up_s: at full load, before every measurement; not counted.
-        service_shapes: of which the service is loaded.
+        service_shapes: for the service under load.
         load_rounds: of `load_s` at each of `load_shares` of a service's saturation; the median counts.
     """
 

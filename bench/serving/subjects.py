@@ -1,4 +1,4 @@
-"""The ways to score a request that are compared: each takes its time to prepare, then scores against the clock."""
+"""Subjects of the comparison: each prepares untimed, then scores requests against the clock."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ from dinrank.training.export.bundle import ServingGraph
 
 
 class Skipped(Exception):
-    """This way does not exist here; the message says why."""
+    """The subject is not available here; the message says why."""
 
 
 class Subject(Protocol):
@@ -35,7 +35,7 @@ class Subject(Protocol):
         """Load the network and encode the requests; none of this is timed. Raises: Skipped."""
 
     def score(self, number: int) -> NDArray[Any] | None:
-        """The CTRs of the candidates of request `number`; None of a subject that only measures work."""
+        """Return the CTRs of the candidates of request `number`; None for a subject that only measures work."""
 
 
 # Legend: C = candidates, N = rows, one per candidate; T = behaviours.
@@ -70,7 +70,7 @@ class ActivationTable(PlainGraph):
     """The product: the same predictor on a bundle with an activation table.
 
     Attributes:
-        looked_up: which share of the pairs of a candidate and a behaviour the table held; None before `prepare`.
+        looked_up: share of the pairs of a candidate and a behaviour found in the table; None before `prepare`.
     """
 
     looked_up: float | None = None
@@ -156,7 +156,7 @@ def one_threaded(graph: str | bytes) -> ort.InferenceSession:
 
 
 def repeat(inputs: Mapping[str, Indices]) -> dict[str, Indices]:
-    """The product's inputs for one user as rows, a candidate each, by the names in `INPUTS`."""
+    """Turn the product's inputs for one user into rows, one per candidate, by the names in `INPUTS`."""
     num_rows = len(inputs["candidate_item_id"])
     arrays = (
         inputs["candidate_item_id"],

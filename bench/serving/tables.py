@@ -1,4 +1,4 @@
-"""The results on the screen."""
+"""Tables of the results for the screen."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Subjects take turns on one core, after they have shown that they compute the same."""
+"""Time subjects in turns on one core, after a check that they agree."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ _WARM_UP = 2
 
 
 class Disagreement(Exception):
-    """Two subjects give different CTRs, so their times say nothing."""
+    """Two subjects give different CTRs, so their times cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one subject took per request.
+    """Time per request of one subject.
 
     Attributes:
-        cpu_ms: median CPU time of the process. This is what is compared: other work on the machine hardly touches it.
+        cpu_ms: median CPU time of the process. It is the compared figure: other work on the machine hardly affects it.
         wall_ms: median by the clock; on an otherwise idle machine the same.
         lowest_ms, highest_ms: CPU time.
     """
@@ -45,8 +45,8 @@ class Timing:
 class Comparison:
     """Attributes:
     timings: by subject.
-    skipped: why, by subject.
-    largest_difference: of two subjects' CTRs of one candidate.
+    skipped: reason by subject.
+    largest_difference: between two subjects' CTRs of one candidate.
     """
 
     timings: Mapping[str, Timing]
@@ -90,10 +90,10 @@ def compare(
 
 
 def largest_difference(subjects: Mapping[str, Subject], number: int) -> float:
-    """Between any two subjects' CTRs of one request.
+    """Return the largest difference between any two subjects' CTRs of one request.
 
     Raises:
-        Disagreement: all candidates have nearly the same CTR, so that agreeing would say nothing.
+        Disagreement: all candidates have nearly the same CTR, so agreement would prove nothing.
     """
     ctrs = [ctr for ctr in (subject.score(number) for subject in subjects.values()) if ctr is not None]
     if not ctrs:
@@ -105,7 +105,7 @@ def largest_difference(subjects: Mapping[str, Subject], number: int) -> float:
 
 
 def take_turns(subjects: Mapping[str, Subject], num_requests: int, *, rounds: int) -> dict[str, Timing]:
-    """A, B, C, A, B, C …, the first rounds not counted."""
+    """Run A, B, C, A, B, C …, the first rounds not counted."""
     cpu_s: dict[str, list[float]] = {name: [] for name in subjects}
     wall_s: dict[str, list[float]] = {name: [] for name in subjects}
     for round_ in range(_WARM_UP + rounds):

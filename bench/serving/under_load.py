@@ -1,4 +1,4 @@
-"""The whole service under load, beside the others: what each can take, and how long answers take below that."""
+"""The whole service under load, compared with the others: saturation of each, and latency below it."""
 
 import json
 import subprocess
@@ -47,7 +47,7 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """What a service took with all connections busy.
+    """Throughput of a service with all connections busy.
 
     Attributes:
         per_second: median of the rounds.
@@ -80,8 +80,8 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class ServiceResults:
     """Attributes:
-    saturations, loads: by service. Loads are only of some shapes.
-    skipped: why, by service.
+    saturations, loads: by service. Loads are measured for some shapes only.
+    skipped: reason by service.
     """
 
     shape: Shape
@@ -133,7 +133,7 @@ def _body(traffic: Traffic, users: Sequence[str]) -> dict[str, Any]:
 def _commands(
     material: Material, rows_network: Path, redis: str, shape: Shape
 ) -> tuple[dict[str, Command], dict[str, str]]:
-    """How to start each service, and why some cannot be."""
+    """Return each service's command, and the reasons for those that cannot be started."""
     commands = {PLAIN: dinrank(material.bundle, redis), NAIVE: naive(rows_network, redis, shape.num_behaviours)}
     skipped = {}
     if material.bundle_with_table is None:
@@ -150,7 +150,7 @@ def _commands(
 
 @contextmanager
 def _all_running(commands: Mapping[str, Command], bodies: Path, say: Say) -> Iterator[dict[str, Server]]:
-    """All at once, as those that wait for requests cost nothing."""
+    """Run all at once, as idle services cost nothing."""
     body = bodies.read_bytes().partition(b"\n")[0]
     with ExitStack() as stack:
         servers = {}
@@ -161,7 +161,7 @@ def _all_running(commands: Mapping[str, Command], bodies: Path, say: Say) -> Ite
 
 
 def check_agreement(servers: Mapping[str, Server], bodies: Sequence[bytes]) -> None:
-    """Raises: Disagreement, when a service gives an ad another CTR than the first service does."""
+    """Raises: Disagreement, if a service's CTR of an ad differs from the first service's."""
     for body in bodies:
         answers = {
             name: {ad["ad_id"]: ad["ctr"] for ad in server.rank(body)["ads"]} for name, server in servers.items()
@@ -246,7 +246,7 @@ def summarise_load(share: float, rate: float, rounds: Sequence[Outcome]) -> Load
 
 
 def _send(order: Order, server: Server) -> tuple[Outcome, float]:
-    """Run the generator; what came of it, and the CPU seconds of the service meanwhile.
+    """Run the generator; return its outcome and the service's CPU seconds meanwhile.
 
     Raises:
         ServiceFailed: the generator ended without an answer.

@@ -1,1 +1,1 @@
-"""Half an hour of steady load on a real service, and what it does to memory, files, connections and latency."""
+"""Soak test: half an hour of steady load on a real service, watching memory, files, connections and latency."""

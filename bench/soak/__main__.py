@@ -1,10 +1,10 @@
-"""Steady load on a real service for half an hour: does anything grow, does anything fail?
+"""Soak test: steady load on a real service for half an hour; does anything grow or fail?
 
     python -m bench.soak --minutes 30
 
-`python -m service serve` with two workers and a redis-server, on loopback, which end when it does. Requests of changing
-shapes, each with an ad that was never seen before, come at a steady pace; every ten seconds the workers' memory and
-open files, Redis's connections, failures and latencies are written down. It draws them and says what grew.
+`python -m service serve` with two workers and a redis-server, on loopback, stopped at the end. Requests of changing
+shapes, each with a new ad, come at a steady pace; every ten seconds the workers' memory and open files, Redis's
+connections, failures and latencies are recorded. It draws them and reports what grew.
 """
 
 import json
@@ -34,7 +34,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much, how long."""
+    """Load and duration."""
 
     minutes: float
     per_second: float
@@ -72,16 +72,16 @@ def main(
     callers: Annotated[int, typer.Option(min=1, help="Connections that send them.")] = 4,
     workers: Annotated[int, typer.Option(min=2, help="Worker processes of the service.")] = 2,
     model: Annotated[NetworkName, typer.Option(help="Network of the bundle, with random weights.")] = NetworkName.DIN,
-    bundle: Annotated[Path | None, typer.Option(help="Such a bundle, made before; without it one is made.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Existing bundle; by default one is made.")] = None,
     out: Annotated[Path, typer.Option(help="JSON file to write; the picture lies beside it.")] = Path(
         "bench/out/soak.json"
     ),
 ) -> None:
-    """Steady load on a real service: does anything grow, does anything fail?"""
+    """Soak test: steady load on a real service; does anything grow or fail?"""
     machine, console = describe_machine(), Console()
     plan = Plan(minutes, per_second, callers, workers)
     with prepared(bundle, model, list(NUMS_BEHAVIOURS)) as ground, redis.Redis.from_url(ground.redis_url) as store:
-        # A machine that does other things too shall not make answers degraded.
+        # A busy machine must not make answers degraded.
         settings = {"DINRANK_REDIS_TIMEOUT_MS": "1000"}
         with serving(ground.bundle, ground.redis_url, ground.directory / "log", workers=workers, **settings) as server:
             samples = soak(server, store, plan, console)

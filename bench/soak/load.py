@@ -1,4 +1,4 @@
-"""Steady, bounded load: some callers, each with a connection of its own and a pace that it keeps."""
+"""Steady, bounded load: several callers, each with its own connection and a fixed pace."""
 
 import http.client
 import itertools
@@ -16,12 +16,12 @@ from bench.harness.traffic import bodies
 
 NUMS_BEHAVIOURS = (0, 1, 10, 50, 200, 1_000)
 NUMS_CANDIDATES = (1, 20, 100, 300)
-_NEW_AD = b"new-00000000"  # stands in every body, and becomes an ad that was never asked for before
+_NEW_AD = b"new-00000000"  # placeholder in every body for a new ad
 _JSON = {"Content-Type": "application/json"}
 
 
 def changing_bodies() -> list[bytes]:
-    """Histories and candidate lists of every length in turn, known users and new ones, one new ad in each body."""
+    """Make bodies with histories and candidates of every length, known and new users, and one new ad each."""
     found = []
     for num_behaviours, num_candidates in itertools.product(NUMS_BEHAVIOURS, NUMS_CANDIDATES):
         for body in bodies(num_behaviours, num_candidates):
@@ -33,7 +33,7 @@ def changing_bodies() -> list[bytes]:
 
 @dataclass
 class Window:
-    """What happened since the last look."""
+    """Requests since the last sample."""
 
     milliseconds: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -41,7 +41,7 @@ class Window:
 
 
 class SteadyLoad:
-    """Counts what its callers see. A caller that falls behind goes on from there: load never piles up."""
+    """Counts its callers' results. A caller that falls behind skips ahead: load never piles up."""
 
     def __init__(self, port: int, *, per_second: float, callers: int) -> None:
         self._port = port
@@ -65,7 +65,7 @@ class SteadyLoad:
                 thread.join()
 
     def taken_window(self) -> Window:
-        """What was seen since the last call."""
+        """Return the results since the last call."""
         with self._lock:
             window, self._window = self._window, Window()
         return window
@@ -85,8 +85,8 @@ class SteadyLoad:
         connection.close()
 
     def _sent(self, connection: http.client.HTTPConnection, number: int) -> tuple[str, bool]:
-        """What kind of failure it was, empty for none, and whether the answer was degraded."""
-        # A step that no length divides: neighbours differ, and all have their turn.
+        """Send a request; return the kind of failure, empty for none, and whether the answer was degraded."""
+        # A step coprime to the lengths: neighbours differ, and all get a turn.
         body = self._bodies[number * 7919 % len(self._bodies)].replace(_NEW_AD, b"new-%08d" % number)
         try:
             connection.request("POST", "/rank", body, _JSON)

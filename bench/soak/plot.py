@@ -1,4 +1,4 @@
-"""A soak as a picture: memory, files and connections, latency; one above the other, over time."""
+"""Picture of a soak test: memory, files and connections, latency, one above the other, over time."""
 
 from collections.abc import Sequence
 from pathlib import Path

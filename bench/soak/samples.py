@@ -1,4 +1,4 @@
-"""What a service takes at one moment: its workers by process, and its Redis."""
+"""Resource samples of a service: its workers by process, and its Redis."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ _PID = re.compile(r'^process_open_fds\{pid="(\d+)"\}', re.MULTILINE)
 @dataclass(frozen=True, slots=True)
 class WorkerSample:
     """Attributes:
-    pss_mb: memory with shared pages divided among those who share them; None where the system does not tell.
+    pss_mb: memory with shared pages divided among the processes that share them; None if unsupported.
     """
 
     rss_mb: float
@@ -27,7 +27,7 @@ class WorkerSample:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look; the requests are those since the look before."""
+    """One sample; the requests are those since the sample before."""
 
     at_s: float
     workers: dict[int, WorkerSample]
@@ -45,7 +45,7 @@ class Sample:
 
 
 def look(server: Server, store: redis.Redis, window: Window, at_s: float) -> Sample:
-    """Takes some milliseconds of one worker's time, for its metrics."""
+    """Take a sample; costs one worker some milliseconds, for its metrics."""
     connection = server.connect()
     pids = [int(pid) for pid in _PID.findall(get(connection, "/metrics"))]
     connection.close()
@@ -67,5 +67,5 @@ def look(server: Server, store: redis.Redis, window: Window, at_s: float) -> Sam
 
 def _worker(process: psutil.Process) -> WorkerSample:
     memory = process.memory_full_info()
-    pss = getattr(memory, "pss", None)  # Linux alone has it
+    pss = getattr(memory, "pss", None)  # Linux only
     return WorkerSample(memory.rss / 1e6, None if pss is None else pss / 1e6, process.num_fds())

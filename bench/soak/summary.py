@@ -1,4 +1,4 @@
-"""A soak in a few figures: what failed, and what grew once everything had been used."""
+"""Summary of a soak test: failures, and growth after the warm-up."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ from bench.soak.samples import Sample, WorkerSample
 
 
 def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Growth is the mean of the last fifth of the samples less that of the second: in the first, caches fill.
+    """Summarise; growth is the mean of the last fifth of the samples less that of the second: caches fill in the first.
 
-    The workers are those that were there all the time; `workers_replaced` counts the others.
+    The workers are those that lived throughout; `workers_replaced` counts the others.
     """
     failures: Counter[str] = Counter()
     for sample in samples:

@@ -19,15 +19,15 @@ from dinrank.training.data.split import TRAIN
 
 # Legend: N = impressions, T = slots of a padded history.
 def read_encoded(path: Path, attribute: str) -> EncodedDataset:
-    """The dataset with two features, item_id and `attribute`: what all three networks see."""
+    """Read the dataset with two features, item_id and `attribute`, for all three networks."""
     return encode_dataset(_with_two_features(read_dataset(path), attribute), min_count=1)
 
 
 def _with_two_features(dataset: Dataset, attribute: str) -> Dataset:
-    """And with histories of `NUM_SLOTS`, whatever the dataset declares.
+    """Keep two features and histories of `NUM_SLOTS`, whatever the dataset declares.
 
     Raises:
-        ValueError: the dataset has no such single-valued item feature; the message names those that there are.
+        ValueError: the dataset has no such single-valued item feature; the message names the existing ones.
     """
     usable = {f.name: f for f in dataset.group(Group.ITEM) if f.kind is Kind.SINGLE}
     if attribute not in usable or attribute == ITEM_ID or ITEM_ID not in usable:
@@ -37,10 +37,10 @@ def _with_two_features(dataset: Dataset, attribute: str) -> Dataset:
 
 
 def choose_impressions(data: EncodedDataset, number: int, *, full_only: bool, seed: int) -> Indices:
-    """Training rows in random order; when `number` is more than there are, in several passes, each shuffled anew.
+    """Choose training rows in random order; in several passes, each reshuffled, if `number` exceeds their count.
 
     Args:
-        full_only: only those with `NUM_SLOTS` behaviours, so that nobody has a slot to skip.
+        full_only: only those with `NUM_SLOTS` behaviours, so that there is no padding.
 
     Raises:
         ValueError: there is none.
@@ -56,9 +56,10 @@ def choose_impressions(data: EncodedDataset, number: int, *, full_only: bool, se
 
 
 def to_arrays(data: EncodedDataset, impressions: Indices, attribute: str) -> dict[str, NDArray[Any]]:
-    """What the libraries take: an index per feature and slot, histories oldest first and padded with 0 at the end.
+    """Convert to the libraries' inputs: an index per feature and slot, histories oldest first, padded with 0 at the
+    end.
 
-    DeepCTR-Torch wants a feature's history to be called `hist_` and its name.
+    DeepCTR-Torch expects a feature's history to be named `hist_` and the feature's name.
 
     Returns:
         impression [N], the rows of `data`; item_id and attribute [N], hist_item_id and hist_attribute [N, T],

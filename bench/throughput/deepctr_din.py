@@ -1,8 +1,8 @@
 """DeepCTR-Torch's DIN, trained by its own `fit`.
 
-Where it has a choice, this takes the faster one: no regulariser, no dropout, no metrics, no progress bar. `fit` makes a
-tensor of the rows that it is given and batches them with a torch DataLoader; that is its input pipeline. It gives no
-way to a single step, so `step` repeats what the body of its loop does.
+Where it has a choice, this takes the faster one: no regulariser, no dropout, no metrics, no progress bar. Its input
+pipeline: `fit` makes a tensor of its rows and batches them with a torch DataLoader. It has no public single step, so
+`step` repeats the body of its loop.
 """
 
 import sys
@@ -19,8 +19,8 @@ from torch import Tensor
 from bench.throughput.setting import EMBEDDING_DIM, NUM_SLOTS, TOWER, UNIT, Setting
 from bench.throughput.worker import Arrays, serve
 
-# Importing the package starts a thread that asks the package index for a newer version, through a package that it does
-# not even depend on. A measurement has no use for either.
+# Importing the package starts a thread that asks the package index for a newer version, through a package that is not
+# even a dependency. Both would disturb the measurement.
 _no_version_check = ModuleType("deepctr_torch.utils")
 _no_version_check.check_version = lambda version: None  # type: ignore[attr-defined]  # made up here
 sys.modules["deepctr_torch.utils"] = _no_version_check
@@ -37,7 +37,7 @@ class Prepared(NamedTuple):
 
 
 def make_columns(arrays: Arrays) -> list[SparseFeat | VarLenSparseFeat]:
-    """Candidate and history share a table; its `hist_` in front of a name is what tells DIN which is the history."""
+    """Build columns; candidate and history share a table, and the prefix `hist_` tells DIN which is the history."""
     sizes = {name: int(arrays[f"num_{name}"]) for name in FEATURES}
     candidate = [SparseFeat(name, sizes[name], embedding_dim=EMBEDDING_DIM) for name in FEATURES]
     history = [
@@ -71,7 +71,7 @@ class DeepCTR:
         rows = self._take(num_batches)
         inputs = {name: self._arrays[name][rows] for name in self._model.feature_index}
         clicked = self._arrays["clicked"][rows]
-        with redirect_stdout(StringIO()):  # it prints what it is about to do, whatever `verbose` says
+        with redirect_stdout(StringIO()):  # it prints its progress, whatever `verbose` says
             history = self._model.fit(inputs, clicked, batch_size=self._batch_size, shuffle=False, verbose=0)
         return float(history.history["loss"][-1])
 

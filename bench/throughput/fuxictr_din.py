@@ -1,13 +1,13 @@
-"""DIN of FuxiCTR's own layers, trained by its own step.
+"""DIN built from FuxiCTR's layers, trained by its own step.
 
-The package carries layers and training loop but not the model zoo, so the network is written out here from the paper
+The package has layers and training loop but not the model zoo, so the network is written here from the paper
 with FuxiCTR's `FeatureEmbeddingDict`, `DIN_Attention` (Dice, no softmax) and `MLP_Block`. Loss, Adam, the clipping of
 gradients at norm 10 and the step are those of its `BaseModel`. Where it has a choice, this takes the faster one: no
 regulariser, no dropout, no progress bar.
 
-Batches come from its `NpzDataLoader`, which keeps the file in memory, without a loader process. Its default is one,
-which shares the cores with the training and has two batches ready when a turn begins; `--fuxictr-loaders 1` measures
-that.
+Batches come from its `NpzDataLoader`, which keeps the file in memory, without a loader process. By default it has
+one, which shares the cores with the training and has two batches ready when a turn begins; measure that with
+`--fuxictr-loaders 1`.
 """
 
 import tempfile

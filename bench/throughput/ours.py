@@ -1,4 +1,4 @@
-"""Our DIN, trained by the parts of `training/fit/loop.py`: batches, both optimisers, the average of recent weights."""
+"""Our DIN, trained with the parts of `training/fit/loop.py`: batches, both optimisers, weight averaging."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -21,7 +21,7 @@ from dinrank.training.fit.regularisation import MiniBatchAwareL2
 from dinrank.training.fit.state import TrainingState
 
 # The paper's network, as the others have it: plain sum, no product in the tower. No behaviours are dropped, as the
-# others have nothing of the kind.
+# others cannot do that.
 CONFIG = TrainConfig(
     network=NetworkConfig(
         embedding_dim=EMBEDDING_DIM,

@@ -1,4 +1,4 @@
-"""From seconds per run to figures."""
+"""Summarise seconds per run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,8 +36,8 @@ Summary = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def summarise(runs: Sequence[Run], reference: str) -> Summary:
-    """Figures per implementation and mode: median, lowest and highest samples per second of the rounds, the median per
-    CPU second, how many times as fast `reference` was by the medians, and the log loss of the last round."""
+    """Return figures per implementation and mode: median, lowest and highest samples per second of the rounds, the
+    median per CPU second, the speed-up of `reference` by the medians, and the log loss of the last round."""
     names = dict.fromkeys(run.implementation for run in runs)
     return {name: {mode.value: _figures(runs, name, mode, reference) for mode in Mode} for name in names}
 
@@ -61,7 +61,7 @@ def _of(runs: Sequence[Run], name: str, mode: Mode) -> list[Run]:
 
 
 def constant_loss(clicked_N: NDArray[Any]) -> float:
-    """Log loss of the best constant: what a network that learns nothing arrives at."""
+    """Return the log loss of the best constant, the baseline of a network that learns nothing."""
     rate = float(np.mean(clicked_N))
     return -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
 

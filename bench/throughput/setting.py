@@ -1,4 +1,4 @@
-"""What every implementation is told, and what all of them have in common."""
+"""Settings shared by all implementations."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ SEED = 0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """Attributes:
-    data: dataset directory; ours reads it, the others have `arrays` alone.
+    data: dataset directory; only ours reads it; the others read `arrays`.
     attribute: name of the single-valued item feature beside item_id.
     arrays: .npz file of `bench.throughput.arrays`.
     batch_size: impressions a step.

@@ -1,6 +1,6 @@
-"""A worker's side: one implementation in a process of its own, told over stdin what to run, which it times itself.
+"""Worker process of one implementation: takes commands from stdin, runs and times them.
 
-Needs torch and numpy alone, as each library lives in an environment of its own.
+Needs only torch and numpy, as each library lives in an environment of its own.
 """
 
 import json
@@ -24,7 +24,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Mode(StrEnum):
-    """`loop`: batches come from the implementation's own input pipeline, from memory. `step`: they were made before."""
+    """`loop`: batches come from the implementation's own input pipeline, from memory. `step`: they are prepared."""
 
     LOOP = "loop"
     STEP = "step"
@@ -34,7 +34,7 @@ class Mode(StrEnum):
 class Measured:
     """Attributes:
     seconds: by the clock.
-    cpu_seconds: of all threads of the process; other work on the machine disturbs it less.
+    cpu_seconds: of all threads of the process; less disturbed by other work on the machine.
     loss: mean log loss of the batches.
     """
 
@@ -47,13 +47,13 @@ class Implementation(Protocol):
     """Goes through the rows once, in order: each batch that `loop` or `prepare` takes is a new one."""
 
     def loop(self, num_batches: int) -> float:
-        """Train as a user would; the mean log loss of the batches."""
+        """Train as a user would; return the mean log loss of the batches."""
 
     def prepare(self, num_batches: int) -> Sequence[Any]:
-        """The next batches, as `step` takes them."""
+        """Return the next batches, as `step` takes them."""
 
     def step(self, batch: Any) -> float:
-        """One training step; the batch's log loss."""
+        """Take one training step; return the batch's log loss."""
 
 
 def serve(build: Callable[[Setting, Arrays], Implementation], library: str) -> None:

@@ -1,4 +1,4 @@
-"""From dashboard.toml to Grafana's JSON: `python docker/observe/dashboard.py`."""
+"""Build Grafana's JSON from dashboard.toml: `python docker/observe/dashboard.py`."""
 
 import json
 import tomllib
@@ -11,16 +11,16 @@ SOURCE, OUT = HERE / "dashboard.toml", HERE / "grafana" / "dashboards" / "dinran
 NUM_COLUMNS, WIDTH = 24, 8
 HEADER_HEIGHT, HEIGHTS = 1, {"stat": 4, "timeseries": 8, "table": 8}
 KEYS = {"title", "says", "unit", "queries", "width", "kind", "stacked", "below_zero"}
-# Whichever Prometheus is chosen at the top of the page; Grafana begins with its default one.
+# The Prometheus chosen at the top of the page; Grafana starts with its default one.
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-# A line through every picture when another bundle begins to serve.
+# A line through every panel when another bundle starts to serve.
 SWAPS = 'sum(increase(dinrank_reloads_total{outcome="swapped"}[1m])) > 0'
 
 Json = dict[str, Any]
 
 
 def dashboard(rows: Sequence[Mapping[str, Any]]) -> Json:
-    """Grafana's classic model, which it reads from files and offers for import."""
+    """Build Grafana's classic model, for provisioning and import."""
     swapped = {
         "name": "another bundle",
         "datasource": DATASOURCE,
@@ -48,10 +48,10 @@ def dashboard(rows: Sequence[Mapping[str, Any]]) -> Json:
 
 
 def _laid_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[Json]:
-    """Rows one below the other, their panels side by side until the width is full.
+    """Lay out rows one below the other, their panels side by side until the width is full.
 
     Raises:
-        ValueError: a panel has a key that nothing reads, or a row's panels do not fill their lines.
+        ValueError: a panel has an unknown key, or a row's panels do not fill their lines.
     """
     top = 0
     for row in rows:
@@ -109,7 +109,7 @@ def _kind(panel: Mapping[str, Any]) -> str:
 
 
 def as_text() -> str:
-    """What the JSON file must hold."""
+    """Return the contents of the JSON file."""
     rows = tomllib.loads(SOURCE.read_text(encoding="utf-8"))["rows"]
     return json.dumps(dashboard(rows), indent=2, ensure_ascii=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""The code, module by module, from the first line of each module's docstring."""
+"""Page of the code, module by module, from the first line of each module's docstring."""
 
 import ast
 from pathlib import Path

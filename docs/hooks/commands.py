@@ -1,4 +1,4 @@
-"""Every command with its options and example, from the commands themselves."""
+"""Page of every command with its options and example, from the commands themselves."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -22,7 +22,7 @@ def commands_page() -> str:
 
 
 def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The commands that do something, each with the words to call it."""
+    """Yield the leaf commands, each with its full name."""
     children = getattr(command, "commands", None)
     if children is None:
         yield name, command
@@ -56,7 +56,7 @@ def _row(option: Any) -> str:
 
 
 def _takes(option: Any) -> str:
-    """What stands after an option: its own word, its choices, or the name of its type."""
+    """Return an option's placeholder: its metavar, its choices, or the name of its type."""
     if option.metavar:
         return str(option.metavar)
     annotation = option.type_descriptor.annotation

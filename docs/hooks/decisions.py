@@ -1,4 +1,4 @@
-"""The list of decisions, from their titles."""
+"""Page of decisions, from their titles."""
 
 from pathlib import Path
 

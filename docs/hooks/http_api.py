@@ -1,4 +1,4 @@
-"""The HTTP API from the OpenAPI document that the service itself answers with, and its table of problems."""
+"""Page of the HTTP API, from the service's OpenAPI document and its table of problems."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def _route(path: str, method: str, operation: dict[str, Any]) -> list[str]:
 
 
 def _content(holder: dict[str, Any]) -> str:
-    """The body's schema, as a link to its section; empty for a body without one of ours."""
+    """Return the body's schema as a link to its section; empty for a body without one of ours."""
     for media in holder.get("content", {}).values():
         named = _type(media.get("schema", {}))
         if named.startswith("["):

@@ -1,6 +1,6 @@
-"""MkDocs hook: links from a document to files outside of docs/ lead somewhere on the site too.
+"""MkDocs hook: make links from documents to files outside of docs/ work on the site.
 
-The documents link as a viewer of the repository needs it (`../README.md`). A document elsewhere in the repository
+The documents link as in the repository (`../README.md`). A document elsewhere in the repository
 becomes a page below `project/`, and any other file that a page links to is copied there as it is.
 """
 
@@ -41,12 +41,12 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def repository_path(source: str, target: str) -> str:
-    """Where a link in the file `source` leads, from the root of the repository."""
+    """Resolve a link in the file `source` to a path from the root of the repository."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
 
 
 def site_path(path: str) -> str:
-    """Where the site has a file of the repository, before MkDocs makes pages of Markdown.
+    """Return the site's path of a file of the repository, before MkDocs makes pages of Markdown.
 
     >>> site_path("docs/replay.md"), site_path("docs/decisions"), site_path("docker/observe/alerts.yml")
     ('replay.md', 'decisions/index.md', 'project/docker/observe/alerts.yml')

@@ -1,4 +1,4 @@
-"""MkDocs hook: the pages that are made of the code, at every build. None of them is kept in the repository."""
+"""MkDocs hook: generate the reference pages from the code at every build. None of them is in the repository."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""The service's settings as a table, which docs/settings.md must have."""
+"""Table of the service's settings, which docs/settings.md must contain."""
 
 from dinrank.service.settings import ENV_PREFIX, Settings
 

@@ -1,4 +1,4 @@
-"""What a training can be told, from the docstrings and defaults of the configs."""
+"""Page of the training options, from the docstrings and defaults of the configs."""
 
 import dataclasses
 import inspect
@@ -40,7 +40,7 @@ def training_page() -> str:
 
 
 def options_table(config: type[Any]) -> list[str]:
-    """A row per option: name, default, and what its docstring says."""
+    """Build a row per option: name, default, and its text from the docstring."""
     documented = {
         name: " ".join(text.split())
         for name, text in _ATTRIBUTE.findall(inspect.cleandoc(config.__doc__ or "").partition("Attributes:\n")[2])

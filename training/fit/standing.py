@@ -116,7 +116,7 @@ def kept(checkpoint: Checkpoint) -> Iterator[None]:
         yield
     except Exception as exc:
         exc.add_note(
-            f"The training is finished and kept in {checkpoint.path}: when this is mended, or with another version of "
+            f"The training is finished and kept in {checkpoint.path}: when this is fixed, or with another version of "
             "dinrank, the same command with --resume goes on from there"
         )
         raise

@@ -18,7 +18,7 @@ _EXAMPLES = (
 app = typer.Typer(no_args_is_help=True, epilog=_EXAMPLES, rich_markup_mode="markdown")
 console = Console()
 
-_Raw = Annotated[Path, typer.Argument(help="Folder with the files as they were published.")]
+_Raw = Annotated[Path, typer.Argument(help="Folder with the published files.")]
 _Out = Annotated[Path, typer.Argument(help="Dataset directory to write.")]
 _NO_FEATURE = "none"
 
@@ -72,10 +72,10 @@ def logs(
     users: Annotated[Path | None, typer.Option(help="The same with a row per user: user_id and attributes.")] = None,
     behaviours: Annotated[
         Path | None,
-        typer.Option(help="user_id, item_id, timestamp of what users did; without it the clicked impressions."),
+        typer.Option(help="user_id, item_id, timestamp of users' behaviours; default: the clicked impressions."),
     ] = None,
     renames: Annotated[
-        list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="What a column is called here.")
+        list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="Name of a column in your files.")
     ] = None,
     features: Annotated[
         list[str] | None,
@@ -92,12 +92,12 @@ def logs(
     ] = None,
     context_column: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="Column of the impressions that describes neither, though it looks so."),
+        typer.Option(metavar="COLUMN", help="Column of the impressions that describes neither, despite its values."),
     ] = None,
-    separator: Annotated[str, typer.Option(help="Between the fields of a CSV.")] = ",",
-    name: Annotated[str | None, typer.Option(help="Of the data set, for reports; else that of the folder.")] = None,
+    separator: Annotated[str, typer.Option(help="Field separator of a CSV.")] = ",",
+    name: Annotated[str | None, typer.Option(help="Name of the data set, for reports; default: the folder's.")] = None,
 ) -> None:
-    """Your own logs. Features and their kinds are guessed from the columns; --impressions alone is needed."""
+    """Your own logs. Features and their kinds are guessed from the columns; only --impressions is required."""
     from dinrank.training.prepare.logs.command import LogOptions, prepare_logs
 
     options = LogOptions(

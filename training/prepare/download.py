@@ -63,7 +63,7 @@ def _download_wheel(directory: Path) -> Path:
         RECBOLE,
         expected="pip to download one wheel",
         found=f"exit code {result.returncode}: {last_lines}",
-        advice=f"try `python {' '.join(command[1:-3])} {RECBOLE}` and mend pip's settings, {_BY_HAND}",
+        advice=f"try `python {' '.join(command[1:-3])} {RECBOLE}` and fix pip's settings, {_BY_HAND}",
     )
 
 

@@ -152,7 +152,7 @@ def _bids(dataset: Dataset, column: str | None) -> tuple[NDArray[np.float64], st
     if len(wrong):
         raise ReplayError(
             f"impressions.parquet, row {wrong[0] + 1}: {bids[int(wrong[0])]} in column {name} is no bid; a bid is a "
-            f"number of 0 or more. {len(wrong):,} rows are like this: mend them or name another column with --bids"
+            f"number of 0 or more. {len(wrong):,} rows are like this: fix them or name another column with --bids"
         )
     return bid, name
 

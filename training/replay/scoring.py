@@ -53,7 +53,7 @@ def score_slates(
         ctr_N[slates.of(slate)] = run(requests.inputs(slate))
         on_slates(1)
     if not np.all((ctr_N >= 0.0) & (ctr_N <= 1.0)):  # false for NaN too
-        raise ReplayError(f"{bundle.path} gave a CTR that is not from 0 to 1: the bundle is no use, train it again")
+        raise ReplayError(f"{bundle.path} gave a CTR that is not from 0 to 1: the bundle is broken, train it again")
     return ctr_N
 
 

@@ -1,1 +1,1 @@
-"""What people serve such a network with today; each is started as a process of its own."""
+"""Alternative services for such a network; each is started as a process of its own."""

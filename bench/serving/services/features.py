@@ -1,4 +1,4 @@
-"""From a request and Redis to arrays with a row per candidate. Numpy alone: every service that is compared has it."""
+"""Encode a request and its Redis data as arrays, a row per candidate. Needs only numpy, which every service has."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class Index(TypedDict):
     """Attributes:
     items: item id to the indices of id and category.
-    unknown: index of what is not in a dictionary.
+    unknown: index of a value that is not in a dictionary.
     """
 
     items: Mapping[str, tuple[int, int]]
@@ -35,7 +35,7 @@ def profile_key(user_id: str) -> str:
 
 
 def read_history(elements: Sequence[bytes]) -> list[str]:
-    """Item ids, oldest first, of a list in Redis, which is newest first."""
+    """Return item ids, oldest first, from a list in Redis, which is newest first."""
     return [json.loads(element)["item_id"] for element in reversed(elements)]
 
 
@@ -43,7 +43,7 @@ def read_history(elements: Sequence[bytes]) -> list[str]:
 def make_rows(
     index: Index, candidates: Sequence[str], history: Sequence[str], segment: str, hour: str
 ) -> dict[str, NDArray[np.int64]]:
-    """The inputs of the network, the user's history repeated in each row."""
+    """Make the network's inputs, the user's history repeated in each row."""
     unknown_item = (index["unknown"], index["unknown"])
     items = np.array([index["items"].get(item_id, unknown_item) for item_id in candidates], dtype=np.int64)
     behaviours = np.array([index["items"].get(item_id, unknown_item) for item_id in history], dtype=np.int64)
@@ -59,7 +59,7 @@ def make_rows(
 
 
 def rank(candidates: Sequence[tuple[str, float]], ctr_N: NDArray[Any]) -> list[dict[str, Any]]:
-    """Ads with bid and CTR, highest eCPM first."""
+    """Return ads with bid and CTR, highest eCPM first."""
     ads = [
         {"ad_id": ad_id, "bid": bid, "ctr": ctr, "ecpm": bid * ctr}
         for (ad_id, bid), ctr in zip(candidates, ctr_N.tolist(), strict=True)

@@ -16,7 +16,7 @@ NUM_BEHAVIOURS = int(os.environ["BENCH_NUM_BEHAVIOURS"])
 
 
 class Ranker(litserve.LitAPI):
-    """Workers of LitServe take a request each, so Redis is asked in the plain, waiting way."""
+    """LitServe's workers take one request each, so the Redis client is a blocking one."""
 
     def setup(self, device: str) -> None:
         options = ort.SessionOptions()
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     server.run(
         host="127.0.0.1",
         port=int(os.environ["BENCH_PORT"]),
-        num_api_servers=1,  # it waits for the workers nearly all the time
+        num_api_servers=1,  # it is idle nearly all the time
         generate_client_file=False,
         log_level="warning",
         access_log=False,

@@ -1,8 +1,8 @@
-"""What people write today: FastAPI, pydantic, redis-py and an eager PyTorch DIN, the history repeated per candidate.
+"""The naive service: FastAPI, pydantic, redis-py and an eager PyTorch DIN, the history repeated per candidate.
 
 Written with care: one thread of torch per worker and as many workers as cores, inference mode, one Redis round trip,
-hiredis, uvloop, and no padding. Scoring runs on the event loop: with all cores busy a pool of threads would only add
-switches between them.
+hiredis, uvloop, and no padding. Scoring runs on the event loop: with all cores busy a thread pool would only add
+context switches.
 """
 
 import json
