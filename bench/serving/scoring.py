@@ -76,7 +76,7 @@ def measure(effort: Effort, directory: Path) -> list[dict[str, Any]]:
 
 
 def _din_subjects(directory: Path) -> dict[Shape, dict[str, Subject]]:
-    """List DIN's subjects. At the greatest length [C, T, 4D] takes 20 GB in PyTorch, and the plain graph needs gigabytes."""
+    """List DIN's subjects. At the greatest length [C, T, 4D] takes 20 GB in PyTorch, and the plain graph gigabytes."""
     return {
         SHORT: {
             PRODUCTS: MatrixProducts(SHORT),
