@@ -219,7 +219,7 @@ def goal(name: str, limit: float, measured: float) -> dict[str, Any]:
 def main(
     items: Annotated[int, typer.Option(min=NUM_POPULAR, help="Items of the bundle.")] = 1_000_000,
     directory: Annotated[
-        Path, typer.Option(help="Where the bundle lies for a while: about 0.6 kB per item.")
+        Path, typer.Option(help="Folder for the temporary bundle: about 0.6 kB per item.")
     ] = TEMPORARY,
     out: Annotated[Path, typer.Option(help="JSON file for the figures.")] = ROOT / "bench/out/bundle_memory.json",
 ) -> None:

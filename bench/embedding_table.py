@@ -90,7 +90,7 @@ def main(
     rows: Annotated[list[int], typer.Option(help="Rows of a table; give it once per table.")] = NUM_ROWS,
     blocks: Annotated[int, typer.Option(min=1, help=f"Blocks of {BLOCK} measured steps per table.")] = 5,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of a row.")] = 16,
-    l2: Annotated[float, typer.Option(min=0.0, help="Plain L2, which concerns every row at every step.")] = 0.0,
+    l2: Annotated[float, typer.Option(min=0.0, help="Plain L2, which applies to every row at every step.")] = 0.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
 ) -> None:
     """Cost of a training step, in milliseconds, as the embedding table grows, and of a look at `valid`."""

@@ -77,9 +77,9 @@ class Training:
 @app.command(epilog="Example: python -m bench.history_length --data data/ml-1m-500 --length 50 --length 500")
 def main(
     data: Annotated[Path, typer.Option(help="Dataset directory.")],
-    length: Annotated[list[int] | None, typer.Option(min=1, help="Of histories; may be given again.")] = None,
+    length: Annotated[list[int] | None, typer.Option(min=1, help="Length of histories; repeatable.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each length.")] = 5,
-    num_batches: Annotated[int, typer.Option("--batches", min=1, help="Of a turn.")] = 10,
+    num_batches: Annotated[int, typer.Option("--batches", min=1, help="Batches per turn.")] = 10,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/history_length.json"),
 ) -> None:
     """Training throughput of DIN by the length of histories."""

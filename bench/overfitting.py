@@ -56,7 +56,7 @@ def main(
     data: Annotated[Path, typer.Option(help="Dataset directory.")],
     out: Annotated[Path, typer.Option(help="OUT.json and OUT.svg are written.")] = Path("bench/out/overfitting"),
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 6,
-    rows: Annotated[list[str] | None, typer.Option(help="Only this row of the table; may be given again.")] = None,
+    rows: Annotated[list[str] | None, typer.Option(help="Only this row of the table; repeatable.")] = None,
 ) -> None:
     """Over-fitting of the base model with and without each regularisation."""
     if unknown := set(rows or ()) - REGULARISED.keys():

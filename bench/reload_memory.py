@@ -57,9 +57,9 @@ console = Console(highlight=False, soft_wrap=True)
 def main(
     bundles: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Two bundles of the schema of bench/harness/bundle.py; without them two are made."),
+        typer.Option(help="Two bundles of the schema of bench/harness/bundle.py; by default two are made."),
     ] = None,
-    reloads: Annotated[int, typer.Option(min=1, help="How often to switch between them.")] = 50,
+    reloads: Annotated[int, typer.Option(min=1, help="Number of switches between them.")] = 50,
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("bench/out/reload_memory.json"),
 ) -> None:
     """Memory after hot reloads, in megabytes, and the latency of requests meanwhile."""

@@ -118,7 +118,7 @@ def _bid(text: str) -> tuple[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="where the service answers (%(default)s)")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the service (%(default)s)")
     parser.add_argument("--user", required=True, help="id of the user")
     parser.add_argument("--budget-ms", type=int, default=200, help="longest wait, in milliseconds (%(default)s)")
     parser.add_argument("ads", nargs="+", type=_bid, metavar="AD=BID", help="a candidate and its price per click")

@@ -73,8 +73,8 @@ def _sha256(file: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m release.provenance", description=__doc__)
-    parser.add_argument("out", type=Path, help=f"folder with what was built; {FILE} is written there")
-    parser.add_argument("--builder", required=True, help="URI of who builds")
+    parser.add_argument("out", type=Path, help=f"folder with the built files;  {FILE} is written there")
+    parser.add_argument("--builder", required=True, help="URI of the builder")
     options = parser.parse_args()
     files = sorted(path for path in options.out.iterdir() if path.is_file() and path.name != FILE)
     try:

@@ -110,7 +110,7 @@ def _train_and_report(options: RunOptions, identity: dict[str, Any], console: Co
 
     checkpoint = Checkpoint(checkpoint_path(options.out), identity)
     if options.or_anew and (differing := checkpoint.remove_of_another_run()):
-        console.print(f"{checkpoint.path} was of another run: {'; '.join(differing)}; beginning anew", highlight=False)
+        console.print(f"{checkpoint.path} was of another run: {'; '.join(differing)}; starting over", highlight=False)
     trained_with = checkpoint.trained_with()
     network, training_run = _train(options, data, checkpoint, console)
     with kept(checkpoint):

@@ -47,7 +47,7 @@ class ScoringFailed(Exception):
 @app.command(epilog="Example: python -m bench.serving --parts scoring --quick")
 def main(
     parts: Annotated[
-        str, typer.Option(help="What to measure: scoring, service, or both with a comma.")
+        str, typer.Option(help="Parts to measure: scoring, service, or both, comma-separated.")
     ] = "scoring,service",
     quick: Annotated[bool, typer.Option(help="Run for minutes only; the figures prove nothing.")] = False,
     poisson: Annotated[bool, typer.Option(help="Open loads at random times instead of evenly.")] = False,

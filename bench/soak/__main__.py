@@ -67,7 +67,7 @@ def _line(sample: Sample) -> str:
 
 @app.command(epilog="Example: python -m bench.soak --minutes 30 --per-second 30")
 def main(
-    minutes: Annotated[float, typer.Option(min=0.2, help="How long, in minutes.")] = 30.0,
+    minutes: Annotated[float, typer.Option(min=0.2, help="Duration in minutes.")] = 30.0,
     per_second: Annotated[float, typer.Option(min=1.0, help="Requests per second, all callers together.")] = 30.0,
     callers: Annotated[int, typer.Option(min=1, help="Connections that send them.")] = 4,
     workers: Annotated[int, typer.Option(min=2, help="Worker processes of the service.")] = 2,

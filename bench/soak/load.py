@@ -86,7 +86,7 @@ class SteadyLoad:
 
     def _sent(self, connection: http.client.HTTPConnection, number: int) -> tuple[str, bool]:
         """Send a request; return the kind of failure, empty for none, and whether the answer was degraded."""
-        # A step coprime to the lengths: neighbours differ, and all get a turn.
+        # A stride coprime to the number of bodies: neighbours differ, and all get a turn.
         body = self._bodies[number * 7919 % len(self._bodies)].replace(_NEW_AD, b"new-%08d" % number)
         try:
             connection.request("POST", "/rank", body, _JSON)
