@@ -1,4 +1,4 @@
-"""Ranking requests wait for their turn here, or are refused before they cost anything. Plain ASGI."""
+"""Admission control: ranking requests queue here, or are shed before they cost anything. Plain ASGI middleware."""
 
 import asyncio
 import math
@@ -24,10 +24,10 @@ CALLER = "caller"  # in the scope's state: the `Caller` of a ranking request
 
 
 class AdmissionControl:
-    """Lets `Admission` decide about ranking requests.
+    """Apply `Admission` to ranking requests.
 
-    Stands inside of BodyLimit, so that a body that comes slowly holds no place, and outside of everything that reads
-    the body. Health checks and metrics pass by.
+    Sits inside BodyLimit, so that a slow upload holds no place, and outside everything that parses the body. Health
+    checks and metrics bypass it.
     """
 
     def __init__(self, app: ASGIApp, *, admission: Admission, telemetry: Telemetry) -> None:
@@ -47,7 +47,7 @@ class AdmissionControl:
         except MalformedHeader as exc:
             await service_problem(Request(scope), exc)(scope, receive, send)
         except CallerLeft:
-            return  # nobody would read an answer
+            return  # nobody is left to read an answer
 
     async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises: Overloaded, DeadlineTooShort, MalformedHeader, CallerLeft."""
@@ -71,8 +71,8 @@ class AdmissionControl:
             )
 
     async def _wait(self, turn: Turn, caller: Caller, receive: Receive) -> None:
-        """Return when the place has come. Waits for two things at once without a task of its own: a `timeout` that
-        expires when the place comes, or the patience ends, around the wait for the caller to hang up.
+        """Return once the turn has a place. Waits for two things without a second task: the caller's disconnect,
+        inside a `timeout` that expires when the place is free or the patience ends.
 
         Raises: Overloaded, DeadlineTooShort, CallerLeft.
         """
@@ -94,7 +94,7 @@ class AdmissionControl:
 
 
 def _end(wait: asyncio.Timeout) -> None:
-    if not wait.expired():  # or about to
+    if not wait.expired():  # or about to expire
         wait.reschedule(0.0)
 
 
@@ -119,7 +119,7 @@ DEADLINE_PARAMETER: dict[str, Any] = {
 
 
 def patience_s(headers: Iterable[tuple[bytes, bytes]]) -> float:
-    """Seconds that the caller waits, infinite when the header is not there.
+    """Return how many seconds the caller waits; infinite without the header.
 
     Raises:
         MalformedHeader

@@ -1,4 +1,4 @@
-"""Behaviours as they happen: the next ranking of the user sees them."""
+"""Ingestion of behaviours as they happen: the user's next ranking sees them."""
 
 from dataclasses import asdict
 
@@ -17,7 +17,7 @@ router = APIRouter(route_class=StrictJsonRoute)
 
 
 class BehavioursResponse(BaseModel):
-    """What became of the events; each is counted once."""
+    """Counts of events by outcome; each event is counted once."""
 
     accepted: int = Field(description="The user's history holds them.")
     duplicates: int = Field(description="Their ids were known already.")
@@ -32,10 +32,9 @@ class BehavioursResponse(BaseModel):
 
 @router.post("/behaviours", responses=problems(400, 413, 422, 503))
 async def write_behaviours(body: BehavioursRequest, served: ChampionHere, live: LiveHere) -> BehavioursResponse:
-    """Add behaviours to their users' histories, in any order and as often as they come.
+    """Add behaviours to their users' histories, in any order. Idempotent by event id.
 
-    After 503 some of them may have been added: send all of them again, by their ids none counts twice. After 4xx none
-    was added.
+    After 503 some events may have been added: send all of them again, none counts twice. After 4xx none was added.
     """
     encoder = served.bundle.encoder
     events = body.to_stored(encoder)

@@ -1,4 +1,4 @@
-"""The body of a request: read whole, within limits of size and time, and given on to whoever reads it."""
+"""Request bodies: read whole, within limits of size and time, then replayed to the layers inside."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from dinrank.service.errors import BodyTooLarge, RequestTimedOut, UnsupportedEnc
 
 
 class BodyLimit:
-    """Reads the body before anything else looks at it, and refuses it as soon as it is too long, or too late.
+    """Reads the body before any other layer, and refuses it as soon as it is too large or too late.
 
-    Counts what arrives, so that a body without Content-Length, or with a wrong one, is limited too.
+    Counts the bytes received, so that a body without Content-Length, or with a wrong one, is limited too.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, timeout_ms: int) -> None:
@@ -35,10 +35,10 @@ class BodyLimit:
             await self._app(scope, replay(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of it; None when the caller has hung up. Raises: BodyTooLarge, RequestTimedOut, UnsupportedEncoding."""
+        """Read all of it; None if the caller hung up. Raises: BodyTooLarge, RequestTimedOut, UnsupportedEncoding."""
         self._check_announcement(scope)
         body = bytearray()
-        first = at_once(receive)  # most bodies have come with their heads, and need no timer
+        first = at_once(receive)  # most bodies arrive with their heads and need no timer
         if first is not None and self._is_last(first, body):
             return _unless_left(first, body)
         try:
@@ -59,7 +59,7 @@ class BodyLimit:
                 raise UnsupportedEncoding
 
     def _is_last(self, message: Message, body: bytearray) -> bool:
-        """Whether nothing of the body comes after this message, whose part is added. Raises: BodyTooLarge."""
+        """Append the message's part to `body`; return True after the last part. Raises: BodyTooLarge."""
         body += message.get("body", b"")
         if len(body) > self._max_body_bytes:
             raise BodyTooLarge(self._max_body_bytes)
@@ -71,7 +71,7 @@ def _unless_left(last: Message, body: bytearray) -> bytes | None:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """A channel that gives the whole body first, and then what comes after it: the caller hanging up."""
+    """Return a channel that yields the whole body first, then the messages after it: the disconnect."""
     unread: list[Mapping[str, object]] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:
@@ -84,12 +84,12 @@ DISCONNECT = "http.disconnect"
 
 
 def at_once(receive: Receive) -> Message | None:
-    """The next message, or None when it has not come yet; then a later call gives it.
+    """Return the next message, or None if it has not arrived; a later call then returns it.
 
-    For a `receive` that loses nothing when it is given up while it waits, as that of uvicorn and of the layers here.
+    Needs a `receive` that loses nothing when closed while it waits, like uvicorn's and those of the layers here.
 
-    Takes one step of `receive` by hand, which costs some microseconds. Where it would wait there is no news, and it is
-    given up. A cancel scope or a task for the same costs twenty times as much.
+    Takes one step of `receive` by hand, which costs some microseconds; if that would block, the coroutine is closed.
+    A cancel scope or a task costs twenty times as much.
     """
     asking = receive().__await__()
     try:
@@ -102,6 +102,6 @@ def at_once(receive: Receive) -> Message | None:
 
 
 def has_hung_up(receive: Receive) -> bool:
-    """Only for a request whose body was read: what is left to be received is that the caller has hung up."""
+    """Return True if the caller has disconnected. Call it only once the body was read: no other message follows."""
     message = at_once(receive)
     return message is not None and message["type"] == DISCONNECT

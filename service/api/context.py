@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its time and outcome, and the limits of its body. Plain ASGI."""
+"""Request context: id, arrival time, outcome and answer headers of every request. Plain ASGI middleware."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from dinrank.service.telemetry.metrics import Stage, Telemetry
 
 RANK_PATH = "/rank"
 
-ARRIVED_S = "arrived_s"  # in the scope's state: when the request came, by `time.monotonic`
+ARRIVED_S = "arrived_s"  # in the scope's state: time of arrival, by `time.monotonic`
 
 _REQUEST_ID_BYTES = REQUEST_ID_HEADER.lower().encode()
 
@@ -28,7 +28,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # may go to logs and headers as
 
 
 class RequestContext:
-    """Gives every request an id and every answer its headers, and measures and counts the ranking requests.
+    """Gives every request an id and every answer its headers; times and counts ranking requests.
 
     HEAD is GET without the body of the answer, on every path.
     """
@@ -43,7 +43,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        # Not reset: the task ends with the request, and what it logs after this, as the server of a bug, is about it.
+        # Not reset: the task ends with the request, and later log lines, as the server's about a bug, belong to it.
         current_request_id.set(request_id)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
@@ -76,7 +76,7 @@ class RequestContext:
 
 
 def without_body(send: Send) -> Send:
-    """A channel for the answer to HEAD."""
+    """Wrap `send` to drop the body, for answers to HEAD."""
 
     async def send_head(message: Message) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
@@ -93,4 +93,4 @@ def _request_id(scope: Scope) -> str:
     return sent if _SANE_ID.fullmatch(sent) else new_request_id()
 
 
-DRAINING = "draining"  # in the lifespan's state, and so in every request's, once the service is about to stop
+DRAINING = "draining"  # in the lifespan's state, and so in every request's, from the start of a graceful shutdown

@@ -1,4 +1,4 @@
-"""Dependencies of routes: what the application's lifespan opened."""
+"""FastAPI dependencies: the objects that the application's lifespan opened."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ ChampionHere = Annotated[Served, Depends(_champion)]
 
 @contextmanager
 def advising(advice: str) -> Iterator[None]:
-    """Have a failure of the store end with what its caller should do. Raises: FeatureStoreUnavailable."""
+    """Append advice for the caller to a failure of the store. Raises: FeatureStoreUnavailable."""
     try:
         yield
     except FeatureStoreUnavailable as exc:

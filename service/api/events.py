@@ -1,4 +1,4 @@
-"""Behaviours as they are sent, over HTTP or through a stream: what one holds, its limits, and how it is stored."""
+"""Behaviour events, over HTTP or a stream: their fields, their limits, and their stored form."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from dinrank.service.store.behaviour_writer import BehaviourEvent
 from dinrank.service.store.layout import encode_behaviour
 
 MAX_EVENTS = 1_000  # of one request
-MAX_FEATURES_BYTES = 4_096  # of one event, as JSON: they are stored with it, and read at every ranking
+MAX_FEATURES_BYTES = 4_096  # of one event, as JSON: stored with the event and read by every ranking
 MAX_TIMESTAMP = 9e18  # either way; nanoseconds since 1970 reach the year 2255
 
 _EXAMPLE: JsonDict = {
@@ -45,7 +45,7 @@ _EXAMPLE: JsonDict = {
 def _timestamp(value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number")
-    if not abs(value) <= MAX_TIMESTAMP:  # so put, it is true of NaN too
+    if not abs(value) <= MAX_TIMESTAMP:  # in this form NaN is refused too
         raise ValueError(f"must be a number from -{MAX_TIMESTAMP:g} to {MAX_TIMESTAMP:g}")
     return value
 
@@ -70,7 +70,7 @@ Timestamp = Annotated[
 
 
 class EventBody(Sent):
-    """A user did something with an item."""
+    """A behaviour: a user interacted with an item."""
 
     event_id: Id = Field(description="Names the event among its user's. Sent again, it changes nothing.")
     user_id: Id = Field(description="The user's id as in the feature store, as text.")
@@ -83,7 +83,7 @@ class EventBody(Sent):
     )
 
     def to_stored(self, encoder: Encoder, field: str) -> BehaviourEvent:
-        """Raises: UnknownFeature, whose field begins with `field`, the place of this event's features."""
+        """Raises: UnknownFeature, whose field starts with `field`, the path of this event's features."""
         described: Sequence[Feature] = ()
         if self.features:
             self._check_features(encoder, field)
@@ -115,11 +115,11 @@ class BehavioursRequest(Sent):
 
 
 class NoEvent(Exception):
-    """What should be an event is none. The message names the first fault."""
+    """Not a valid event. The message names the first fault."""
 
 
 def read_event(text: bytes, encoder: Encoder) -> BehaviourEvent:
-    """One event, from its JSON. Raises: NoEvent."""
+    """Parse one event from JSON. Raises: NoEvent."""
     try:
         event = EventBody.model_validate_json(text)
         if (repeated := repeated_key(text)) is not None:

@@ -1,12 +1,12 @@
-"""Headers: one of a request by its name; those that every answer has, for browsers and caches."""
+"""HTTP headers: lookup in a request, and the security and cache headers of every answer."""
 
 from starlette.types import Message, Scope
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """The first value under a name in lower case; empty when there is none.
+    """Return the first value of a header, by its name in lower case; empty if it is missing.
 
-    starlette's `Headers` takes ten times as long to say that a header is missing, which most of those asked for are.
+    starlette's `Headers` takes ten times as long for a missing header, which is the usual case.
     """
     for sent, value in scope["headers"]:
         if sent == name:
@@ -14,7 +14,7 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
-# Nothing is to be kept, and nothing is a script or a page, unless a route says otherwise.
+# By default no answer is cached, or treated as a script or a page; routes may override this.
 NO_STORE, NO_SNIFF = (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")
 
 _NO_PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
@@ -25,10 +25,10 @@ OF_ALL_OTHERS = (*OF_RANKINGS, _NO_PAGE)
 
 
 def page_headers(*, scripts: str = "", styles: str = "") -> dict[str, str]:
-    """For a page that loads nothing from elsewhere, runs nothing that is written into it, and stands in no frame.
+    """Headers of a page that loads nothing from other hosts, runs no inline script, and cannot be framed.
 
     Args:
-        scripts, styles: further sources, as a Content-Security-Policy has them.
+        scripts, styles: further sources, in Content-Security-Policy syntax.
     """
     return {
         "Content-Security-Policy": f"default-src 'none'; script-src 'self'{scripts}; style-src 'self'{styles}; "
@@ -40,7 +40,7 @@ def page_headers(*, scripts: str = "", styles: str = "") -> dict[str, str]:
 
 
 def with_headers(start: Message, headers: tuple[tuple[bytes, bytes], ...]) -> Message:
-    """The beginning of an answer with those of `headers` that it lacks."""
+    """Return `start` with those of `headers` that it lacks."""
     given = start["headers"]
     names = [name for name, _ in given]
     return {**start, "headers": [*given, *(each for each in headers if each[0] not in names)]}

@@ -1,4 +1,4 @@
-"""Probes: whether the process runs and should get requests, its metrics, and the port that has these alone."""
+"""Liveness and readiness probes, metrics, and the port that serves only these."""
 
 from dataclasses import asdict
 from http import HTTPStatus
@@ -31,7 +31,7 @@ class Liveness(BaseModel):
 
 
 class RefusedBundle(BaseModel):
-    """The bundle at the path cannot be trusted, and the one before goes on serving."""
+    """The bundle at the path failed verification; the previous one goes on serving."""
 
     bundle: str = Field(description="The name of its directory.")
     file: str = Field(description="Within the bundle; empty when no file is to blame.")
@@ -40,7 +40,7 @@ class RefusedBundle(BaseModel):
 
 
 class ChallengerReadiness(BaseModel):
-    """A model that is served beside the champion."""
+    """A model served beside the champion."""
 
     model: ModelName
     refused_bundle: RefusedBundle | None = Field(default=None, description="What should be served instead of it.")
@@ -63,7 +63,7 @@ class Readiness(BaseModel):
 
 @router.get("/livez")
 async def livez() -> Liveness:
-    """200 while the process can answer at all. Looks at nothing else: no restart mends Redis."""
+    """200 while the process can answer at all. Checks nothing else: a restart does not fix Redis."""
     return Liveness()
 
 
@@ -71,10 +71,10 @@ async def livez() -> Liveness:
 async def readyz(request: Request, response: Response, line_up: LineUpHere) -> Readiness:
     """200 once the bundle is loaded and verified; before that, connections are refused.
 
-    It stays 200 while Redis is away and says `degraded`: answers are still given, and taking every replica out of the
-    balancer at once would turn worse answers into none. For the same reason it stays 200 while a refused bundle lies at
-    the path. It is 503 between SIGTERM and the end, while requests are still answered, and while a run of a graph goes
-    on that was told to end.
+    It stays 200 while Redis is down and says `degraded`: answers are still given, and taking every replica out of the
+    load balancer at once would turn worse answers into none. For the same reason it stays 200 while a refused bundle
+    is at the path. It is 503 during a graceful shutdown, while requests are still answered, and while a graph run that
+    was told to end goes on.
     """
     champion, *challengers = line_up.places
     served = champion.served
@@ -116,12 +116,12 @@ PROBE_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
 @router.get("/metrics", response_class=Response)
 def metrics(line_up: LineUpHere) -> Response:  # not async: with several workers it reads files
-    """All workers' metrics in the Prometheus text format."""
+    """Metrics of all workers in the Prometheus text format."""
     return Response(line_up.champion.telemetry.exposition(), media_type=EXPOSITION_TYPE)
 
 
 class ProbesAlone:
-    """Passes these on, keys and all else as on the other port, and knows no other path."""
+    """Serves the probe paths only, with the same middleware as the main port; any other path is 404."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Lets in who may come in, before anything of the body is read. Plain ASGI."""
+"""Authentication by API key, before any of the body is read. Plain ASGI middleware."""
 
 from collections.abc import Iterable
 
@@ -24,8 +24,8 @@ from dinrank.service.errors import (
 from dinrank.service.settings import Settings
 from dinrank.service.telemetry.metrics import Telemetry, declare
 
-# Whoever asks these learns what the repository says anyway, and whether to send requests here. "/" is the playground's
-# page without anything of users and items, which it asks for with a key.
+# These reveal only what the repository says anyway, and whether to send requests here. "/" is the playground's page
+# without data of users and items; it fetches those with a key.
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json"})
 
 _BEARER = b"bearer"
@@ -40,7 +40,7 @@ _ANOTHER_NAME = (
     "this service is asked as http://localhost or http://127.0.0.1, and by no page of another name; let "
     "DINRANK_ALLOWED_HOSTS name the hosts that are its own"
 )
-# All that `dinrank_turned_away_total` counts, here and in `dinrank.service.process.protocol`.
+# Everything that `dinrank_turned_away_total` counts, here and in `dinrank.service.process.protocol`.
 _TURNED_AWAY = (
     Unauthorised,
     Forbidden,
@@ -55,20 +55,19 @@ _TURNED_AWAY = (
 
 
 def is_for_admins(path: str, method: str) -> bool:
-    """Whether it takes an admin key: operators' paths, and removing what is stored of a user."""
+    """Return True if the request needs an admin key: operators' paths, and deleting a user's data."""
     return path.startswith(ADMIN_PATH) or (method == "DELETE" and path.startswith(USERS_PATH))
 
 
 class KeyCheck:
-    """Refuses odd paths, and requests without a key where one is needed: on all paths but the open ones when there is a
-    file of keys, and always on those for admins, whose keys are others.
+    """Refuses malformed paths, and requests without a required key. With a key file, every path but the open ones
+    needs a key; admin paths always need one of the separate admin keys.
 
-    Without keys, being on this machine is all that lets one in. So there the service's name has to be this machine's,
-    lest a page of somebody else gets in by way of a browser that runs here.
+    Without keys, any client on this machine has access. The Host header must then name this machine, so that a foreign
+    web page cannot get in through a browser that runs here (DNS rebinding).
 
     Args:
-        admin_token: digest of the one admin key that there is where no file of admin keys is set. Without either nobody
-            is an admin.
+        admin_token: digest of the only admin key if no file of admin keys is set. Without either nobody is an admin.
     """
 
     def __init__(self, app: ASGIApp, *, settings: Settings, telemetry: Telemetry, admin_token: bytes | None) -> None:
@@ -100,20 +99,20 @@ class KeyCheck:
         return Unauthorised()
 
     def _is_admin(self, headers: Headers) -> bool:
-        """An API key is none of an admin, also where it stands in both files."""
+        """Return True for an admin key. An API key never counts as one, even if it is in both files."""
         if self._keys is not None and _has_key(headers, self._keys):
             return False
         return _has_key(headers, self._admin_keys)
 
 
 def _looks_at_names(settings: Settings) -> bool:
-    """Where keys are needed a page of somebody else has none; where anybody is let in, names keep nobody out."""
+    """Host names are not checked where keys are needed, as a foreign page has none, or where access is open to all."""
     is_for_this_machine = settings.api_keys_file is None and settings.anonymous != "allowed"
     return bool(settings.allowed_hosts) or is_for_this_machine
 
 
 def _is_for(names: OwnNames, headers: Headers) -> bool:
-    """Whether the request names this service, once, and comes from no page of another."""
+    """Return True if exactly one Host header names this service and no Origin is foreign."""
     num_hosts = 0
     for name, value in headers:
         if name == b"host":
@@ -130,7 +129,7 @@ def _is_open(path: str) -> bool:
 
 
 def _has_key(headers: Headers, keys: KeyRing | OneKey) -> bool:
-    """Of a request with several keys none counts: two readers might see different ones."""
+    """A request with several keys has none: two readers might see different ones."""
     sent = []
     for name, value in headers:
         if name == b"x-api-key":

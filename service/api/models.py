@@ -1,4 +1,4 @@
-"""Routes about what is served: the champion, the models beside it, and reloading them."""
+"""Routes about the served models: the champion, its challengers and shadows, and hot reload."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -21,7 +21,7 @@ router = APIRouter(route_class=StrictJsonRoute)
 
 
 class ModelResponse(BaseModel):
-    """What is served and where it comes from."""
+    """The served model and its provenance."""
 
     name: str = Field(description="The network.")
     version: str = Field(description="Hash of the bundle's content.")
@@ -36,7 +36,7 @@ class ModelResponse(BaseModel):
 
 @router.get("/model")
 async def model(line_up: LineUpHere) -> ModelResponse:
-    """What is served, where it comes from and how good it was offline; of several models, the champion."""
+    """Describe the served model, its provenance and its offline metrics; of several models, the champion."""
     served = line_up.champion
     manifest = served.bundle.manifest
     return ModelResponse(
@@ -53,7 +53,7 @@ async def model(line_up: LineUpHere) -> ModelResponse:
 
 
 class PlacedModel(BaseModel):
-    """One of the models that are served side by side."""
+    """One of the models served side by side."""
 
     model: ModelName
     role: Role = Field(description="A shadow ranks for nobody and is only compared.")
@@ -62,14 +62,14 @@ class PlacedModel(BaseModel):
 
 
 class ModelsResponse(BaseModel):
-    """Everything that is served side by side, the champion first."""
+    """The models served side by side, champion first."""
 
     models: list[PlacedModel]
 
 
 @router.get("/models")
 async def models(line_up: LineUpHere) -> ModelsResponse:
-    """The models that are served side by side, and which share of the users each ranks for."""
+    """List the models served side by side, with each one's share of users."""
     return ModelsResponse(
         models=[
             PlacedModel(
@@ -84,7 +84,7 @@ async def models(line_up: LineUpHere) -> ModelsResponse:
 
 
 class ReloadResponse(BaseModel):
-    """What became of the request to reload."""
+    """Outcome of a reload request."""
 
     model: ModelName
     outcome: Literal[ReloadOutcome.SWAPPED, ReloadOutcome.UNCHANGED] = Field(
@@ -92,16 +92,16 @@ class ReloadResponse(BaseModel):
     )
 
 
-# Who may come here is decided before, in `key_check`.
+# Authorisation happens earlier, in `key_check`.
 @router.post(f"{ADMIN_PATH}/reload", responses=problems(403, 409))
 async def reload(line_up: LineUpHere) -> ReloadResponse:
-    """Look at the bundle's path now, and at those of challengers, and serve what lies there once it is verified.
+    """Check the paths of the champion and the challengers now, and serve the bundles there once they are verified.
 
-    200 means: the worker that answers serves the named model from now on, and the other workers have been told to
-    follow. Each verifies the bundle itself, seconds at most for one of some gigabytes; until then it answers with the
-    model before, and every answer names its model. 409 means: a bundle is refused, and the model before goes on serving
-    in its place; the others are told only when another bundle was swapped in. To roll back, put the old bundle at the
-    path and ask again.
+    200: the worker that answers serves the named model from now on, and the other workers have been told to follow.
+    Each verifies the bundle itself, in seconds at most for some gigabytes; until then it answers with the previous
+    model, and every answer names its model. 409: a bundle was refused, and the previous model goes on serving in its
+    place; the other workers are told only if another bundle was swapped in. To roll back, put the old bundle at the
+    path and reload again.
     """
     outcome = await line_up.reload()
     return ReloadResponse(model=ModelName.of(line_up.champion), outcome=outcome)

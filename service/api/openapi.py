@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page: problems, keys, and a page that runs no other host's scripts."""
+"""The OpenAPI document and its page: problems, keys, and a page that loads no scripts from other hosts."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from dinrank.service.settings import Settings
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of error answers. Inlined, as FastAPI would file a model under application/json."""
+    """Describe error answers for OpenAPI. Inlined, as FastAPI would file a model under application/json."""
     schema = Problem.model_json_schema(mode="serialization")
     schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
     content = {"application/problem+json": {"schema": schema}}
@@ -35,7 +35,7 @@ _SCHEMES = {
 
 
 def document_keys(app: FastAPI, settings: Settings) -> None:
-    """Have the document of `app` name both ways to send a key, and the 401 without one, where one is needed."""
+    """Add both ways to send a key, and the 401 without one, to the document of `app` where a key is needed."""
     needs_key = settings.api_keys_file is not None
     of_routes = app.openapi
 
@@ -56,7 +56,7 @@ _WRITTEN_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def install_page(app: FastAPI, path: str) -> None:
-    """Have `app` show its document at `path`. Scripts that are written into the page are allowed by their hashes."""
+    """Serve the documentation page at `path`. Its inline scripts are allowed by their hashes."""
     assert app.openapi_url is not None
     page = get_swagger_ui_html(
         openapi_url=app.openapi_url,
@@ -76,5 +76,5 @@ def install_page(app: FastAPI, path: str) -> None:
 
 
 def _hash_source(script: bytes) -> str:
-    """A script as a Content-Security-Policy names it."""
+    """Return the Content-Security-Policy source of an inline script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}"

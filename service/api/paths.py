@@ -1,7 +1,7 @@
-"""Every path has one spelling, the id of a user in it apart. What is spelled otherwise is no path of this service.
+"""Paths of the service. Each has exactly one spelling, apart from a user id in it; any other spelling is refused.
 
-Keys, admission and metrics go by exact paths, the router by patterns, and a proxy in front by whatever was sent. None
-of them can be got past by a spelling that another one reads differently, as there is no such spelling.
+Keys, admission and metrics match exact paths, the router matches patterns, and a proxy in front matches the raw path.
+With a single spelling, no request can bypass one of them by being read differently by another.
 """
 
 import re
@@ -13,18 +13,18 @@ ADMIN_PATH = "/admin"
 USERS_PATH = "/users"
 USERS_PREFIX = f"{USERS_PATH}/"
 DOCS_PATH = "/docs"
-# What "/" and "/docs" load: styles, scripts, pictures.
+# Static files of "/" and "/docs": styles, scripts, pictures.
 PAGE_PARTS_PREFIX, DOCS_PARTS_PREFIX = "/playground/parts/", "/docs/parts/"
 
 _RAW_USERS_PREFIX = USERS_PREFIX.encode()
-# Control characters of ASCII and beyond, and whatever else begins a new line.
+# Control characters, ASCII and beyond, and other line separators.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def has_one_spelling(scope: Scope) -> bool:
-    """Whether the path is spelled as this service spells it: percent-encoded in a user's id alone, in UTF-8, without
-    control characters in whatever form.
+    """Return True if the path has its canonical spelling: percent-encoding only in a user id, as UTF-8, and no control
+    characters in any form.
     """
     raw: bytes = scope["raw_path"]
     if b"%" in raw and not _is_spelled_id(raw):
@@ -38,5 +38,5 @@ def _is_spelled_id(raw: bytes) -> bool:
     try:
         unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
-        return False  # all such would be read as one and the same id
+        return False  # all such ids would decode to the same one
     return True

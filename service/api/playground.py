@@ -1,4 +1,4 @@
-"""The playground: a page that shows what the model sees, and what only that page asks for."""
+"""The playground: a page that shows the model's inputs, and the routes that only this page uses."""
 
 import random
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ from dinrank.service.api.strict_json import StrictJsonRoute
 
 _FILES = Path(__file__).parents[1] / "playground"
 _MOST_SHOWN = 100
-_MOST_NAMED = 10_000  # as many as behaviours that anybody looks at
-_HEADERS = page_headers()  # what is shown of users and items are other people's words
+_MOST_NAMED = 10_000  # more behaviours than anybody looks at
+_HEADERS = page_headers()  # the page shows text of users and items, which is untrusted
 
 router = APIRouter(prefix="/playground", route_class=StrictJsonRoute, include_in_schema=False)
 _Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
@@ -31,7 +31,7 @@ _Count = Annotated[int, Query(ge=1, le=_MOST_SHOWN)]
 
 
 class Item(BaseModel):
-    """An item as the page shows it; without a title where the bundle has none."""
+    """An item as the page shows it; its title is empty if the bundle has none."""
 
     item_id: str
     title: str
@@ -50,13 +50,13 @@ class TitlesRequest(BaseModel):
 
 
 class UsersResponse(BaseModel):
-    """Some users with behaviours, no more than a sample."""
+    """A sample of users with behaviours."""
 
     user_ids: list[str]
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer at `/` with the page, and with what the page asks for."""
+    """Add the page at `/`, its static files and its routes to `app`."""
     app.include_router(router)
     app.add_api_route("/", _page, methods=["GET"], include_in_schema=False)
     app.mount(PAGE_PARTS_PREFIX.rstrip("/"), _PageParts(directory=_FILES))
@@ -74,10 +74,10 @@ class _PageParts(StaticFiles):
 
 
 @router.get("/items")
-def items(  # not async: looking through a million titles takes a while
+def items(  # not async: searching a million titles takes a while
     champion: ChampionHere, search: Annotated[str, Query(max_length=MAX_ID_LENGTH)], count: _Count = 20
 ) -> ItemsResponse:
-    """The item with this id, and then those whose title contains the text."""
+    """Find items: the one with this id first, then those whose title contains the text."""
     bundle = champion.bundle
     item_ids = bundle.encoder.catalogue.item_ids
     found = [] if bundle.titles is None else [item_ids[place] for place in bundle.titles.search(search, limit=count)]
@@ -96,10 +96,10 @@ async def random_items(champion: ChampionHere, count: _Count = 20) -> ItemsRespo
 
 @router.post("/titles", response_model=ItemsResponse)
 async def titles(body: TitlesRequest, champion: ChampionHere) -> Response:
-    """What these items are called, in their order."""
+    """Return the titles of these items, in the same order."""
     title_of = champion.bundle.title_of
     items = [{"item_id": item_id, "title": title_of(item_id)} for item_id in body.item_ids]
-    # Not by the model, which takes eight times as long.
+    # Encoded directly: the response model takes eight times as long.
     return Response(msgspec.json.encode({"items": items}), media_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""From what went wrong to an RFC 9457 problem: the one table, and the handlers that use it."""
+"""RFC 9457 problems: the one table from errors to answers, and the exception handlers that use it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ INTERNAL = "internal-error"
 
 MALFORMED = "malformed-body"
 
-_MAX_ERRORS = 20  # faults listed in one problem; the rest is counted
+_MAX_ERRORS = 20  # faults listed in one problem; the rest are counted
 
 _MAX_FIELD_LENGTH = 256  # a field's name may be the caller's own text
 
@@ -93,7 +93,7 @@ _MALFORMED_BODY = ProblemKind(422, MALFORMED, "The body is not what this endpoin
 
 _MALFORMED_PARAMETER = ProblemKind(422, "malformed-parameter", "A parameter is not what this endpoint takes")
 
-# Instead of Pydantic's sentences where those speak of Python.
+# Replace Pydantic's messages where those mention Python types.
 _MESSAGES = {
     "string_type": "Input should be text: a JSON string, in quotes",
     "model_attributes_type": "Input should be a JSON object",
@@ -103,7 +103,7 @@ _MESSAGES = {
 
 
 def install(app: FastAPI) -> None:
-    """Make every error leave as a problem body."""
+    """Turn every error into a problem answer."""
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_malformed_body)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -111,7 +111,7 @@ def install(app: FastAPI) -> None:
 
 
 def service_problem(request: Request, exc: ServiceError) -> Response:
-    """The answer to an error that the service raised on purpose."""
+    """Build the answer to an error that the service raised on purpose."""
     kind = PROBLEMS[type(exc)]
     headers = _headers_of(exc, kind)
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # a 503 per request would fill the log; they are counted
@@ -120,12 +120,12 @@ def service_problem(request: Request, exc: ServiceError) -> Response:
 
 
 def plain_problem(request: Request, status: HTTPStatus, detail: str) -> Response:
-    """The answer that a plain HTTP error gets."""
+    """Build the answer to a plain HTTP error."""
     return _problem(request, http_problem(status), detail=detail, type_="about:blank")
 
 
 def service_problem_bytes(exc: ServiceError, request_id: str) -> bytes:
-    """The whole HTTP answer to an error that was found before there was a request; it ends the connection."""
+    """Build the raw HTTP answer to an error found before there was a request; it closes the connection."""
     kind = PROBLEMS[type(exc)]
     document = _document(kind, detail=str(exc), instance=f"#{request_id}", errors=_field_errors_of(exc))
     answer = _problem_response(
@@ -143,7 +143,7 @@ def _headers_of(exc: ServiceError, kind: ProblemKind) -> dict[str, str]:
         case HTTPStatus.UNAUTHORIZED:
             return {"WWW-Authenticate": 'Bearer realm="dinrank"'}
         case HTTPStatus.REQUEST_TIMEOUT:
-            return {"Connection": "close"}  # what is left of the request may still come
+            return {"Connection": "close"}  # the rest of the request may still arrive
         case HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             return {"Accept-Encoding": "identity"}
     return {}
@@ -185,7 +185,7 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 
 
 def http_problem(status: HTTPStatus) -> ProblemKind:
-    """What a plain HTTP error is called."""
+    """Name the problem of a plain HTTP error."""
     return ProblemKind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
 
 
@@ -196,12 +196,12 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 
 def _with_head(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The same, and HEAD among the methods that are allowed where GET is: the router knows nothing of it."""
+    """Add HEAD to the allowed methods where GET is one: the router does not know of it."""
     return {name: f"{value}, HEAD" if (name, value) == ("Allow", "GET") else value for name, value in headers.items()}
 
 
 async def _on_unexpected(request: Request, exc: Exception) -> Response:
-    """A bug. The caller learns nothing of it but the id to ask about; the server logs the traceback itself."""
+    """Answer a bug. The caller gets only the request id to report; the server logs the traceback itself."""
     log_event(logging.ERROR, INTERNAL, request_id=request.state.request_id, error=repr(exc))
     kind = ProblemKind(500, INTERNAL, "Internal Server Error")
     return _problem(request, kind, detail="an unexpected error; the service's log has this request's id")
@@ -218,7 +218,7 @@ def _problem(
 ) -> Response:
     request_id = request.state.request_id
     request.state.outcome = kind.name
-    # Not of request.url, which is put together with the Host header: what that holds is the caller's.
+    # Not request.url, which includes the Host header and is therefore under the caller's control.
     instance = f"{quote(request.scope['path'])}#{request_id}"
     document = _document(kind, detail=detail, instance=instance, errors=errors, type_=type_)
     return _problem_response(document, {**(headers or {}), REQUEST_ID_HEADER: request_id})
@@ -238,7 +238,7 @@ def _document(
 
 
 def _problem_response(document: Problem, headers: Mapping[str, str]) -> Response:
-    # Here too, as some problems leave without a way through `RequestContext`.
+    # Set here too, as some problems do not pass through `RequestContext`.
     always = {name.decode(): value.decode() for name, value in OF_RANKINGS}
     return JSONResponse(
         document.model_dump(),
@@ -250,11 +250,11 @@ def _problem_response(document: Problem, headers: Mapping[str, str]) -> Response
 
 OK = "ok"
 
-DEGRADED = "degraded"  # answered, without a part of the input
+DEGRADED = "degraded"  # answered without a part of the input
 
 ABANDONED = "abandoned"  # the caller hung up before there was an answer
 
-# What the framework refuses by itself on this path: another method, and a body that it cannot read.
+# Refused by the framework itself on this path: another method, and a body that it cannot read.
 _FRAMEWORK = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.BAD_REQUEST)
 
 OUTCOMES = frozenset(
@@ -273,7 +273,7 @@ _MARK = "the-id-of-the-request"
 
 
 class Refusal:
-    """One kind of problem, cut where the request's id stands."""
+    """Pre-rendered problem of one kind, split at the request id."""
 
     def __init__(self, path: str, exc: Overloaded | DeadlineTooShort) -> None:
         kind = PROBLEMS[type(exc)]
@@ -285,7 +285,7 @@ class Refusal:
         self._outcome = kind.name
 
     async def send(self, scope: Scope, send: Send, retry_after_s: int) -> None:
-        """What `service_problem` would answer. The request's id goes to the headers further out."""
+        """Send the same answer as `service_problem`. An outer layer adds the request id's header."""
         state = scope["state"]
         state["outcome"] = self._outcome
         body = b"".join((self._before_id, state["request_id"].encode(), self._after_id))

@@ -1,4 +1,4 @@
-"""Keys that one JSON object has twice. Parsers take the first or the last, and two of them not the same one."""
+"""Duplicate keys in JSON objects. Parsers disagree on them: some take the first, some the last."""
 
 import json
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ _QUOTE, _COLON = 34, 58
 
 
 def has_keys(body: bytes, count: int) -> bool:
-    """Whether the objects in valid JSON have `count` keys together, where they have as many different ones at least.
+    """Return True if the objects in valid JSON have exactly `count` keys in total; they have at least that many.
 
-    There is a colon after each key, and all others are in strings. So as many colons as keys are proof, which takes
-    2 us of a body with 200 candidates; to tell the others apart takes 13.
+    One colon follows each key, and all other colons are inside strings. So `count` colons are proof, at 2 us for a
+    body with 200 candidates; telling the others apart takes 13 us.
     """
     num_colons = int(np.count_nonzero(np.frombuffer(body, np.uint8) == _COLON))
     return num_colons == count or _num_colons_outside_strings(body) == count
 
 
 def _num_colons_outside_strings(body: bytes) -> int:
-    if b"\\" in body:  # without what is escaped, each quote begins or ends a string
+    if b"\\" in body:  # without escapes, each quote begins or ends a string
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     characters = np.frombuffer(body, np.uint8)
     is_inside = np.logical_xor.accumulate(characters == _QUOTE)
@@ -42,12 +42,12 @@ def num_different_keys(document: Any) -> int:
 
 
 class _Members(list[tuple[str, Any]]):
-    """An object as it was sent."""
+    """A JSON object as sent, duplicates included."""
 
 
 def repeated_key(text: bytes) -> tuple[str, ...] | None:
-    """Where valid JSON has the first key that its object has had before: names and places from the root to it."""
-    # Numbers stay text: none is too long for that.
+    """Return the path, from the root, of the first duplicate key in valid JSON; None if there is none."""
+    # Numbers stay text, so that none is too long to parse.
     return _repeated(json.loads(text.decode(), object_pairs_hook=_Members, parse_int=str, parse_float=str))
 
 

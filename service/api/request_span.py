@@ -1,4 +1,4 @@
-"""A span around every ranking request. Plain ASGI; there only when traces are sent."""
+"""A trace span around every ranking request. Plain ASGI middleware; installed only if tracing is on."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,7 +7,7 @@ from dinrank.service.api.context import RANK_PATH
 from dinrank.service.telemetry.spans import Tracing, describe
 
 _METHOD = "POST"
-# From what the layers inside leave in the request's state to the attributes of its span.
+# From the request's state, as the inner layers leave it, to span attributes.
 _ATTRIBUTES = {
     "request_id": "dinrank.request_id",
     "outcome": "dinrank.outcome",
@@ -17,7 +17,7 @@ _ATTRIBUTES = {
 
 
 class RequestSpan:
-    """Stands outside of RequestContext, whose outcome it reads when the request is over."""
+    """Sits outside RequestContext, whose outcome it reads when the request is over."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -39,7 +39,7 @@ class RequestSpan:
             try:
                 await self._app(scope, receive, send_and_note)
             except Exception:
-                status = 500  # what the server makes of it, further out
+                status = 500  # as the server answers, further out
                 raise
             finally:
                 state = scope.get("state", {})

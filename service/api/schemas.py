@@ -1,4 +1,4 @@
-"""Request and response bodies: what the wire carries, its limits, units and examples."""
+"""Shared request and response schemas: types, limits, units and examples."""
 
 import math
 from typing import Annotated, Any, Self
@@ -29,14 +29,14 @@ MAX_FEATURES = 256  # by name, of one candidate or of the context
 
 MAX_VALUES = 1_000  # in a feature's list; a bundle uses the first of them, some tens at most
 
-# To say what is wrong costs a hundred times what it costs to be wrong, so faults are looked for in small portions.
-_MAX_NAMES = 32  # of an object's fields, known or not
+# Explaining a fault costs 100x finding it, so lists are validated in small batches.
+_MAX_NAMES = 32  # of an object's fields, known or unknown
 
 _FAULTY_PORTION = 20  # candidates
 
 
 def _feature_value(value: Any) -> RawValue:
-    """One raw value or a list of them; one message instead of one per type that did not match."""
+    """Validate one raw value or a list of them, with one message instead of one per type that did not match."""
     scalars = value if isinstance(value, list) else [value]
     if len(scalars) > MAX_VALUES:
         raise ValueError(f"at most {MAX_VALUES} values, not {len(scalars)}")
@@ -55,7 +55,7 @@ def _few_features(value: Any) -> Any:
 
 
 def validate_in_batches(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Validate a list only as far as the portion with the first faults."""
+    """Validate a list batch by batch, and stop at the first batch with faults."""
     if not isinstance(value, list) or not value:
         return validate(value)
     validated: list[Any] = []
@@ -64,12 +64,12 @@ def validate_in_batches(value: Any, validate: ValidatorFunctionWrapHandler) -> A
         try:
             validated += validate(value[start:end])
         except ValidationError:
-            return validate(value[:end])  # from the beginning, for the positions that the faults name
+            return validate(value[:end])  # from the start, so that the faults name the right positions
     return validated
 
 
 def _whole_number(value: Any) -> Any:
-    """20.0 is the same number as 20 in JSON, and an integer to JSON Schema."""
+    """Accept 20.0 as 20: the same number in JSON, and an integer in JSON Schema."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -95,7 +95,7 @@ Features = Annotated[
     BeforeValidator(_few_features),  # before the values: each may be at fault
 ]
 
-SENT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # exact types; a misspelling is no default
+SENT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # exact types; a misspelt name is an error
 
 _EXAMPLE_PROBLEM: JsonDict = {
     "type": "urn:dinrank:problem:malformed-body",
@@ -108,7 +108,7 @@ _EXAMPLE_PROBLEM: JsonDict = {
 
 
 class Sent(BaseModel):
-    """What a caller sends."""
+    """Base of all request bodies: strict types, no unknown fields."""
 
     model_config = ConfigDict(**SENT, frozen=True)
 
@@ -121,7 +121,7 @@ class Sent(BaseModel):
 
 
 class ModelName(BaseModel):
-    """Which model answered."""
+    """The model that answered."""
 
     name: str = Field(description="The network.")
     version: str = Field(description="Hash of the bundle's content.")
@@ -139,7 +139,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request was not answered (RFC 9457)."""
+    """The reason why a request was not answered (RFC 9457)."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_PROBLEM]})
 

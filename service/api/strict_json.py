@@ -1,4 +1,4 @@
-"""Routes that read JSON as the standard has it."""
+"""Routes that parse JSON strictly."""
 
 import json
 from collections.abc import Callable, Coroutine
@@ -14,16 +14,16 @@ from dinrank.service.api.repeated_keys import REPEATED, has_keys, num_different_
 
 
 class _StrictJsonRequest(Request):
-    """Reads JSON as the standard has it: no lone surrogates, no bytes that are not UTF-8, no bottomless nesting. And no
-    key twice, of which the standard says that parsers differ.
+    """Parses JSON strictly: no lone surrogates, no invalid UTF-8, limited nesting, and no duplicate keys, on which
+    parsers differ.
     """
 
-    fault: RequestValidationError | None = None  # of JSON that is in order
+    fault: RequestValidationError | None = None  # found in syntactically valid JSON
 
     async def json(self) -> Any:
         body = await self.body()
         try:
-            # NaN and Infinity pass here, so that the schema can name the field they stand in.
+            # NaN and Infinity pass here, so that the schema can name their field.
             document = from_json(body, allow_inf_nan=True)
         except ValueError as exc:
             raise json.JSONDecodeError(str(exc), doc="", pos=0) from exc
@@ -34,7 +34,7 @@ class _StrictJsonRequest(Request):
 
 
 class StrictJsonRoute(APIRoute):
-    """A route whose body is read so."""
+    """A route whose body is parsed strictly."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -43,7 +43,7 @@ class StrictJsonRoute(APIRoute):
             strict = _StrictJsonRequest(request.scope, request.receive)
             try:
                 return await handle(strict)
-            except HTTPException:  # FastAPI's, for whatever `json` raises that it does not know
+            except HTTPException:  # FastAPI raises it for any error of `json` that it does not know
                 if strict.fault is None:
                     raise
                 raise strict.fault from None

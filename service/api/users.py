@@ -1,4 +1,4 @@
-"""What is stored of one user, to be shown and to be removed: privacy requests."""
+"""Access and erasure of one user's stored data: privacy requests."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,7 +21,7 @@ router = APIRouter()
 
 
 class _AnyText(PathConvertor):
-    """The rest of a path, whatever it holds: ids may have slashes, and line ends, which `path` does not match."""
+    """The rest of a path, any text: ids may hold slashes and line ends, which `path` does not match."""
 
     regex = r"[\s\S]*"
 
@@ -39,7 +39,7 @@ def _one_user_id(
         str, Query(min_length=1, max_length=MAX_ID_LENGTH, description="The user's id.", examples=["42"])
     ],
 ) -> str:
-    """Of two ids a proxy may have looked at the other one."""
+    """Refuse a repeated id: a proxy may have checked the other one."""
     if len(request.query_params.getlist("user_id")) > 1:
         raise RequestValidationError([{"type": "repeated", "loc": ("query", "user_id"), "msg": "send it once"}])
     return user_id
@@ -50,7 +50,7 @@ Limit = Annotated[int | None, Query(ge=1, description="Show the newest so many b
 
 
 class UserResponse(BaseModel):
-    """What is stored of one user."""
+    """The stored data of one user."""
 
     user_id: str
     profile: Mapping[str, Any] = Field(description="Raw user features, and as text those that the model lacks.")
@@ -64,7 +64,7 @@ class UserResponse(BaseModel):
 
 
 class RemovedResponse(BaseModel):
-    """What was removed; all zeros when nothing was stored."""
+    """Counts of removed data; all zeros when nothing was stored."""
 
     user_id: str
     num_behaviours: int
@@ -79,7 +79,7 @@ async def user(
     live: LiveHere,
     limit: Limit = None,
 ) -> Response:
-    """All that is stored of one user; 404 when that is nothing."""
+    """Return everything stored about one user; 404 if there is nothing."""
     features = {feature.name: feature for feature in served.bundle.schema.group(Group.USER)}
     with advising("ask again later"):
         served.store.refuse_while_left_alone(user_id)
@@ -94,14 +94,15 @@ async def user(
         "num_event_ids": found.num_event_ids,
         "num_malformed": found.num_malformed,
     }
-    return Response(msgspec.json.encode(document), media_type="application/json")  # not by the model: 10,000 behaviours
+    # Encoded directly: the response model is slow with 10,000 behaviours.
+    return Response(msgspec.json.encode(document), media_type="application/json")
 
 
 @router.delete(_PATH, responses=problems(403, 422, 503))
 async def remove_user(user_id: UserId, served: ChampionHere, live: LiveHere) -> RemovedResponse:
-    """Remove behaviours, profile and event ids of one user from Redis. Needs an admin key, as `/admin` does.
+    """Delete behaviours, profile and event ids of one user from Redis. Needs an admin key, as `/admin` does.
 
-    The next ranking is that of an unknown user. What is sent or published of the user afterwards comes in again.
+    The next ranking is that of an unknown user. Data sent or published afterwards is stored again.
     """
     with advising("some of it may be removed; remove again later"):
         served.store.refuse_while_left_alone(user_id)
@@ -109,14 +110,14 @@ async def remove_user(user_id: UserId, served: ChampionHere, live: LiveHere) -> 
     return RemovedResponse(user_id=user_id, **asdict(removed))
 
 
-# Ids with control characters stand in no path.
+# For ids with control characters, which no path may hold.
 @router.get(USERS_PATH, response_model=UserResponse, responses=problems(404, 422, 503))
 async def any_user(user_id: AnyUserId, served: ChampionHere, live: LiveHere, limit: Limit = None) -> Response:
-    """The same as `/users/{user_id}`, of a user whose id may hold any character."""
+    """Same as `/users/{user_id}`, for an id with any characters."""
     return await user(user_id, served, live, limit)
 
 
 @router.delete(USERS_PATH, responses=problems(403, 422, 503))
 async def remove_any_user(user_id: AnyUserId, served: ChampionHere, live: LiveHere) -> RemovedResponse:
-    """The same as `/users/{user_id}`, of a user whose id may hold any character. Needs an admin key too."""
+    """Same as `/users/{user_id}`, for an id with any characters. Needs an admin key too."""
     return await remove_user(user_id, served, live)

@@ -1,4 +1,4 @@
-"""Behaviours from a Redis Stream into users' histories."""
+"""Consumer of behaviours from a Redis Stream into users' histories."""
 
 from dinrank.service.consume.consumer import consume
 

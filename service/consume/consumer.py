@@ -1,4 +1,4 @@
-"""`python -m service consume`: behaviours from a Redis Stream into users' histories, each once whatever fails."""
+"""`python -m service consume`: behaviours from a Redis Stream into users' histories, effectively once."""
 
 import asyncio
 import logging
@@ -24,9 +24,9 @@ MAX_EVENT_BYTES = 65_536
 
 _BATCH = 500  # entries
 
-_BLOCK_MS = 1_000  # longest wait for entries, and so for a look at whether to stop
+_BLOCK_MS = 1_000  # longest wait for entries, and so for noticing a stop
 
-_ABANDONED_MS = 30_000  # an entry that was handed out so long ago was left by a consumer that died
+_ABANDONED_MS = 30_000  # an entry unacknowledged for so long belongs to a dead consumer
 
 _CLAIM_EVERY_S = 10.0
 
@@ -38,14 +38,14 @@ T = TypeVar("T")
 
 
 class _Stopped(Exception):
-    """Told to stop while Redis was away: what was not acknowledged is handed out again."""
+    """Told to stop while Redis was down: unacknowledged entries will be delivered again."""
 
 
 class Consumer:
-    """Reads batches, writes them, acknowledges them, in this order: a death anywhere repeats a batch and loses none,
-    and what is repeated changes nothing, as events have ids.
+    """Reads batches, writes them, acknowledges them, in this order: a crash repeats a batch and loses none. Repeated
+    events change nothing, as they have ids.
 
-    While Redis does not answer it waits, longer each time, and goes on with the same batch.
+    While Redis does not answer, it retries the same batch with exponential backoff.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Consumer:
         abandoned_ms: int = _ABANDONED_MS,
     ) -> None:
         """Args:
-        encoder: asked before each batch.
-        abandoned_ms: after so long without an acknowledgement, entries of others are taken over.
+        encoder: called before each batch.
+        abandoned_ms: entries of other consumers are claimed after so long without an acknowledgement.
         """
         self._stream = stream
         self._writer = writer
@@ -75,7 +75,7 @@ class Consumer:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Until `stop` is called."""
+        """Consume until `stop` is called."""
         try:
             await self._persist(self._stream.join)
             while not self._stopping.is_set():
@@ -87,7 +87,7 @@ class Consumer:
         self._progress.tell("consumer_stopped")
 
     async def _take_over(self) -> None:
-        """What others have left, when it is time to look, and what this one was given and did not finish."""
+        """Claim abandoned entries of other consumers when due, and finish this consumer's own pending entries."""
         if time.monotonic() >= self._claim_at_s:
             self._claim_at_s = time.monotonic() + _CLAIM_EVERY_S
             await self._persist(partial(self._stream.claim, idle_ms=self._abandoned_ms, count=_BATCH))
@@ -165,7 +165,7 @@ def _event(entry: Entry, encoder: Encoder) -> BehaviourEvent:
 
 
 class _Progress:
-    """What was done since the last line."""
+    """Counts since the last log line."""
 
     def __init__(self) -> None:
         self._since_s = time.monotonic()
@@ -182,7 +182,7 @@ class _Progress:
         self._behind_s = behind_s
 
     def tell_now_and_then(self) -> None:
-        """A line for some seconds in which anything came."""
+        """Log a line every few seconds, unless nothing arrived."""
         if time.monotonic() - self._since_s >= _TELL_EVERY_S and (self._refused or self._counts != EventCounts()):
             self.tell("consumed")
 
@@ -204,15 +204,15 @@ class _Progress:
         self._begin()
 
 
-_TIMEOUT_MS = 10_000  # of a round trip; a read waits for entries within it
+_TIMEOUT_MS = 10_000  # of a round trip, including the wait for entries
 
 
 def consume(settings: Settings, url: str, *, stream: str, group: str, consumer: str | None) -> None:
-    """Bring the stream's behaviours into Redis's histories until SIGTERM or Ctrl-C.
+    """Write the stream's behaviours to users' histories in Redis until SIGTERM or Ctrl-C.
 
     Args:
-        url: of the Redis that has both.
-        consumer: this one's name in the group; made of host and process when left out.
+        url: of the Redis with the stream and the histories.
+        consumer: name in the consumer group; host and process id by default.
 
     Raises:
         BundleError, BadRedisUrl, NoRunDirectory

@@ -1,4 +1,4 @@
-"""Read a dataset directory as far as `publish` needs it: users with their newest behaviours, and new items."""
+"""Reader of dataset directories for `publish`: users with their newest behaviours, and new items."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from dinrank.service.publish.errors import DatasetUnreadable
 from dinrank.service.store.redis_writer import TimedBehaviour, UserRecord
 
 _USER_ID, _CLICKED, _TIMESTAMP = "user_id", "clicked", "timestamp"
-_BEHAVIOUR_IDS, _BEHAVIOUR_TIMES = "behaviours.item_id", "behaviours.timestamp"  # the dot: no feature is called so
+_BEHAVIOUR_IDS, _BEHAVIOUR_TIMES = "behaviours.item_id", "behaviours.timestamp"  # no feature name has a dot
 
 
 @dataclass(frozen=True, slots=True)
 class PublishableDataset:
-    """What of a dataset goes into Redis. Ids are tokens.
+    """The part of a dataset that goes into Redis. Ids are tokens.
 
     Attributes:
         users: one row per user: the id, the behaviours' ids and times (lists, oldest first) and the user features.
@@ -30,7 +30,7 @@ class PublishableDataset:
     new_items: Mapping[str, Attributes]
 
     def records(self) -> Iterator[UserRecord]:
-        """The users, in order."""
+        """Yield the users, in order."""
         for row in self.users.iter_rows(named=True):
             item_ids, times = row.pop(_BEHAVIOUR_IDS) or (), row.pop(_BEHAVIOUR_TIMES) or ()
             behaviours = [
@@ -42,12 +42,12 @@ class PublishableDataset:
 
 
 def read_dataset(data: Path, schema: FeatureSchema, catalogue: Catalogue) -> PublishableDataset:
-    """Read what the directory `data` says about users and about items that the catalogue lacks.
+    """Read users, and items that the catalogue lacks, from the directory `data`.
 
-    A user's behaviours are behaviours.parquet where there is one, else the clicked impressions of every split; the
-    newest `schema.max_behaviours` by timestamp are kept, and simultaneous ones stay in file order. A user of
-    users.parquet without a behaviour is a user too. `items.parquet` and `users.parquet` may be missing when the
-    schema needs nothing but ids of them.
+    Behaviours come from behaviours.parquet if it exists, else from the clicked impressions of every split; the newest
+    `schema.max_behaviours` by timestamp are kept, and simultaneous ones stay in file order. Users of users.parquet
+    without behaviours are included. `items.parquet` and `users.parquet` may be missing if the schema needs only their
+    ids.
 
     Raises:
         DatasetUnreadable: a file or column is missing or unusable.
@@ -78,7 +78,7 @@ def _behaviours(data: Path) -> pl.DataFrame:
 
 
 def _checked(file: Path, behaviours: pl.DataFrame) -> pl.DataFrame:
-    """The same rows with timestamps as numbers: dates and times become seconds since 1970."""
+    """Check the rows and return them with numeric timestamps: dates and times become seconds since 1970."""
     for column in behaviours.columns:
         _require_values(file, behaviours[column])
     timestamp = behaviours[_TIMESTAMP]
@@ -90,7 +90,7 @@ def _checked(file: Path, behaviours: pl.DataFrame) -> pl.DataFrame:
 
 
 def _newest(behaviours: pl.DataFrame, max_behaviours: int) -> pl.DataFrame:
-    """One row per user: the newest behaviours, oldest first."""
+    """Return one row per user: the newest behaviours, oldest first."""
     in_time = behaviours.sort(_TIMESTAMP, maintain_order=True)
     newest = in_time.group_by(_USER_ID, maintain_order=True).agg(
         pl.col(ITEM_ID).tail(max_behaviours).alias(_BEHAVIOUR_IDS),
@@ -100,7 +100,7 @@ def _newest(behaviours: pl.DataFrame, max_behaviours: int) -> pl.DataFrame:
 
 
 def _entities(file: Path, key: str, features: Sequence[Feature]) -> pl.DataFrame:
-    """One row per item or user: the id and the features that are not the id itself."""
+    """Return one row per item or user: the id, and the features apart from the id."""
     described = [feature for feature in features if feature.name != key]
     if not described and not file.exists():
         return pl.DataFrame(schema={key: pl.String})

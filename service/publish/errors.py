@@ -1,4 +1,4 @@
-"""Why a dataset directory cannot be published."""
+"""Errors of publishing a dataset directory."""
 
 from pathlib import Path
 

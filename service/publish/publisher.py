@@ -1,4 +1,4 @@
-"""`python -m service publish`: a dataset directory's users and new ads into Redis."""
+"""`python -m service publish`: write a dataset directory's users and new ads to Redis."""
 
 import asyncio
 import time
@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PublishReport:
-    """What was written.
+    """Counts of written data.
 
     Attributes:
-        num_behaviours: list elements, after older ones were cut off.
+        num_behaviours: list elements, after trimming older ones.
         num_ads: items that the bundle's catalogue lacks.
-        num_others: users with behaviours whom Redis held before and the dataset does not name; at least so many where
-            it holds 100,000 and more; None where the login may not list keys.
+        num_others: users with behaviours that were in Redis before and are not in the dataset; a lower bound from
+            100,000 users on; None if the login may not list keys.
         duration_s: wall time, reading the dataset included.
     """
 
@@ -62,9 +62,9 @@ def publish(
 ) -> PublishReport:
     """Write behaviours and profile of every user of the dataset directory `data`, and its new ads, to Redis.
 
-    Publishing twice leaves the same state as once. One that is killed leaves every user with the old behaviours or the
-    new ones; run it again. Users whom the dataset does not name stay as they are. Live behaviours stay that are newer
-    than the user's newest one in the dataset.
+    Idempotent, and atomic per user: if it is killed, each user has either the old behaviours or the new ones; run it
+    again. Users that are not in the dataset stay as they are. Live behaviours that are newer than the user's newest one
+    in the dataset are kept.
 
     Args:
         url: see `dinrank.service.store.url.ACCEPTED_FORMS`.
@@ -105,7 +105,7 @@ async def _publish(
 
 
 async def _num_others(connection: RedisConnection, dataset: PublishableDataset) -> int | None:
-    """None where this login may not list keys: the writing does not need that."""
+    """Count stored users that the dataset lacks; None if the login may not list keys, which writing does not need."""
     try:
         stored = await stored_users(connection)
     except FeatureStoreUnavailable as exc:
@@ -125,7 +125,7 @@ async def _write_ads(writer: RedisFeatureWriter, dataset: PublishableDataset, pr
 async def _write_users(
     writer: RedisFeatureWriter, dataset: PublishableDataset, progress: Progress, max_behaviours: int
 ) -> int:
-    """The number of behaviours written."""
+    """Write the users, and return the number of behaviours written."""
     task = progress.add_task("users", total=dataset.users.height)
     num_behaviours = 0
     for batch in _batches(dataset.records(), max(1, _BEHAVIOURS_PER_BATCH // max_behaviours)):

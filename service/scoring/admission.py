@@ -1,4 +1,4 @@
-"""Which requests a worker works on, which wait for their turn, and which are refused. Counts and times, no waiting."""
+"""Admission and load shedding of a worker: decides which requests run, queue, or are refused. Does no waiting itself."""
 
 import time
 from collections import OrderedDict
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from dinrank.service.errors import DeadlineTooShort, Overloaded
 
-PLACES_BESIDE_SCORING = 7  # for requests in Redis, and on their way in or out; decision 17 has the arithmetic
+PLACES_BESIDE_SCORING = 7  # for requests waiting on Redis, or being read or answered; decision 17 has the arithmetic
 
 
 class Turn:
     """One request's place in the queue, and then at work.
 
     Attributes:
-        has_place: whether it is at work.
-        wake: is called, once, when the place comes while the request waits.
+        has_place: True while the request is at work.
+        wake: called once, when a waiting request gets its place.
     """
 
     __slots__ = ("has_place", "wake", "_began_s")
@@ -33,11 +33,11 @@ class Turn:
 
 
 class Admission:
-    """At most `num_places` requests at work; the others wait in order of arrival, or are refused at once.
+    """At most `num_places` requests at work; the others queue in order of arrival, or are refused at once.
 
-    What a wait will be is known from how long requests took lately: with all places taken a request leaves every
-    `time at work / num_places` seconds (Little's law), and each one ahead in the queue takes one such gap. At work it
-    waits once more, for the scoring, and `max_wait_s` is for both.
+    The wait is estimated from recent service times: with all places taken, a request leaves every
+    `time at work / num_places` seconds (Little's law), and each request ahead in the queue takes one such gap. At work
+    a request waits once more, for a scoring thread; `max_wait_s` covers both waits.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Admission:
         return len(self._waiting)
 
     def arrive(self, remaining_s: float) -> Turn:
-        """A turn that has its place already, or that waits for it. It must `leave` in the end.
+        """Return a turn that has a place or waits for one. Every turn must `leave` in the end.
 
         Args:
             remaining_s: how long the caller still waits.
 
         Raises:
             Overloaded: the queue is full or the wait would be too long.
-            DeadlineTooShort: even the quickest of late would not be answered by then.
+            DeadlineTooShort: even the quickest recent request would not have met the deadline.
         """
         now_s, turn = self._clock(), Turn()
         if self._num_at_work < self._num_places:  # then nobody waits
@@ -84,12 +84,12 @@ class Admission:
         return turn
 
     def patience_s(self, remaining_s: float) -> float:
-        """How long a turn may wait."""
+        """Return how long a turn may wait, in seconds."""
         now_s = self._clock()
         return min(self.max_wait_s - self._wait_at_work.at(now_s), remaining_s - self._quickest.at(now_s))
 
     def refuse_late(self, remaining_s: float) -> None:
-        """Look again when the place has come, or when the patience has ended without it.
+        """Check the deadline again, once the place is free or the patience has ended.
 
         Raises:
             DeadlineTooShort
@@ -97,12 +97,12 @@ class Admission:
         self._refuse_hopeless(remaining_s, 0.0, self._clock())
 
     def leave(self, turn: Turn, *, was_answered: bool, store_s: float = 0.0, waited_s: float = 0.0) -> None:
-        """The request needs its place, or its place in the queue, no more.
+        """Release the request's place, at work or in the queue.
 
         Args:
-            was_answered: with a ranking; how long that took says how quick an answer can be.
-            store_s: how much of that time it waited for the feature store, which it could have done without.
-            waited_s: how much of that time it waited for the scoring to begin.
+            was_answered: with a ranking; its time then feeds the estimate of the quickest answer.
+            store_s: the part of that time spent on the feature store, which an answer can do without.
+            waited_s: the part of that time spent waiting for the scoring to begin.
         """
         if not turn.has_place:
             del self._waiting[turn]
@@ -131,25 +131,25 @@ class Admission:
 
 
 def _nobody_waits() -> None:
-    """What a turn that has its place from the start would be woken by."""
+    """Do nothing: the `wake` of a turn that has its place from the start."""
 
 
-_STALE_S = 1.0  # an older figure says nothing about now
+_STALE_S = 1.0  # an older estimate says nothing about the present
 
 
 class Estimate:
-    """A duration that follows what is measured, in seconds.
+    """Exponentially weighted moving average of a duration, in seconds.
 
-    It moves a share of the way to each new measurement. After a second without any it is forgotten: a figure that
-    makes callers be refused would otherwise keep itself from being mended.
+    Expires after a second without a measurement: an estimate that makes the service refuse every caller would
+    otherwise never be corrected.
     """
 
     __slots__ = ("_fall", "_measured_s", "_rise", "_value_s")
 
     def __init__(self, *, rise: float = 0.125, fall: float = 0.125) -> None:
         """Args:
-        rise, fall: the share for a measurement above and for one below the estimate. A fall of 1 with a small rise
-            gives what the quickest of late took, equal ones a mean.
+        rise, fall: the weight of a measurement above and of one below the estimate. A fall of 1 with a small rise
+            tracks the quickest recent ones, equal weights track the mean.
         """
         self._rise = rise
         self._fall = fall
@@ -165,5 +165,5 @@ class Estimate:
         self._measured_s = now_s
 
     def at(self, now_s: float) -> float:
-        """0 while nothing is known."""
+        """Return the estimate; 0 if there is none."""
         return 0.0 if now_s - self._measured_s > _STALE_S else self._value_s

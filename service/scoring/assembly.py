@@ -1,4 +1,4 @@
-"""Put what the caller sent and what the store knows together into one scoring request."""
+"""Assembly of a scoring request from the caller's fields and the stored features."""
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat
@@ -14,10 +14,10 @@ from dinrank.service.store.protocol import StoredFeatures
 
 
 def assemble(task: RankingTask, stored: StoredFeatures, encoder: Encoder) -> ScoringRequest:
-    """Merge request and store into what the bundle encodes.
+    """Merge request and stored features into the bundle's scoring request.
 
-    Stored attributes count for items that the bundle lacks only: of the others it knows what the model was trained
-    with. What the request says about a candidate overrides both.
+    Stored attributes are used only for items that the bundle lacks (cold start): for the others it has the attributes
+    that the model was trained with. A candidate's attributes in the request override both.
     """
     behaviours = stored.behaviours
     return ScoringRequest(
@@ -35,7 +35,7 @@ def assemble(task: RankingTask, stored: StoredFeatures, encoder: Encoder) -> Sco
 
 
 def _candidate_attributes(candidates: Candidates, ads: Mapping[str, Attributes]) -> Mapping[int, Attributes]:
-    """By position: what is stored of a new ad, overridden by what the request says."""
+    """Return attributes by position: stored ones of new ads, overridden by those of the request."""
     if not ads:
         return candidates.features
     stored = {position: ads[ad_id] for position, ad_id in enumerate(candidates.ad_ids) if ad_id in ads}
@@ -46,10 +46,10 @@ def _candidate_attributes(candidates: Candidates, ads: Mapping[str, Attributes])
 
 
 def unknown_feature(task: RankingTask, encoder: Encoder) -> UnknownFeature:
-    """Why the encoder refused this request, with the name of the field: the first one at fault.
+    """Find the first field because of which the encoder refused this request.
 
-    Asks the encoder about one value at a time, so that its rules are written down once. Only for requests that were
-    refused: it costs more than encoding.
+    Encodes one value at a time, so that the rules exist once, in the encoder. Only for refused requests: it costs more
+    than encoding.
     """
     for position, features in sorted(task.candidates.features.items()):
         for name, value in features.items():
@@ -69,14 +69,13 @@ MAX_IDS = 65_536  # some 10 MB per worker
 
 _NOT_HERE = -1  # no row of a catalogue
 
-_MANY = 2_000  # ids from which on the catalogue's arrays are faster
+_MANY = 2_000  # ids; from here on the catalogue's arrays are faster
 
 
 class RowCache:
-    """A dictionary before the catalogue, whose memory-mapped index is made for thousands of ids rather than hundreds.
+    """Cache in front of the catalogue, whose memory-mapped index is built for thousands of ids rather than hundreds.
 
-    It holds known ids only, so that what callers make up takes no place, and starts anew when it is full. Safe to use
-    from several threads at once.
+    Holds known ids only, so that made-up ids take no space, and is cleared when full. Thread-safe.
     """
 
     def __init__(self, catalogue: Catalogue, *, max_ids: int = MAX_IDS) -> None:
@@ -85,7 +84,7 @@ class RowCache:
         self._rows: dict[str, int] = {}
 
     def rows(self, item_ids: Sequence[str]) -> Indices:
-        """What `Catalogue.rows` gives: [N]."""
+        """Return the same as `Catalogue.rows`: [N]."""
         if len(item_ids) >= _MANY:
             return self._catalogue.rows(item_ids)
         rows_N = np.fromiter(map(self._rows.get, item_ids, repeat(_NOT_HERE)), dtype=np.int64, count=len(item_ids))

@@ -1,4 +1,4 @@
-"""What is measured about rankings: counted for those that callers get, and not for those that only compare models."""
+"""Metrics of rankings: counted for answers to callers, not for shadow rankings."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,14 +16,14 @@ from dinrank.service.telemetry.metrics import Stage, Telemetry, WeightSource, de
 
 
 class Measures(Protocol):
-    """Told by a `Ranker` what it does."""
+    """Observer of a `Ranker`."""
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
-        """Around a stage of a request."""
+        """Time a stage of a request."""
         ...
 
     def store_failed(self, kind: StoreFailure) -> None:
-        """A request got nothing, or not everything, from the feature store."""
+        """Record that a request got nothing, or not everything, from the feature store."""
         ...
 
     def ranked(
@@ -35,16 +35,16 @@ class Measures(Protocol):
         encoded: EncodedRequest,
         num_new_ads: int,
     ) -> None:
-        """A request was scored."""
+        """Record a scored request."""
         ...
 
 
 class Counted:
-    """The metrics of `telemetry`, for one model."""
+    """Records to the metrics of `telemetry`, for one model."""
 
     def __init__(self, telemetry: Telemetry, *, version: str, schema: FeatureSchema) -> None:
         self._telemetry = telemetry
-        # Looked up once: it costs as much as counting, and the series exist from the start.
+        # Looked up once: a lookup costs as much as counting. Also, the series then exist from the start.
         tally = telemetry.tally
         self._degraded = {part: tally.counter(telemetry.degraded_answers.labels(part)) for part in Part}
         declare(telemetry.store_failures, StoreFailure)
@@ -90,7 +90,7 @@ class Counted:
 
 
 class Uncounted:
-    """Nothing: callers' rankings alone are counted."""
+    """Records nothing: only callers' rankings are counted."""
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
         return nullcontext()

@@ -1,4 +1,4 @@
-"""A bundle's graphs behind one class: load them, check them, score requests."""
+"""Predictor: loads a bundle's ONNX graphs, verifies them, and scores requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ Floats = NDArray[np.floating]
 # Legend: C = candidates, T = behaviours.
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the graphs say about one request.
+    """The graphs' output for one request.
 
     Attributes:
         ctr_C: calibrated click-through rates, from 0 to 1.
@@ -59,7 +59,7 @@ class Prediction:
 
 
 class _Scores(NamedTuple):
-    """What the graphs gave, not looked at yet; see `Prediction`."""
+    """Unchecked output of the graphs; see `Prediction`."""
 
     ctr_C: Floats
     weights_CT: Floats | None
@@ -82,19 +82,19 @@ class Predictor:
 
     @classmethod
     def load(cls, bundle: Bundle, *, threads: int = 1, run_limit: RunLimit | None = None) -> Self:
-        """Load the graphs; check that they fit the schema, reproduce every golden answer and know every index.
+        """Load the graphs; check that they fit the schema, reproduce every golden answer and accept every index.
 
-        A bundle with stages is served by these. Its whole graph must reproduce the golden answers too, and is then let
-        go.
+        A bundle with stages is served by its stages. Its whole graph must reproduce the golden answers too, and is
+        then released.
 
         Args:
             threads: how many threads one run may use.
-            run_limit: ends runs that take too long; without one they may take for ever.
+            run_limit: ends runs that take too long; without it a run may take for ever.
 
         Raises:
             UnsupportedFormat: ONNX Runtime cannot read a graph.
             SchemaMismatch: a graph's inputs, outputs or tables are not those of the schema.
-            GoldenMismatch: a CTR is none, or differs from the trainer's by more than its tolerance.
+            GoldenMismatch: a CTR is invalid, or differs from the trainer's by more than its tolerance.
         """
         predictor = cls(_WholeGraph(bundle, threads=threads, run_limit=run_limit))
         predictor._check_bundle(bundle, file=GRAPH_FILE)
@@ -110,7 +110,7 @@ class Predictor:
             with_weights: only for a predictor that has weights.
 
         Raises:
-            PredictionFailed: a run failed or gave something that is no CTR.
+            PredictionFailed: a run failed or its output is not a CTR.
         """
         found = self._scorer.score(request, with_weights=with_weights)
         ctr_C, weights_CT = found.ctr_C, found.weights_CT
@@ -146,7 +146,7 @@ class Predictor:
         difference_C = np.abs(ctr_C - np.asarray(answer.ctr))
         candidate = int((difference_C / answer.allowed).argmax())  # the place of a NaN, if there is one
         difference, allowed = float(difference_C[candidate]), float(answer.allowed[candidate])
-        if not difference <= allowed:  # NaN is no agreement
+        if not difference <= allowed:  # in this form NaN fails too
             raise GoldenMismatch(
                 file,
                 expected=f"CTR {answer.ctr[candidate]} for candidate {candidate} of golden request {number}",
@@ -154,7 +154,7 @@ class Predictor:
             )
 
     def _check_tables(self, schema: FeatureSchema, *, file: str) -> None:
-        """Score the highest index of every feature: a smaller table would fail later, for some requests alone."""
+        """Score the highest index of every feature: a smaller table would fail later, and only for some requests."""
         try:
             self.predict(_highest_indices(schema))
         except PredictionFailed as exc:
@@ -164,7 +164,7 @@ class Predictor:
 
 
 def _highest_indices(schema: FeatureSchema) -> EncodedRequest:
-    """One candidate, one behaviour."""
+    """Build a request of one candidate and one behaviour, with the highest index of every feature."""
     num_indices = {
         name_of(feature): feature.num_indices
         for feature in schema.features
@@ -196,7 +196,7 @@ class _WholeGraph:
 
 
 class _Stages:
-    """The stages, with the activation table where there is one."""
+    """The stages, with the activation table if the bundle has one."""
 
     has_weights = True
 

@@ -1,4 +1,4 @@
-"""A request's story: fetch, encode, infer, rank."""
+"""Ranker: fetch, encode, infer, rank."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ from dinrank.service.telemetry.logs import log_event
 from dinrank.service.telemetry.metrics import Stage
 
 _NOTHING_STORED = StoredFeatures(behaviours=StoredBehaviours(), profile={}, ads={})
-_STORE_SHARE = 0.8  # of the time that a deadline leaves before the scoring; the rest is for delays
+_STORE_SHARE = 0.8  # of the time that a deadline leaves before scoring; the rest is slack
 
 
 class Ranker:
@@ -53,7 +53,7 @@ class Ranker:
         refuses_without_store: bool = False,
     ) -> None:
         """Args:
-        refuses_without_store: whether a store that does not answer makes requests fail, instead of degraded answers.
+        refuses_without_store: fail requests when the store does not answer, instead of giving degraded answers.
         """
         self._bundle = bundle
         self._encoder = bundle.encoder
@@ -70,24 +70,23 @@ class Ranker:
     async def rank(self, task: RankingTask, caller: Caller | None = None) -> Ranking:
         """Score every candidate for one user and order them by eCPM, highest first, ties in request order.
 
-        Costs one round trip to the store and one ONNX Runtime run, off the event loop. A user whom the store does not
-        know is scored with an empty behaviour sequence: that is a new user, not an error. While the store does not
-        answer, or not in the time that the caller leaves it, all users are scored so, and the ranking says that it is
-        degraded.
+        Costs one round trip to the store and one ONNX Runtime run, off the event loop. A user that the store does not
+        know is scored with an empty behaviour sequence: that is a new user, not an error. If the store does not answer
+        in time, every user is scored that way, and the ranking is marked as degraded.
 
         Args:
-            caller: who waits for it; nobody in particular when left out.
+            caller: deadline and connection of the caller; by default nobody waits.
 
         Raises:
             TooManyCandidates: nothing was fetched or computed.
             ExplanationUnavailable: asked for weights of a model that has none; nothing was fetched or computed.
-            ExplanationTooLarge: of so many behaviours; nothing was scored.
+            ExplanationTooLarge: too many weights for one answer; nothing was scored.
             UnknownFeature: the request names a feature that the model lacks, or gives it a value of the wrong shape.
-            PredictionFailed: the graph gave something that is no CTR.
-            FeatureStoreUnavailable: only where answers without the store are not wanted.
-            DeadlineTooShort: at the deadline, whatever was waited for: the feature store, a place or the scoring.
+            PredictionFailed: the graph's output is not a CTR.
+            FeatureStoreUnavailable: only if degraded answers are switched off.
+            DeadlineTooShort: the deadline passed while waiting for the feature store, a place or the scoring.
             Overloaded: the scoring did not begin within the time that the request may wait.
-            CallerLeft: nobody waits for the answer any more; nothing was scored.
+            CallerLeft: the caller hung up; nothing was scored.
         """
         self._refuse_unanswerable(task)
         rows_C = self._known.rows(task.candidates.ad_ids)
@@ -123,7 +122,7 @@ class Ranker:
     async def _fetch(
         self, task: RankingTask, new_ads: Sequence[str], caller: Caller
     ) -> tuple[StoredFeatures, Sequence[Part]]:
-        """What the store knows; or nothing, and which parts are therefore missing."""
+        """Return the stored features, and the parts that are missing because the store failed."""
         try:
             with self._measures.timed(Stage.STORE):
                 stored = await self._fetch_in_time(task, new_ads, caller)
@@ -136,9 +135,9 @@ class Ranker:
     def _do_without(
         self, missing: Sequence[Part], task: RankingTask, failure: FeatureStoreUnavailable
     ) -> Sequence[Part]:
-        """The parts that the answer will lack, counted and told. Raises: FeatureStoreUnavailable, where that is set."""
+        """Count and log the missing parts, and return them. Raises: FeatureStoreUnavailable, if configured to."""
         self._measures.store_failed(failure.kind)
-        if failure.kind is not StoreFailure.BREAKER:  # which writes a line of its own, not one per request
+        if failure.kind is not StoreFailure.BREAKER:  # the breaker logs its own line, not one per request
             event = "refused" if self._refuses_without_store else "degraded"
             log_event(logging.WARNING, event, request_id=task.request_id, parts=",".join(missing), error=failure)
         if self._refuses_without_store:
@@ -146,7 +145,7 @@ class Ranker:
         return missing
 
     async def _fetch_in_time(self, task: RankingTask, new_ads: Sequence[str], caller: Caller) -> StoredFeatures:
-        """The store's own limit holds, and where the caller's deadline comes first, what that leaves.
+        """Fetch within the store's own timeout, or within the caller's deadline if that is earlier.
 
         Raises:
             FeatureStoreUnavailable
@@ -167,7 +166,7 @@ class Ranker:
             raise FeatureStoreUnavailable(too_late, StoreFailure.DEADLINE) from exc
 
     def _stored_parts(self, new_ads: Sequence[str]) -> list[Part]:
-        """What this model would have used from the store."""
+        """Return the parts of the store that this model uses."""
         profile = [Part.PROFILE] if self._encoder.schema.group(Group.USER) else []
         return [Part.BEHAVIOURS, *profile, *self._ads_part(new_ads)]
 
@@ -176,7 +175,7 @@ class Ranker:
         return [Part.ADS] if new_ads and has_attributes else []
 
     def _encode(self, task: RankingTask, stored: StoredFeatures, rows_C: Indices) -> EncodedRequest:
-        """Stays in the event loop's thread: what is at hand in one core's caches costs twice as much in another's."""
+        """Encode in the event loop's thread: in another core, with cold caches, it costs twice as much."""
         with self._measures.timed(Stage.ENCODE):
             request = assemble(task, stored, self._encoder)
             try:
@@ -200,7 +199,7 @@ def _stop_if_nobody_waits(caller: Caller) -> None:
 
 # Legend: C = candidates, in request order; K = ads of the answer, in its order.
 def _new_ads(task: RankingTask, rows_C: Indices) -> list[str]:
-    """The candidates that the bundle does not know, repeated when the request repeats them."""
+    """Return the candidates that the bundle does not know, with the request's repetitions."""
     return [task.candidates.ad_ids[position] for position in np.flatnonzero(rows_C == UNKNOWN_ROW).tolist()]
 
 

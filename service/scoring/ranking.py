@@ -1,4 +1,4 @@
-"""What the ranker is asked and what it answers, without a word about HTTP."""
+"""Input and output of the ranker, independent of HTTP."""
 
 import math
 import time
@@ -39,10 +39,10 @@ class Candidates:
 
 
 def strongest(weights_KT: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Places of the largest weights of each ad, whatever their sign; the largest first, the newer one of equals.
+    """Return the positions of each ad's largest weights by absolute value, largest first; newest first among equals.
 
-    A weight is by how much its behaviour's vector enters the ad's interest, so its size is how much that one mattered.
-    It does not say in which direction the CTR moved.
+    A weight scales its behaviour's vector in the ad's interest, so its size is how much that behaviour mattered. It
+    does not tell in which direction the CTR moved.
 
     >>> strongest(np.array([[0.1, -0.9, 0.5, 0.5]])).tolist()
     [[1, 3, 2]]
@@ -55,13 +55,13 @@ def strongest(weights_KT: NDArray[np.float64]) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How strongly each behaviour was activated by each ad of a ranking: raw, not normalised, may be negative.
+    """Activation weight of each behaviour for each ad of a ranking: raw, not normalised, may be negative.
 
     Attributes:
         item_ids: the behaviours that were used, oldest first.
         weights: one list per ad of the ranking, one number per behaviour.
-        strongest: one list per ad: places of the few behaviours whose weights are largest, whatever their sign; the
-            largest first, the newer one of equals.
+        strongest: one list per ad: positions of the few behaviours with the largest weights by absolute value, largest
+            first, newest first among equals.
     """
 
     item_ids: Sequence[str]
@@ -78,14 +78,14 @@ def explain(item_ids: Sequence[str], weights_KT: NDArray[np.float64]) -> Explana
 
 @dataclass(frozen=True, slots=True)
 class RankingTask:
-    """One user, the candidates, and what is known about the moment.
+    """A request to rank: one user, the candidates, and the context.
 
     Attributes:
         top_k: how many ads to return; None for all.
         explain: whether to return the activation weights too.
         reserve_price: least price of a click, in the bids' currency; ads that bid less are left out.
         second_prices: whether to return what a click costs each winner.
-        model: the version of the model that shall rank; None for the one that the user's share decides.
+        model: version of the model that must rank; None for the one that the traffic split assigns to the user.
     """
 
     request_id: str
@@ -110,8 +110,8 @@ class Ranking:
         prices: what a click costs each; None when not asked for.
         num_below_reserve: candidates that were left out because they bid less than the reserve price.
         num_behaviours: how many behaviours the CTRs rest on.
-        degraded: what the answer was computed without; empty for a full answer.
-        ctr_C: the CTRs of all candidates, in request order, whoever won.
+        degraded: the parts that were missing; empty for a full answer.
+        ctr_C: the CTRs of all candidates, in request order.
         explanation: None when not asked for.
     """
 
@@ -133,14 +133,13 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class Caller:
-    """By default one who waits for ever.
+    """Limits of the caller of one request; by default it waits for ever.
 
     Attributes:
         gives_up_s: when the caller stops waiting, by `time.monotonic`.
-        has_left: whether the caller has hung up; costs next to nothing to ask.
-        may_wait_s: how much longer the request may wait for its turn, in whatever queue; each wait is taken off.
-        store_s: how much of the caller's time went to the feature store; the ranker says so. An answer could have
-            done without.
+        has_left: returns True once the caller has hung up; cheap to call.
+        may_wait_s: how much longer the request may wait in queues, all of them together; each wait is subtracted.
+        store_s: time spent on the feature store, set by the ranker; a degraded answer would not need it.
     """
 
     gives_up_s: float = math.inf
@@ -149,23 +148,23 @@ class Caller:
     store_s: float = 0.0
 
     def remaining_s(self) -> float:
-        """Infinite without a deadline; negative after it."""
+        """Return the time until the deadline: infinite without one, negative after it."""
         return self.gives_up_s - time.monotonic()
 
 
-NUM_STRONGEST = 3  # behaviours named per ad: what a person takes in at a glance
+NUM_STRONGEST = 3  # behaviours named per ad: as many as a person takes in at a glance
 
 _LONG_ID = 64  # characters
 
 
 def num_shown(task: RankingTask) -> int:
-    """How many ads the ranking of a task will have."""
+    """Count the ads that the ranking of a task will have."""
     taking_part = sum(bid >= task.reserve_price for bid in task.candidates.bids)
     return taking_part if task.top_k is None else min(task.top_k, taking_part)
 
 
 def num_spelled(item_ids: Sequence[str]) -> int:
-    """Behaviours as they weigh in an answer, which spells the id with every weight: one whose id is long is several.
+    """Count behaviours by their size in an answer, which repeats the id with every weight: a long id counts as several.
 
     >>> num_spelled(["1", "2", "x" * 200])
     6

@@ -1,4 +1,4 @@
-"""Runs of graphs that take too long are ended; one that cannot be ended is told."""
+"""Watchdog for graph runs: ends those that take too long, and reports one that cannot be ended."""
 
 import threading
 import time
@@ -7,20 +7,20 @@ from typing import Protocol, Self
 
 _LOOKS_PER_LIMIT = 10
 _LONGEST_PAUSE_S = 0.25
-_STUCK_AFTER_S = 1.0  # beyond the limit: ONNX Runtime looks between two operators whether it should end
+_STUCK_AFTER_S = 1.0  # beyond the limit: ONNX Runtime checks for termination only between operators
 
 
 class Run(Protocol):
-    """What ends a run when `terminate` is set: ONNX Runtime's options of one run."""
+    """ONNX Runtime's options of one run; setting `terminate` ends it."""
 
     terminate: bool
 
 
 class RunLimit:
-    """Ends runs after a limit, within its block, by a thread of its own.
+    """Context manager whose thread ends runs after a limit.
 
-    Between two operators ONNX Runtime looks whether a run should end. An operator that does not come to its end cannot
-    be ended: then the worker is stuck, and has to be replaced.
+    ONNX Runtime checks for termination only between operators. An operator that never returns cannot be ended: the
+    worker is then stuck and has to be replaced.
     """
 
     def __init__(self, limit_ms: int) -> None:
@@ -49,7 +49,7 @@ class RunLimit:
         del self._ends_s[run]
 
     def is_stuck(self) -> bool:
-        """Return whether a run goes on although it was told to end."""
+        """Return True if a run goes on although it was told to end."""
         stuck_s = time.monotonic() - _STUCK_AFTER_S
         return any(end_s < stuck_s for end_s in self._ends_s.copy().values())
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: how a bundle's graphs are opened, checked and run."""
+"""ONNX Runtime sessions: open, check and run a bundle's graphs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from dinrank.model.bundle.errors import SchemaMismatch, UnsupportedFormat
 from dinrank.service.errors import PredictionFailed
 from dinrank.service.scoring.run_limit import RunLimit
 
-# What ONNX Runtime raises; the classes share no parent but Exception.
+# Errors of ONNX Runtime; their only common base class is Exception.
 RUNTIME_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -32,7 +32,7 @@ class Session:
 
     Args:
         threads: how many threads one run may use.
-        run_limit: ends runs that take too long; without one they may take for ever.
+        run_limit: ends runs that take too long; without it a run may take for ever.
 
     Raises:
         UnsupportedFormat: ONNX Runtime cannot read the graph.
@@ -118,7 +118,7 @@ class Session:
 
 
 def _fits(found: Sequence[int | str | None], expected: Sequence[int | str]) -> bool:
-    """Free dimensions, "C" and "T", must be free whatever the exporter calls them; fixed ones must be equal."""
+    """Compare shapes: dynamic dimensions, "C" and "T", must be dynamic under any name; fixed ones must be equal."""
     return len(found) == len(expected) and all(
         size == wanted if isinstance(wanted, int) else not isinstance(size, int)
         for size, wanted in zip(found, expected, strict=True)

@@ -1,4 +1,4 @@
-"""A model that ranks for nobody: it scores what another has scored, and how far they differ is counted."""
+"""Shadow model: scores the same requests as the serving models, and counts how far the results differ."""
 
 import asyncio
 import dataclasses
@@ -16,7 +16,7 @@ from dinrank.service.telemetry.metrics import Telemetry
 
 
 class ShadowOutcome(StrEnum):
-    """What became of a ranking that a shadow was offered."""
+    """Outcome of a ranking that was offered to a shadow."""
 
     COMPARED = "compared"
     SKIPPED = "skipped"  # the shadow was busy, or one of the answers was degraded
@@ -24,15 +24,15 @@ class ShadowOutcome(StrEnum):
 
 
 class Shadow:
-    """Compares a model with those that rank. One per worker and model.
+    """Compares a shadow model with the serving models. One per worker and model.
 
-    It works on one ranking at a time and passes over those that come meanwhile, so that at worst every other ranking of
-    a thread waits for one of the shadow's. Each comparison costs as much as a ranking.
+    It works on one ranking at a time and skips those that arrive meanwhile, so that at worst every other ranking of a
+    thread waits for one of the shadow's. Each comparison costs as much as a ranking.
     """
 
     def __init__(self, ranker: Ranker, telemetry: Telemetry, *, version: str) -> None:
         """Args:
-        ranker: of the shadow's model; one that is not counted among callers' rankings.
+        ranker: of the shadow's model; its rankings must not be counted as callers'.
         """
         self._ranker = ranker
         self._outcomes = {outcome: telemetry.shadow_rankings.labels(version, outcome) for outcome in ShadowOutcome}
@@ -41,14 +41,14 @@ class Shadow:
         self._work: asyncio.Task[None] | None = None
 
     def look_at(self, task: RankingTask, ranking: Ranking) -> None:
-        """Compare in the background, or pass over it. To be called in the event loop, once the answer is known."""
+        """Compare in the background, or skip. Call it in the event loop, once the answer is known."""
         if ranking.degraded or (self._work is not None and not self._work.done()):
             self._outcomes[ShadowOutcome.SKIPPED].inc()
             return
         self._work = asyncio.create_task(self._compare(task, ranking))
 
     async def aclose(self) -> None:
-        """End the comparison that is under way."""
+        """Cancel the comparison in progress."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait([self._work])

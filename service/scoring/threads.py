@@ -1,4 +1,4 @@
-"""The threads that score, and the way to them and back: in turn, in time or not at all."""
+"""Scoring threads, and the hand-over to them: first in, first out, within the caller's deadline."""
 
 import asyncio
 import logging
@@ -21,20 +21,20 @@ from dinrank.service.telemetry.logs import log_event
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
-_LONGEST_END_S = 5.0  # for calls that go on when the block ends; a run of a graph may never end
+_LONGEST_END_S = 5.0  # for calls still running when the block ends; a graph run may never end
 
 
 class ScoringThreads:
-    """Calls functions off the event loop, in order of arrival, within its block.
+    """Thread pool that calls functions off the event loop, in order of arrival.
 
     Hands over with one queue and one wake-up of the loop. `loop.run_in_executor` has a future for each side, with a
-    lock in one and callbacks in both, and takes three times the CPU time, which on a ranking is as much as its
+    lock in one and callbacks in both, and takes three times the CPU time: the difference is as much as a ranking's
     encoding.
 
-    There is one place more than threads: the next request is encoded while one is scored, and those further behind have
-    cost nothing yet. A place is taken until its call has ended, also where nobody waits for the call any more.
+    There is one more place than threads: the next request is encoded while one is scored, and those further back have
+    cost nothing yet. A place is held until its call has ended, even if nobody waits for the call any more.
 
-    What runs here knows whose request it works for: log lines have the request's id, spans their parent.
+    Calls run in the request's context: log lines have its id, spans their parent.
     """
 
     def __init__(self, num_threads: int) -> None:
@@ -42,7 +42,7 @@ class ScoringThreads:
         self._calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
         self._num_free = num_threads + 1
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a place
-        # Daemons, so that a process which ends without leaving the block ends none the less.
+        # Daemons, so that a process can exit without leaving the block.
         self._threads = [
             threading.Thread(target=self._work, name=f"scoring_{number}", daemon=True) for number in range(num_threads)
         ]
@@ -56,7 +56,7 @@ class ScoringThreads:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what was begun, and for what was handed over before; but not for ever."""
+        """Wait for running and queued calls, up to a limit."""
         self._is_entered = False
         for _ in self._threads:
             self._calls.put(None)
@@ -67,7 +67,7 @@ class ScoringThreads:
             log_event(logging.ERROR, "scoring_not_ended", waited_s=_LONGEST_END_S)
 
     def place(self, caller: Caller) -> "Place":
-        """A place for one call, to be entered with `async with`, which waits for it."""
+        """Return a place for one call; `async with` waits for it."""
         return Place(self, caller)
 
     def _take(self) -> bool:
@@ -87,14 +87,13 @@ class ScoringThreads:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call.carry_out()
-            del call  # or it would keep a request's arrays until the next one comes
+            del call  # else it would keep a request's arrays alive until the next one
 
 
 class Place:
-    """One request's place, for one call. The caller's limits hold for every wait: for the place, for a thread, for the
-    call.
+    """One request's place, for one call. The caller's limits hold for every wait: for the place, a thread, the call.
 
-    A call that nobody waits for any more is not begun. One that has begun goes on to its end and keeps the place.
+    A call that nobody waits for any more is not started. A call that has started runs to its end and keeps the place.
     """
 
     __slots__ = ("_call", "_caller", "_threads")
@@ -105,7 +104,7 @@ class Place:
         self._call: _Call[Any] | None = None
 
     async def __aenter__(self) -> Self:
-        """Raises: DeadlineTooShort, Overloaded: the limits came before the place."""
+        """Raises: DeadlineTooShort, Overloaded: no place was free within the limits."""
         if not self._threads._take():
             await self._wait()
         return self
@@ -122,9 +121,9 @@ class Place:
         """Call the function in a thread, once. Returns what it returns.
 
         Raises:
-            DeadlineTooShort: the caller gave up before the end; a call that had begun goes on, and its answer is
+            DeadlineTooShort: the caller gave up before the end; a call that had started goes on, and its result is
                 dropped.
-            Overloaded: the call did not begin in time, and will not.
+            Overloaded: the call did not start in time, and will not.
             RuntimeError: outside of the threads' block.
         """
         threads, caller = self._threads, self._caller
@@ -132,7 +131,7 @@ class Place:
             raise RuntimeError("the scoring threads do not run")
         outcome: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._call = call = _Call(threads, partial(copy_context().run, function, *args), outcome)
-        may_be_late = threads._num_free == 0  # else there is a thread that has nothing to do
+        may_be_late = threads._num_free == 0  # else a thread is idle
         threads._calls.put(call)
         try:
             if not may_be_late and caller.gives_up_s == math.inf:
@@ -166,7 +165,7 @@ class Place:
         except BaseException:
             if turn in waiting:
                 waiting.remove(turn)
-            elif not turn.cancelled() and turn.exception() is None:  # the place came at the same moment
+            elif not turn.cancelled() and turn.exception() is None:  # the place became free at the same moment
                 self._threads._give_back()
             raise
         finally:
@@ -175,30 +174,30 @@ class Place:
 
 
 class _Call(Generic[R]):
-    """A function on its way to a thread. Whoever takes it out decides about it: a thread, or one who withdraws it."""
+    """A function on its way to a thread. Either a thread takes it out and runs it, or the caller withdraws it."""
 
     __slots__ = ("_loop", "_threads", "_work", "began_s")
 
     def __init__(self, threads: ScoringThreads, function: Callable[[], R], outcome: asyncio.Future[R]) -> None:
         self._threads = threads
         self._loop = outcome.get_loop()
-        self._work = [(function, outcome)]  # taken out by `pop`, in which one of two threads fails
+        self._work = [(function, outcome)]  # taken out by `pop`, which succeeds for only one of two threads
         self.began_s = 0.0
 
     def withdraw(self) -> None:
-        """Unless it has begun, it never will, and its place is free."""
+        """Cancel the call unless it has started, and release its place."""
         if self._taken() is not None:
             self._threads._give_back()
 
     def refuse(self, error: type[ServiceError]) -> None:
-        """The same, and whoever waits gets the error."""
+        """Cancel the call unless it has started, release its place, and fail the waiting caller with the error."""
         work = self._taken()
         if work is not None:
             self._threads._give_back()
             _fail(work[1], error)
 
     def carry_out(self) -> None:
-        """In a thread."""
+        """Run the function; called in a scoring thread."""
         work = self._taken()
         if work is None:
             return
@@ -206,9 +205,9 @@ class _Call(Generic[R]):
         function, outcome = work
         try:
             settle = partial(outcome.set_result, function())
-        except BaseException as exc:  # the thread must not end by it, and whoever waits has to know
+        except BaseException as exc:  # must not end the thread, and must reach the waiting caller
             settle = partial(outcome.set_exception, exc)
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             self._loop.call_soon_threadsafe(self._end, outcome, settle)
         del work, function, outcome, settle  # an error's traceback keeps this frame, which must not keep the error
 
@@ -220,7 +219,7 @@ class _Call(Generic[R]):
 
     def _end(self, outcome: asyncio.Future[R], settle: Callable[[], None]) -> None:
         self._threads._give_back()
-        if not outcome.done():  # given up or cancelled meanwhile
+        if not outcome.done():  # timed out or cancelled meanwhile
             settle()
 
 
