@@ -1,4 +1,4 @@
-"""Admission and load shedding of a worker: decides which requests run, queue, or are refused. Does no waiting itself."""
+"""Admission and load shedding of a worker: decide which requests run, queue, or are refused. Does not wait itself."""
 
 import time
 from collections import OrderedDict

@@ -1,15 +1,14 @@
--- Add events to a user's list, as many of them as a call may work for.
--- ARGV: how many behaviours the list may hold; how much work the call may do; how many events it takes on whatever
--- they cost; and of each event, newest first (and last by its id where equal), id, timestamp and element.
--- Gives how many were accepted, were known already, were too old, and were in another unit. They are the first ones: the
--- others are to be sent again.
--- Work is counted in elements that are passed on the way to a place, which take Redis some 0.04 microseconds each, and
--- five times that where each has kilobytes. An event by itself takes 5 microseconds, and the sender sends no more than
--- some hundred.
+-- Add events to a user's list, as many as the call's work limit allows.
+-- ARGV: how many behaviours the list may hold; the work limit; how many events to process at any cost; then for each
+-- event, newest first (of equal timestamps the greatest id first), id, timestamp and element.
+-- Returns the numbers of accepted, known, too old and other-unit events. These are the first ones of ARGV: the sender
+-- must send the others again.
+-- Work is counted in elements traversed to reach a position, which take Redis some 0.04 microseconds each, and five
+-- times that if each has kilobytes. An event by itself takes 5 microseconds, and the sender sends at most a few hundred.
 local bound, work_left, at_least = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- Events near the front are merged with the elements before them, which pass through Lua, where these are not many for
--- each event. All others are put in their places one by one.
+-- Events near the front are merged with the elements before them in Lua, if those are few per event. All others are
+-- inserted one by one.
 local most_moved, many_to_move = 250, 50
 
 if known == 0 and stored > 0 then
@@ -20,7 +19,7 @@ local other_unit = unit_end(horizon)
 local num_known, num_too_old, num_other_unit, num_new = 0, 0, 0, 0
 local new, added = {}, {}
 
--- What becomes of an event, and its work.
+-- Returns the outcome of an event, and its work.
 local function judged(id, timestamp)
   if new[id] or redis.call('ZSCORE', events, id) then return 'known', 0 end
   if horizon and tonumber(timestamp) <= horizon then return 'too old', 0 end
@@ -96,7 +95,7 @@ if num_near > 0 then
   end
   in_portions('LPUSH', list, oldest_first)
 end
--- An empty element marks the place: there is no other one.
+-- An empty element marks the position: no other element is empty.
 for number = num_near + 1, #places do
   local place = places[number]
   local pushed = redis.call('LINDEX', list, place)

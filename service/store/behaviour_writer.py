@@ -1,4 +1,4 @@
-"""Write behaviours into Redis one by one, as they happen: in any order, as often as they come."""
+"""Writer of live behaviours to Redis, as they happen: any order, idempotent by event id."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from dinrank.service.store.scripts import ADD_EVENTS, run_script
 
 @dataclass(frozen=True, slots=True)
 class BehaviourEvent:
-    """One behaviour that happened.
+    """One behaviour event.
 
     Attributes:
-        event_id: names it among its user's; not empty. Of several events with one id the first that comes counts.
-        timestamp: in the unit of what was published; finite.
-        element: what the list shall hold, see `layout.encode_behaviour`.
+        event_id: unique per user; not empty. Of several events with one id the first to arrive counts.
+        timestamp: in the unit of the published timestamps; finite.
+        element: the element for the list, see `layout.encode_behaviour`.
     """
 
     event_id: str
@@ -32,14 +32,14 @@ class BehaviourEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventCounts:
-    """What became of some events: each is counted once.
+    """Counts of events by outcome; each event is counted once.
 
     Attributes:
-        accepted: they stand in their user's list.
-        duplicates: their id was there already.
-        too_old: not newer than what was published of their user, or older than all that a full list keeps.
-        other_unit: refused, as the timestamp is a hundred times what was published of their user, or more, where that
-            is large enough to be a clock; see `scripts`.
+        accepted: added to their user's list.
+        duplicates: their id was known already.
+        too_old: not newer than the user's published behaviours, or older than everything in a full list.
+        other_unit: refused, as the timestamp is at least a hundred times the user's newest published one, and that one
+            is large enough to be a clock time; see `scripts`.
     """
 
     accepted: int = 0
@@ -60,12 +60,12 @@ class EventCounts:
         return self.accepted + self.duplicates + self.too_old + self.other_unit
 
 
-# Redis serves nobody else while a call is carried out, nor before all is done that came with it in 16 kB of one
-# connection. So what can be done at once goes with others in one round trip, and what is left in calls of 1 to 8 ms,
-# sent one after the other. Work is counted as `add_events.lua` says.
+# Redis serves no other client while it runs a call, or the calls that arrived with it in the same 16 kB of a
+# connection. So cheap calls share one round trip, and the rest goes in calls of 1 to 8 ms, one after the other. Work is
+# counted as described in `add_events.lua`.
 _EVENTS_PER_CALL = 200
 _QUICK_WORK, _LONG_WORK = 1_000, 40_000
-_FIRST_OF_LONG = 16  # events of a call whose work cannot be told before; twice as many as were done go with the next
+_FIRST_OF_LONG = 16  # events in a first call of unknown cost; the next takes twice as many as were done
 
 
 _NUM_COUNTS = len(fields(EventCounts))
@@ -74,24 +74,24 @@ _NUM_COUNTS = len(fields(EventCounts))
 class BehaviourWriter:
     """Adds events to their users' lists, for `RedisFeatureStore` to read.
 
-    What a list holds then depends on the set of events and on what was published, not on order, batches or repetition.
+    The final list depends only on the set of events and the published behaviours, not on order, batches or repetition.
     """
 
     def __init__(self, connection: RedisConnection, *, max_stored: int) -> None:
         """Args:
-        max_stored: how many behaviours a list may hold, published ones included; the oldest are cut off.
+        max_stored: how many behaviours a list may hold, published ones included; the oldest are trimmed.
         """
         self._connection = connection
         self._max_stored = max_stored
-        self._one_long_call = asyncio.Lock()  # at a time: ten of them together would hold Redis ten times as long
+        self._one_long_call = asyncio.Lock()  # at a time: ten together would block Redis ten times as long
 
     async def write(self, events: Sequence[BehaviourEvent], *, max_behaviours: int) -> EventCounts:
-        """Add some events: most in one round trip, late ones to long lists in steps that leave Redis time for others.
+        """Add events: most in one round trip, late ones to long lists in steps that leave Redis time for other clients.
 
-        Each step is one of Redis's own, after which the list is what its events say. A user's events may take several.
+        Each step is atomic and leaves a consistent list. One user's events may take several steps.
 
         Args:
-            max_behaviours: that the model takes; a list may hold as many at least.
+            max_behaviours: of the model; a list may always hold at least as many.
 
         Raises:
             FeatureStoreUnavailable: Redis refused (it may be out of memory) or did not answer in time. Some of the
@@ -118,7 +118,7 @@ class BehaviourWriter:
     async def _call(
         self, users: Sequence["_User"], bound: int, work: int, *, num_events: int, at_least: int
     ) -> EventCounts:
-        """One round trip; takes off the users' events what was done. Raises: FeatureStoreUnavailable."""
+        """Make one round trip, and remove the events done from the users' lists. Raises: FeatureStoreUnavailable."""
         calls = [_arguments(user, bound, work, at_least, user.left[:num_events]) for user in users]
         replies = await run_script(self._connection, ADD_EVENTS, calls)
         counts = EventCounts()
@@ -133,7 +133,7 @@ class BehaviourWriter:
 
 @dataclass(frozen=True, slots=True)
 class _User:
-    """One user's events that are to be written, newest first; of equal timestamps the last by its id."""
+    """One user's events still to be written, newest first; of equal timestamps the one with the greatest id first."""
 
     user_id: str
     left: list[BehaviourEvent]
@@ -148,7 +148,7 @@ def _counts(reply: Sequence[int] | None, *, at_least: int, at_most: int) -> Even
 
 
 def _by_user(events: Sequence[BehaviourEvent]) -> list[_User]:
-    """Without the repeated ones."""
+    """Group events by user, without duplicates."""
     of_users: dict[str, dict[str, BehaviourEvent]] = {}
     for event in events:
         of_users.setdefault(event.user_id, {}).setdefault(event.event_id, event)

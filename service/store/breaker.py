@@ -1,4 +1,4 @@
-"""What fails again and again is left alone for a while, and costs requests no timeout."""
+"""Circuit breaker per Redis node: after repeated failures, fail fast for a while."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -9,16 +9,16 @@ from dinrank.service.store.circuit import Circuit, Outcome
 
 T = TypeVar("T")
 
-_FORGOTTEN_AFTER = 10  # times `open_s`: a part that nobody asks for any more is not there any more
+_FORGOTTEN_AFTER = 10  # times `open_s`: a part without requests for so long is taken to be gone
 
-Announce = Callable[[str, bool, str], None]  # the part, whether it is open, why
+Announce = Callable[[str, bool, str], None]  # the part, True if it opened, the reason
 
 
 class Breaker:
-    """Knows which parts of a store fail.
+    """Circuit breaker with one circuit per part of a store.
 
-    Each part has a circuit of its own: half of a cluster that is gone costs the users of the other half nothing. One
-    instance serves one process, whatever models it serves; workers learn by themselves.
+    If half of a cluster is down, users of the other half are not affected. One instance per process, shared by its
+    models; each worker learns on its own.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class Breaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
-        failures: in a row, after which a part is left alone.
-        open_s: for so long; then one fetch is the probe.
-        timeout_s: the store's own limit of a fetch.
-        announce: is told when a part begins and when it ceases to be left alone.
+        failures: consecutive failures that open a part's circuit.
+        open_s: how long it stays open; then one fetch is the probe.
+        timeout_s: the store's own timeout of a fetch.
+        announce: called when a part's circuit opens and when it closes.
         """
         self._failures = failures
         self._open_s = open_s
@@ -45,7 +45,7 @@ class Breaker:
         self._open_parts: set[str] = set()
 
     async def guarded(self, part: str, fetch: Callable[[], Awaitable[T]]) -> T:
-        """What `fetch` gives. Raises: FeatureStoreUnavailable, of the store or because the part is left alone."""
+        """Return the result of `fetch`. Raises: FeatureStoreUnavailable, from the store or if the circuit is open."""
         circuit = self._circuit(part)
         started_s = self._clock()
         call = circuit.begin(started_s)
@@ -58,28 +58,28 @@ class Breaker:
         except FeatureStoreUnavailable as exc:
             outcome, reason = Outcome.FAILURE, str(exc)
             raise
-        finally:  # also of a fetch that was cancelled: a probe must end, whatever ends it
+        finally:  # also for a cancelled fetch: a probe must always end
             now_s = self._clock()
             circuit.end(call, outcome, now_s, waited_s=now_s - started_s)
-            if self._circuits.get(part) is circuit:  # or it was forgotten meanwhile
+            if self._circuits.get(part) is circuit:  # else it was forgotten meanwhile
                 self._look_at(part, circuit, reason)
             if self._open_parts:
                 self._forget(now_s)
         return stored
 
     def refuse_left_alone(self, part: str) -> None:
-        """For what asks the same store by other means: it should not wait for a part that is known to fail.
+        """Fail fast for calls that reach the same store by other means, while the part's circuit is open.
 
-        What comes of that does not count here: Redis may refuse to write and answer whoever reads.
+        The outcome of those calls does not count here: Redis may refuse writes and still answer reads.
 
         Raises:
-            FeatureStoreUnavailable: the part is left alone.
+            FeatureStoreUnavailable: the circuit is open.
         """
         if part in self._open_parts and self._circuits[part].leaves_alone(self._clock()):
             raise _left_alone()
 
     def refuse_any_left_alone(self) -> None:
-        """Raises: FeatureStoreUnavailable, while any part is left alone."""
+        """Raises: FeatureStoreUnavailable, while any circuit is open."""
         for part in self._open_parts:
             self.refuse_left_alone(part)
 
@@ -91,7 +91,7 @@ class Breaker:
         return circuit
 
     def _look_at(self, part: str, circuit: Circuit, reason: str) -> None:
-        """Announce what a call has changed."""
+        """Announce a change of the circuit's state after a call."""
         if circuit.is_open and part not in self._open_parts:
             self._open_parts.add(part)
             self._announce(part, True, reason)
@@ -100,7 +100,7 @@ class Breaker:
             self._announce(part, False, "it answers again")
 
     def _forget(self, now_s: float) -> None:
-        """A cluster's node that failed may have been replaced by one with another address; nobody will probe it."""
+        """Drop parts that will never be probed: a failed cluster node may be replaced by one with another address."""
         after_s = _FORGOTTEN_AFTER * self._open_s
         gone = [part for part in self._open_parts if self._circuits[part].is_forgotten(now_s, after_s=after_s)]
         for part in gone:

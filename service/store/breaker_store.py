@@ -1,4 +1,4 @@
-"""A store behind a breaker."""
+"""Feature store behind a circuit breaker."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -13,20 +13,19 @@ _NO_USER = StoredFeatures(StoredBehaviours(), {}, {})
 
 
 class BreakerStore:
-    """A `FeatureStore` that asks another one, unless the part in question has failed too often."""
+    """A `FeatureStore` that wraps another one and fails fast for parts whose circuit is open."""
 
     def __init__(self, store: FeatureStore, breaker: Breaker) -> None:
         """Args:
-        breaker: of all stores that ask the same Redis.
+        breaker: shared by all stores on the same Redis.
         """
         self._store = store
         self._breaker = breaker
 
     async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
-        """See `FeatureStore.fetch`. While the user's part is left alone this raises at once.
+        """See `FeatureStore.fetch`. Raises at once while the circuit of the user's part is open.
 
-        Ads that lie in other parts are asked for apart and at the same time: a part that fails costs these ads'
-        attributes alone.
+        Ads in other parts are fetched separately and concurrently: a failing part costs only the attributes of its ads.
         """
         own = self._store.part_of(user_id)
         here, elsewhere = self._by_part(new_ads, own)
@@ -56,7 +55,7 @@ class BreakerStore:
             return exc
 
     def _by_part(self, ads: Sequence[str], own: str | None) -> tuple[list[str], dict[str, list[str]]]:
-        """Those in the part `own`, and the others by their part."""
+        """Split ads into those in the part `own`, and the others by their part."""
         here: list[str] = []
         elsewhere: dict[str, list[str]] = {}
         for ad in ads:
@@ -75,9 +74,10 @@ class BreakerStore:
         self._breaker.refuse_left_alone(self._store.part_of(user_id))
 
     async def ping(self) -> None:
-        """See `FeatureStore.ping`. Fails at once while any part is left alone; its outcome does not count.
+        """See `FeatureStore.ping`. Fails at once while any circuit is open; its outcome does not count.
 
-        Fetches alone decide: a server may answer a ping and refuse to read, and any node of a cluster answers it.
+        Only fetches change the state: a server may answer a ping and refuse reads, and any node of a cluster answers
+        a ping.
         """
         self._breaker.refuse_any_left_alone()
         await self._store.ping()

@@ -1,35 +1,35 @@
-"""When to leave a store alone, and when to try it again: a state machine without a clock and without a store."""
+"""State machine of a circuit breaker (closed, open, probing), without a clock and without a store."""
 
 from enum import Enum, auto
 
 
 class Outcome(Enum):
-    """How a call ended."""
+    """Outcome of a call."""
 
     SUCCESS = auto()
     FAILURE = auto()
-    CUT_SHORT = auto()  # the caller gave up before the store did: by itself this proves nothing
+    CUT_SHORT = auto()  # the caller gave up before the store's timeout: proves nothing by itself
 
 
 class Circuit:
-    """Lets calls through until too many have failed in a row, then none, and then one at a time, the probe.
+    """Opens after too many consecutive failures, then lets single probes through.
 
-    While open it lets nothing through for `open_s`. After that the next call is the probe: its success closes the
-    circuit, its failure keeps it open for as long again. Calls that began before the circuit opened or closed for the
-    last time say nothing about now and are not counted.
+    While open it rejects all calls for `open_s`. After that the next call is the probe: its success closes the
+    circuit, its failure keeps it open for as long again. Calls that began before the last change of state are not
+    counted: they say nothing about the present.
 
-    Calls that were cut short count by their length: as much fruitless waiting as the store's own limit is one failure.
-    Otherwise callers in a hurry would wait for a dead store for ever, each as long as it can.
+    Calls that were cut short count by their duration: as much fruitless waiting as the store's own timeout is one
+    failure. Otherwise callers with short deadlines would wait for a dead store for ever, each as long as it can.
 
-    Times are seconds of any clock that never goes back.
+    Times are seconds of any monotonic clock.
     """
 
     __slots__ = ("_era", "_failures", "_fruitless_s", "_is_probing", "_limit", "_open_s", "_open_until_s", "_timeout_s")
 
     def __init__(self, *, failures: int, open_s: float, timeout_s: float) -> None:
         """Args:
-        failures: in a row, that open the circuit; at least 1.
-        timeout_s: after so long the store itself gives up a call.
+        failures: consecutive failures that open the circuit; at least 1.
+        timeout_s: the store's own timeout of a call.
         """
         self._limit = failures
         self._open_s = open_s
@@ -45,7 +45,7 @@ class Circuit:
         return self._open_until_s is not None
 
     def begin(self, now_s: float) -> int | None:
-        """A number to end the call with, or None: it must not be made."""
+        """Return a number to pass to `end`, or None if the call must not be made."""
         if self._open_until_s is not None:
             if self.leaves_alone(now_s) or self._is_probing:
                 return None
@@ -53,7 +53,7 @@ class Circuit:
         return self._era
 
     def end(self, call: int, outcome: Outcome, now_s: float, *, waited_s: float) -> None:
-        """Every call that began must end, whatever came of it."""
+        """Record the outcome of a call. Every call that began must end."""
         if call != self._era:
             return
         self._is_probing = False
@@ -75,11 +75,11 @@ class Circuit:
             self._change(open_until_s=now_s + self._open_s)
 
     def leaves_alone(self, now_s: float) -> bool:
-        """Whether it is open, and too early for a probe."""
+        """Return True while the circuit is open and it is too early for a probe."""
         return self._open_until_s is not None and now_s < self._open_until_s
 
     def is_forgotten(self, now_s: float, *, after_s: float) -> bool:
-        """Whether a probe has been due for so long, and nobody called."""
+        """Return True if a probe has been due for `after_s` and no call came."""
         return self._open_until_s is not None and not self._is_probing and now_s > self._open_until_s + after_s
 
     def _change(self, *, open_until_s: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Which node of a cluster holds which keys: learnt beside the requests, not within a request's time."""
+"""Slot map of a Redis Cluster, loaded in the background rather than within a request's deadline."""
 
 import asyncio
 from contextlib import suppress
@@ -13,10 +13,10 @@ from dinrank.service.store.exchange import look_at_outcome
 
 
 class ClusterMap:
-    """Keeps a cluster client's map of slots to nodes.
+    """Maintains a cluster client's map of slots to nodes.
 
-    To learn it takes many times as long as a fetch, often longer than a request may wait. So the learning goes on when
-    the request that began it gives up, and later requests find it done.
+    Loading it takes many times as long as a fetch, often longer than a request may wait. So loading continues when the
+    request that started it gives up, and later requests find it done.
     """
 
     def __init__(self, client: RedisCluster) -> None:
@@ -29,7 +29,7 @@ class ClusterMap:
         """Wait until there is a map.
 
         Raises:
-            RedisError, RedisClusterException: no node can be asked.
+            RedisError, RedisClusterException: no node is reachable.
         """
         if self._learning is None or self._learning.done():
             self._learning = asyncio.create_task(self._learn())
@@ -37,16 +37,16 @@ class ClusterMap:
         await asyncio.shield(self._learning)
 
     def doubt(self) -> None:
-        """Learn the map anew in the background: a node was silent, and may have been replaced.
+        """Reload the map in the background: a node did not answer, and may have been replaced.
 
-        redis-py does so by itself when a node refuses or redirects. A dead machine does neither.
+        redis-py reloads by itself when a node refuses or redirects. A dead machine does neither.
         """
         is_busy = any(task is not None and not task.done() for task in (self._learning, self._renewal))
         if not is_busy:
             self._renewal = asyncio.create_task(self._renew())
 
     def node_of(self, key: bytes) -> str:
-        """The address of the node that has this key by the map as it is; empty when the map does not say."""
+        """Return the address of the key's node by the current map; empty if the map lacks it."""
         nodes = self._client.nodes_manager.slots_cache.get(key_slot(key))
         return nodes[0].name if nodes else ""
 
@@ -57,18 +57,18 @@ class ClusterMap:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _learn(self) -> None:
-        await self._client.initialize()  # returns at once when there is a map
+        await self._client.initialize()  # returns at once if there is a map
 
     async def _renew(self) -> None:
-        # Without a new map the old one stays, requests go on to fail and to count as failed, and the next tries again.
+        # On failure the old map stays, requests go on failing and being counted, and the next one tries again.
         with suppress(RedisError, RedisClusterException, OSError):
             await self._client.nodes_manager.initialize()
 
 
 class _CommandTable(AsyncCommandsParser):
-    """What commands there are and where their keys stand: asked for once, of any node.
+    """Table of commands and their key positions: requested once, from any node.
 
-    redis-py asks for it anew with every map, and of one node alone; while that one is dead it can use none.
+    redis-py requests it with every map, from a single node; while that node is down, it can use none of them.
     """
 
     def __init__(self, client: RedisCluster) -> None:

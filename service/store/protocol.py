@@ -1,4 +1,4 @@
-"""What the scorer asks of a feature store, whatever it is built on."""
+"""Interface of a feature store, independent of its backend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +10,10 @@ from dinrank.service.errors import FeatureStoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class StoredBehaviours:
-    """What the user did with items, oldest first, as columns.
+    """A user's behaviour sequence, oldest first, as columns.
 
     Attributes:
-        attributes: by position, item features stored with a behaviour, of the behaviours that carry any: those with
-            items that are newer than the bundle.
+        attributes: by position, item features stored with a behaviour; only for items newer than the bundle.
     """
 
     item_ids: Sequence[str] = ()
@@ -26,14 +25,14 @@ class StoredBehaviours:
 
 @dataclass(frozen=True, slots=True)
 class StoredFeatures:
-    """What the store knows for one request.
+    """Stored features for one request.
 
     Attributes:
-        behaviours: empty for a user whom the store does not know.
+        behaviours: empty for an unknown user.
         profile: feature name to raw value.
-        ads: attributes of those asked-for ads that the store knows.
+        ads: attributes of those requested ads that the store knows.
         num_malformed: stored elements that could not be read and were left out.
-        ads_failure: why some of the ads could not be asked for; None when all could.
+        ads_failure: why some of the ads could not be fetched; None if all were.
     """
 
     behaviours: StoredBehaviours
@@ -45,20 +44,20 @@ class StoredFeatures:
 
 @dataclass(frozen=True, slots=True)
 class StoredAds:
-    """What the store knows of some ads; attributes as in `StoredFeatures`."""
+    """Stored attributes of some ads, as in `StoredFeatures`."""
 
     ads: Mapping[str, Attributes]
     num_malformed: int = 0
 
 
 class FeatureStore(Protocol):
-    """Reads what requests need. One instance serves all requests of a process."""
+    """Reads the features that requests need. One instance serves all requests of a process."""
 
     async def fetch(self, user_id: str, *, max_behaviours: int, new_ads: Sequence[str]) -> StoredFeatures:
         """Read one user and the ads that the bundle does not know, in one round trip.
 
         Args:
-            max_behaviours: the newest so many are read; there are never more in the answer.
+            max_behaviours: read at most so many, the newest ones.
             new_ads: ids of candidates that the bundle's catalogue lacks.
 
         Raises:
@@ -67,15 +66,15 @@ class FeatureStore(Protocol):
         ...
 
     async def fetch_ads(self, ads: Sequence[str]) -> StoredAds:
-        """Read some ads alone. Raises: FeatureStoreUnavailable."""
+        """Read only some ads. Raises: FeatureStoreUnavailable."""
         ...
 
     def part_of(self, user_id: str) -> str:
-        """Which part of the store answers for this user: parts fail apart from each other. Empty where there is one."""
+        """Name the part of the store that holds this user: parts fail independently. Empty if there is only one."""
         ...
 
     def part_of_ad(self, ad_id: str) -> str:
-        """The same for an ad."""
+        """Name the part of the store that holds this ad."""
         ...
 
     async def ping(self) -> None:

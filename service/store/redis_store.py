@@ -1,4 +1,4 @@
-"""Read a user's features from Redis: one pipelined round trip per request."""
+"""Feature store on Redis: one pipelined round trip per request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,16 +15,15 @@ from dinrank.service.store.replies import Command
 
 
 class RedisFeatureStore:
-    """A `FeatureStore` on Redis; `layout` says what lies where.
+    """A `FeatureStore` on Redis; see `layout` for keys and encodings.
 
-    What cannot be read is left out in the smallest unit that Redis stores (one element of a list, one field of a hash,
-    one key of the wrong type) and counted; the rest of the answer stands. An answer that is short for any other reason
-    is no answer: it raises.
+    Unreadable data is left out in the smallest unit that Redis stores (one element of a list, one field of a hash, one
+    key of the wrong type) and counted; the rest is used. An answer that is incomplete for any other reason raises.
     """
 
     def __init__(self, connection: RedisConnection, schema: FeatureSchema) -> None:
         self._connection = connection
-        # An item's id is never an attribute of it: it says which item is meant.
+        # The item id is never an attribute: it identifies the item.
         self._item_features = {f.name: f for f in schema.group(Group.ITEM) if f.name != ITEM_ID}
         self._user_features = {f.name: f for f in schema.group(Group.USER)}
 
@@ -79,7 +78,7 @@ class RedisFeatureStore:
 
 
 def _empty_wrong_types(replies: list[Any]) -> int:
-    """Replace the reply for each key that holds another type by an empty one, and count them.
+    """Replace the reply for each key of a wrong type by an empty one, and count them.
 
     Raises:
         FeatureStoreUnavailable: Redis refused a command for any other reason.
@@ -89,6 +88,6 @@ def _empty_wrong_types(replies: list[Any]) -> int:
         if isinstance(reply, ResponseError):
             if not str(reply).startswith("WRONGTYPE"):
                 raise FeatureStoreUnavailable(f"Redis refused a command: {reply}", StoreFailure.REFUSED) from reply
-            replies[position] = {}  # reads as a list and as a hash
+            replies[position] = {}  # works as an empty list and as an empty hash
             num_wrong += 1
     return num_wrong

@@ -1,4 +1,4 @@
-"""Write features into Redis so that a reader, or a crash at any moment, sees a user's old state or the new one."""
+"""Writer of features to Redis, atomic per user: readers and crashes see the old state or the new one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from dinrank.service.store.scripts import REPLACE_USER, run_script
 
 @dataclass(frozen=True, slots=True)
 class TimedBehaviour:
-    """One behaviour as it is written.
+    """One behaviour to write.
 
     Attributes:
         timestamp: in the dataset's own unit.
@@ -38,11 +38,11 @@ class TimedBehaviour:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """What one user's keys shall hold.
+    """The data of one user to write.
 
     Attributes:
         behaviours: oldest first.
-        profile: raw user features; names that the schema lacks are not written.
+        profile: raw user features; names that the schema lacks are skipped.
     """
 
     user_id: str
@@ -51,19 +51,19 @@ class UserRecord:
 
 
 class RedisFeatureWriter:
-    """Writes what `RedisFeatureStore` reads. Writing the same records twice leaves the same state as once.
+    """Writes the data that `RedisFeatureStore` reads. Idempotent.
 
-    A user is one command, a script of Redis's own: whoever is killed amid a batch has sent some users whole and none in
-    part, and no reader sees half of one. Of a hash only the schema's features are set or removed; other fields stay,
-    for they may serve another model. A list is replaced, but for the live behaviours that are newer than all that is
-    written; the others and what strangers have pushed onto it go.
+    Each user is one Lua script call: a crash amid a batch leaves every user written either completely or not at all,
+    and no reader sees half of one. In a hash only the schema's features are set or removed; other fields stay, as they
+    may serve another model. A list is replaced, except for live behaviours newer than all published ones; other
+    elements, including foreign ones, are removed.
     """
 
     def __init__(
         self, connection: RedisConnection, schema: FeatureSchema, *, max_stored: int = MAX_STORED_BEHAVIOURS
     ) -> None:
         """Args:
-        max_stored: how many behaviours a list may hold together with live ones; never fewer than the schema takes.
+        max_stored: how many behaviours a list may hold, live ones included; never fewer than the schema takes.
         """
         self._connection = connection
         self._max_stored = max(max_stored, schema.max_behaviours)
@@ -71,7 +71,7 @@ class RedisFeatureWriter:
         self._user_features = schema.group(Group.USER)
 
     async def write_users(self, users: Iterable[UserRecord]) -> None:
-        """Write some users in one round trip.
+        """Write users in one round trip.
 
         Raises:
             FeatureStoreUnavailable: Redis refused (it may be out of memory) or did not answer in time. Each of the
@@ -81,7 +81,7 @@ class RedisFeatureWriter:
         _require_written(await run_script(self._connection, REPLACE_USER, calls))
 
     async def write_ads(self, ads: Mapping[str, Attributes]) -> None:
-        """Write the attributes of some ads, by id, in one round trip. Raises: FeatureStoreUnavailable."""
+        """Write attributes of ads, by id, in one round trip. Raises: FeatureStoreUnavailable."""
         commands = [
             command
             for ad_id, attributes in ads.items()
@@ -111,7 +111,7 @@ def _require_written(replies: Iterable[object]) -> None:
 
 
 def _write_hash(key: bytes, features: Sequence[Feature], attributes: Attributes) -> list[Command]:
-    """Commands that set the features that have a value and remove those that have none."""
+    """Return commands that set the features with a value and remove those without."""
     fields = encode_hash(features, attributes)
     absent = _absent(features, fields)
     commands: list[Command] = []

@@ -1,8 +1,8 @@
--- Put what is published of a user in the place of what was. Live behaviours that are newer than all of it, and in its
--- unit, stay where they are; the others go.
+-- Replace a user's published data. Live behaviours that are newer than all of it, and in its unit, stay in place; the
+-- others are removed.
 -- KEYS: the list, the events and the profile.
--- ARGV: how many behaviours the list may hold; the newest published timestamp, empty without one; how many parts of
--- fields to set follow, and they; how many names of fields to remove follow, and they; the published elements, newest
+-- ARGV: how many behaviours the list may hold; the newest published timestamp, or empty; the number of parts of fields
+-- to set, then those parts; the number of names of fields to remove, then those names; the published elements, newest
 -- first.
 local profile = KEYS[3]
 local bound, newest = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -39,7 +39,7 @@ local function in_profile(command, parts)
   if command == 'HSET' then redis.call(command, profile, unpack(parts)) end
 end
 
--- Refused where there is no memory, with nothing changed; the next step drops it again.
+-- Out of memory, this is refused with nothing changed; the next step drops the element again.
 if #published + #set > 0 then redis.call('RPUSH', list, '') end
 if num_kept > 0 then
   redis.call('LTRIM', list, num_other_unit, num_other_unit + num_kept - 1)

@@ -1,4 +1,4 @@
-"""What Redis replies to each command that is sent to it: whatever else comes is not used, nor what came with it."""
+"""Validation of Redis replies: a reply of an unexpected form is refused, with all that came with it."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +10,10 @@ from redis.exceptions import RedisError, ResponseError
 Command = Sequence[bytes | str | int]  # its name, as text, and the arguments
 Meaning = Callable[[Any], Any]  # redis-py's function that reads a reply
 
-_MAX_SHOWN = 200  # characters of what a server said
+_MAX_SHOWN = 200  # characters of a server's reply
 _BYTES = frozenset({bytes})
 _ENTRY_ID = re.compile(rb"\d{1,20}-\d{1,20}")
-# Of redis-py's functions, given what they do not expect.
+# Raised by redis-py's functions on unexpected input.
 UNREADABLE = (
     ArithmeticError,
     AssertionError,
@@ -27,14 +27,14 @@ UNREADABLE = (
 
 
 class MalformedReply(RedisError):
-    """A reply of a form that the command never has: of another program at the port, a proxy's, or one out of step."""
+    """A reply of a form that the command never returns: from another program, a proxy, or out of step."""
 
     def __init__(self, command: Command, reply: object) -> None:
         super().__init__(f"no reply to {str(command[0])}: {shortened(repr(reply))}")
 
 
 def understood(command: Command, reply: Any, meaning: Meaning | None) -> Any:
-    """What a reply means, as redis-py reads it; an error stays one.
+    """Decode a reply with redis-py's function and check its form; an error stays an error.
 
     Args:
         reply: as it was parsed.
@@ -46,7 +46,7 @@ def understood(command: Command, reply: Any, meaning: Meaning | None) -> Any:
         return shortened_error(reply)
     if meaning is not None:
         if command[0] == "HGETALL" and not (type(reply) is list and len(reply) % 2 == 0):
-            raise MalformedReply(command, reply)  # redis-py would make something of it
+            raise MalformedReply(command, reply)  # redis-py would decode it nevertheless
         try:
             reply = meaning(reply)
         except UNREADABLE as exc:
@@ -58,7 +58,7 @@ def understood(command: Command, reply: Any, meaning: Meaning | None) -> Any:
 
 
 def checked(command: Command, reply: Any) -> Any:
-    """The same, when redis-py has read it already and may have made an exception of it. Raises: MalformedReply."""
+    """Check a reply that redis-py has decoded already, perhaps into an exception. Raises: MalformedReply."""
     if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
         return reply
     return understood(command, reply, None)
@@ -69,7 +69,7 @@ def shortened(text: str) -> str:
 
 
 def shortened_error(error: ResponseError) -> ResponseError:
-    """It ends up in log lines and in answers."""
+    """Shorten an error for log lines and answers."""
     text = str(error)
     return error if len(text) <= _MAX_SHOWN else type(error)(shortened(text))
 

@@ -1,27 +1,26 @@
-"""What Redis itself carries out about one user, in one step each: nobody sees half of it, a crash leaves none of it.
+"""Lua scripts that update one user atomically: no reader or crash sees half an update.
 
-A user's list holds, newest first, the live behaviours and behind them those that `publish` wrote:
+A user's list holds, newest first, the live behaviours and after them those written by `publish`:
 
     list     [ live, newest ... live, oldest | published, newest ... published, oldest ]       bounded
     events   { event id: timestamp of each live one } and, under the empty id, the horizon
 
-Live behaviours stand in the order of the sorted set, which is that of (timestamp, event id, byte by byte): so the rank
-of an event among the events is its place in the list, and no element need be read to find it. The horizon is the newest
-published timestamp. Whatever is not newer is taken to be published already: a dataset has no event ids to tell it by.
-Whatever is a hundred times as large, in a horizon that looks like a clock, is in another unit and refused.
-So the list is a function of what was published last and of the set of events, whatever their order and repetition; but
-for what a crowd in another unit pushed out of a full list before anything was published.
+Live behaviours are in the order of the sorted set, (timestamp, event id bytewise): the rank of an event in the set is
+its position in the list, found without reading any element. The horizon is the newest published timestamp. An event
+that is not newer counts as published already: a dataset has no event ids to compare. If the horizon looks like a clock
+time, a timestamp a hundred times as large is in another unit and refused.
+So the list is a function of the last publication and the set of events, independent of order and repetition. The only
+exception: events in another unit may push others out of a full list before anything is published.
 
 A user without live behaviours has no sorted set; the horizon is then the timestamp of the list's first element. A list
-that is shorter than its events say was cut or replaced by somebody else: what is left of it counts as published.
+shorter than its events imply was trimmed or replaced by another program: the rest of it counts as published.
 
-What takes memory comes first, as Redis refuses a script that asks for more than it has only until it has written. A key
-of another type is replaced. Lua takes some thousand arguments at a time.
+Steps that allocate memory come first: out of memory, Redis refuses only scripts that have not written yet. A key of
+another type is replaced. Lua takes some thousand arguments at a time.
 
-Redis serves nobody else while a script runs, so a call has an end to its work: see `add_events.lua`. No script reads a
-list. Lua keeps each text once and finds it by some of its characters: texts that differ in the others cost it a look
-at all before them, so that a list's elements, which are alike, can take a hundred times as long as others of their
-length.
+Redis serves no other client while a script runs, so the work of a call is bounded: see `add_events.lua`. No script
+reads a whole list. Lua interns strings by a hash of some of their characters: strings that differ only in the others
+collide, so that a list's elements, which are alike, can take a hundred times as long as others of their length.
 """
 
 import hashlib
@@ -35,8 +34,8 @@ from redis.exceptions import NoScriptError
 from dinrank.service.store.connection import RedisConnection
 from dinrank.service.store.replies import Command
 
-# A timestamp in milliseconds among seconds would be the newest behaviour for ever; such units are a thousand apart.
-# Below 100,000,000, seconds of 1973, the published timestamps may as well be days or ranks, which tell of no unit.
+# A timestamp in milliseconds among seconds would stay the newest behaviour for ever; the units are a factor of 1,000
+# apart. Below 100,000,000, in seconds the year 1973, published timestamps may as well be days or ranks, without a unit.
 LEAST_CLOCK = 1e8
 UNITS_APART = 100
 
@@ -49,12 +48,12 @@ class Script:
 
     @classmethod
     def of(cls, name: str) -> Self:
-        """The program in the file of this name, behind what all of them begin with."""
+        """Read the program in the file of this name, with the common prologue in front."""
         constants = f"local least_clock, units_apart = {LEAST_CLOCK:.0f}, {UNITS_APART}\n"
         return cls(constants + _read("user_state") + _read(name))
 
     def sha1(self) -> str:
-        """How Redis names it."""
+        """Return the SHA-1 by which Redis names the script."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -67,9 +66,9 @@ REPLACE_USER = Script.of("replace_user")
 
 
 async def run_script(connection: RedisConnection, script: Script, calls: Sequence[Command]) -> list[Any]:
-    """Run a script once for each call (the number of keys, the keys, the arguments), and give the replies as they come.
+    """Run a script once for each call (number of keys, keys, arguments), and return the replies in order.
 
-    One round trip; another one for calls to a server that does not know the script yet, which gets it with them.
+    One round trip, and a second one for servers that do not know the script yet; it sends them the script.
 
     Raises:
         FeatureStoreUnavailable: as `RedisConnection.execute`.

@@ -1,4 +1,4 @@
-"""A Redis Stream of behaviours, read as one consumer of a group: each entry is handed out until it is acknowledged."""
+"""Redis Stream of behaviours, read by one consumer of a group: at-least-once delivery with acknowledgements."""
 
 import time
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class Entry:
     """One entry of the stream.
 
     Attributes:
-        event: its field `event`; None when it has none.
-        is_gone: it was cut off the stream before it was read; nothing of it is left but its id.
+        event: its field `event`; None if it has none.
+        is_gone: it was trimmed from the stream before it was read; only its id is left.
     """
 
     entry_id: bytes
@@ -31,21 +31,21 @@ class Entry:
     is_gone: bool = False
 
     def age_s(self) -> float:
-        """Since it was added, by the clocks of Redis, which made its id, and of this machine."""
+        """Return the time since it was added, by Redis's clock, which made its id, and this machine's."""
         milliseconds = int(self.entry_id.partition(b"-")[0])
         return max(0.0, time.time() - milliseconds / 1_000)
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedEntry:
-    """An entry that holds no event, and why."""
+    """An entry without a valid event, and the reason."""
 
     entry: Entry
     reason: str
 
 
 class BehaviourStream:
-    """One stream, one group, one consumer. A group that is not there is made, and gets all that the stream holds."""
+    """One stream, one group, one consumer. A missing group is created, and reads the stream from its start."""
 
     def __init__(self, connection: RedisConnection, *, stream: str, group: str, consumer: str) -> None:
         self._connection = connection
@@ -55,26 +55,26 @@ class BehaviourStream:
         self._consumer = consumer
 
     async def join(self) -> None:
-        """Make the group, and the stream, unless they are there. Raises: FeatureStoreUnavailable."""
+        """Create the group and the stream unless they exist. Raises: FeatureStoreUnavailable."""
         command = ("XGROUP", "CREATE", self._stream, self._group, "0", "MKSTREAM")
         [reply] = await self._connection.execute([command])
         if isinstance(reply, ResponseError) and not str(reply).startswith("BUSYGROUP"):
             raise _refusal(reply)
 
     async def read_new(self, count: int, *, block_ms: int) -> list[Entry]:
-        """Entries that nobody of the group has got yet, after a wait for the first of at most `block_ms`.
+        """Read entries not yet delivered to the group; wait at most `block_ms` for the first.
 
         Raises:
-            FeatureStoreUnavailable: entries may have been handed out nevertheless, and `read_own` gives them.
+            FeatureStoreUnavailable: entries may have been delivered nevertheless; `read_own` returns them.
         """
         return await self._read(("COUNT", count, "BLOCK", block_ms), b">")
 
     async def read_own(self, count: int) -> list[Entry]:
-        """The oldest entries that this consumer has got and not acknowledged. Raises: FeatureStoreUnavailable."""
+        """Read this consumer's oldest unacknowledged entries. Raises: FeatureStoreUnavailable."""
         return await self._read(("COUNT", count), b"0")
 
     async def claim(self, *, idle_ms: int, count: int) -> None:
-        """Take over what any consumer got so long ago and never acknowledged; `read_own` gives it.
+        """Claim entries of any consumer that stayed unacknowledged for `idle_ms`; `read_own` returns them.
 
         Raises:
             FeatureStoreUnavailable
@@ -89,11 +89,11 @@ class BehaviourStream:
             start = reply[0]
 
     async def acknowledge(self, entries: Sequence[Entry]) -> None:
-        """They will not be handed out again. Raises: FeatureStoreUnavailable."""
+        """Acknowledge entries, so that they are not delivered again. Raises: FeatureStoreUnavailable."""
         await self._ask(("XACK", self._stream, self._group, *(entry.entry_id for entry in entries)))
 
     async def set_aside(self, refused: Sequence[RefusedEntry]) -> None:
-        """Copy entries with their reasons to the stream of refused ones, which keeps the newest.
+        """Copy entries with their reasons to the stream of refused ones (dead letters), which keeps the newest.
 
         Raises:
             FeatureStoreUnavailable
@@ -109,7 +109,7 @@ class BehaviourStream:
         return [_entry(*entry) for _, entries in reply or () for entry in entries]
 
     async def _ask(self, command: Command) -> Any:
-        """The reply; None when the group was not there, as Redis has lost its data for instance, and was made anew."""
+        """Return the reply; None if the group was missing, as after a loss of data in Redis, and was created again."""
         [reply] = await self._connection.execute([command])
         if not isinstance(reply, ResponseError):
             return reply

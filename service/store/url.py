@@ -1,4 +1,4 @@
-"""Read the URL that names a Redis: one server, a server behind Sentinels, or a cluster."""
+"""Parser of Redis URLs: one server, a server behind Sentinels, or a cluster."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,7 +21,7 @@ _TLS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
 
 class Topology(StrEnum):
-    """What answers behind the URL."""
+    """Kind of Redis deployment."""
 
     SERVER = "server"
     SENTINEL = "sentinel"
@@ -30,11 +30,11 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A URL, taken apart.
+    """A parsed Redis URL.
 
     Attributes:
         hosts: host and port of the server, the Sentinels or some of the cluster's nodes; empty for a unix socket.
-        username, password: of the server or the nodes; Sentinels are asked without a login.
+        username, password: of the server or the nodes; Sentinels are used without a login.
         socket_path: of a unix socket, else empty.
         service: the name under which the Sentinels know the server, else empty.
         tls_files: redis-py's names of the files that TLS needs beyond the system's certificates.
@@ -51,13 +51,13 @@ class RedisUrl:
     tls_files: dict[str, str] = field(default_factory=dict)
 
     def place(self) -> str:
-        """Where it is, to be printed: never with a login."""
+        """Describe its location for messages: never with a login."""
         where = self.socket_path or ", ".join(f"{host}:{port}" for host, port in self.hosts)
         return f"Redis {'' if self.topology is Topology.SERVER else f'({self.topology}) '}at {where}"
 
 
 def parse_redis_url(url: str) -> RedisUrl:
-    """Take `url` apart and refuse whatever would be ignored or would fail at the first request.
+    """Parse `url`, and refuse parts that would be ignored or would fail at the first request.
 
     Raises:
         BadRedisUrl: with the accepted forms in the message, and without the URL, which may hold a password.
@@ -69,7 +69,7 @@ def parse_redis_url(url: str) -> RedisUrl:
 
 
 def _parse(url: str) -> RedisUrl:
-    # No message repeats a part of the URL: of a mistyped one any part may be the password.
+    # No message repeats a part of the URL: in a mistyped one any part may be the password.
     parts = urlsplit(url)
     if parts.fragment:
         raise ValueError("it has a fragment (#...); write # in a password as %23")
@@ -145,7 +145,7 @@ def _hosts(topology: Topology, text: str) -> tuple[tuple[str, int], ...]:
     default = _SENTINEL_PORT if topology is Topology.SENTINEL else _REDIS_PORT
     hosts = []
     for part in text.split(","):
-        split = urlsplit(f"//{part}")  # knows [::1]:6379
+        split = urlsplit(f"//{part}")  # handles [::1]:6379
         if not split.hostname:
             raise ValueError("a host is missing")
         try:
@@ -157,4 +157,4 @@ def _hosts(topology: Topology, text: str) -> tuple[tuple[str, int], ...]:
     return tuple(hosts)
 
 
-EMBEDDED = "embedded"  # as `redis`: the service runs a redis-server of its own
+EMBEDDED = "embedded"  # as the value of `redis`: the service runs its own redis-server

@@ -1,4 +1,4 @@
-"""All that Redis holds of one user: read for whoever may see it, and removed for good."""
+"""Reading and erasing all data of one user in Redis, and listing users."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ _LONGEST_SAMPLING_S = 1.0  # for some users among keys of other kinds
 
 @dataclass(frozen=True, slots=True)
 class UserData:
-    """What is stored of one user.
+    """The stored data of one user.
 
     Attributes:
-        profile: every field: those of the model as it reads them, others as text.
-        behaviours: elements as JSON objects, oldest first, the newest so many as were asked for.
-        num_behaviours: all that are stored.
+        profile: every field: the model's features as it reads them, others as text.
+        behaviours: elements as JSON objects, oldest first, limited to the newest ones requested.
+        num_behaviours: of all stored ones.
         num_event_ids: how many of them came in live.
         num_malformed: values that cannot be read and are left out.
     """
@@ -49,7 +49,7 @@ class UserData:
 
 @dataclass(frozen=True, slots=True)
 class RemovedData:
-    """What a removal found."""
+    """Counts of removed data."""
 
     num_behaviours: int
     num_profile_fields: int
@@ -63,7 +63,7 @@ class UserDataStore:
         self._connection = connection
 
     async def some_ids(self, count: int) -> list[str]:
-        """Ids of some users with behaviours, as the server happens to name them; fewer when it names no more in time.
+        """Return ids of some users with behaviours, in the server's order; fewer if the time runs out.
 
         Raises:
             FeatureStoreUnavailable
@@ -82,11 +82,11 @@ class UserDataStore:
         return list(found)
 
     async def read(self, user_id: str, features: Mapping[str, Feature], *, limit: int | None = None) -> UserData | None:
-        """None for a user of whom nothing is stored.
+        """Read a user's data; None if nothing is stored.
 
         Args:
             features: the user features of a model, by name.
-            limit: of the behaviours the newest so many; all when left out.
+            limit: return only so many behaviours, the newest ones; all by default.
 
         Raises:
             FeatureStoreUnavailable
@@ -114,10 +114,10 @@ class UserDataStore:
         )
 
     async def remove(self, user_id: str) -> RemovedData:
-        """Behaviours, profile and event ids. A user of whom nothing is stored loses nothing.
+        """Delete behaviours, profile and event ids. No effect if nothing is stored.
 
         Raises:
-            FeatureStoreUnavailable: remove again, as some of it may be there still.
+            FeatureStoreUnavailable: remove again, as some of it may remain.
         """
         keys = behaviours_key(user_id), events_key(user_id), profile_key(user_id)
         num_behaviours, num_members, horizon, num_profile_fields, _ = await self._answers(
@@ -126,7 +126,7 @@ class UserDataStore:
         return RemovedData(num_behaviours or 0, num_profile_fields or 0, _num_event_ids(num_members, horizon))
 
     async def _answers(self, *commands: tuple[bytes | str | int, ...]) -> list[Any]:
-        """The replies in one round trip; None for a key of another type."""
+        """Return the replies of one round trip; None for a key of another type."""
         replies = await self._connection.execute(commands)
         for place, reply in enumerate(replies):
             if isinstance(reply, ResponseError):
@@ -137,17 +137,17 @@ class UserDataStore:
 
 
 def _num_event_ids(num_members: int | None, horizon: object) -> int:
-    """Of a user's events all but the horizon, which has the empty id; see `scripts`."""
+    """Count a user's events without the horizon, which has the empty id; see `scripts`."""
     return (num_members or 0) - (horizon is not None)
 
 
 def _readable(elements: Sequence[bytes]) -> list[bytes]:
-    """Those that are JSON objects that a reader of the answer can read too; `elements` come newest first."""
+    """Return, oldest first, the elements that are valid JSON objects; `elements` come newest first."""
     return [text for text in map(_spelled, reversed(elements)) if text is not None]
 
 
 def _spelled(element: bytes) -> bytes | None:
-    """Written anew: of a name that comes twice the last value counts, as in rankings; nested too deep is unreadable."""
+    """Re-encode an element: the last of duplicate names counts, as in rankings; too deep nesting is unreadable."""
     try:
         document = orjson.loads(element)
         return orjson.dumps(document) if isinstance(document, dict) else None
@@ -156,7 +156,7 @@ def _spelled(element: bytes) -> bytes | None:
 
 
 def _profile(fields: Mapping[bytes, bytes], features: Mapping[str, Feature]) -> tuple[dict[str, RawValue], int]:
-    """The fields, and how many of them cannot be read."""
+    """Return the fields, and the number of unreadable ones."""
     profile, num_malformed = decode_hash(fields, features)
     of_others = {name: value for name, value in fields.items() if name.decode(errors="replace") not in features}
     return {
@@ -170,7 +170,7 @@ _MOST_COUNTED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class StoredUsers:
-    """The keys of users with behaviours; some of them when `is_complete` is false."""
+    """The keys of users with behaviours; a part of them if `is_complete` is false."""
 
     keys: frozenset[bytes]
     is_complete: bool
@@ -179,7 +179,7 @@ class StoredUsers:
 async def stored_users(
     connection: RedisConnection, *, most: int | None = None, longest_s: float = _LONGEST_LOOK_S
 ) -> StoredUsers:
-    """Looks until it has found so many users, 100,000 by default, and no longer than `longest_s`.
+    """Scan for users until `most` are found, 100,000 by default, or `longest_s` has passed.
 
     Raises:
         FeatureStoreUnavailable: Redis does not answer, or this login may not list keys.
@@ -192,19 +192,19 @@ async def stored_users(
                 keys.add(key)
                 if len(keys) >= enough:
                     return StoredUsers(frozenset(keys), is_complete=False)
-    except TimeoutError:  # among very many keys of others, too
+    except TimeoutError:  # also if there are very many other keys
         return StoredUsers(frozenset(keys), is_complete=False)
     return StoredUsers(frozenset(keys), is_complete=True)
 
 
 def published_user_ids(url: str, *, timeout_ms: int = 5_000) -> list[str]:
-    """The ids of all users with behaviours, sorted; keys that are in no known layout are passed over.
+    """Return the ids of all users with behaviours, sorted; keys in an unknown layout are skipped.
 
-    Walks through all keys without holding up other clients.
+    Scans all keys without blocking other clients.
 
     Raises:
         BadRedisUrl
-        FeatureStoreUnavailable: Redis refused or a step of the walk took longer than `timeout_ms`.
+        FeatureStoreUnavailable: Redis refused, or a step of the scan took longer than `timeout_ms`.
     """
     return asyncio.run(_published_user_ids(url, timeout_ms))
 

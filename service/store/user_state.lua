@@ -1,8 +1,8 @@
--- The beginning of each script: KEYS[1] is the user's list, KEYS[2] the sorted set of the live events.
--- Gives `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements).
+-- Prologue of each script: KEYS[1] is the user's list, KEYS[2] the sorted set of the live events.
+-- Defines `stored` (elements), `known` (members), `horizon` (nil: none) and `live` (elements).
 local list, events = KEYS[1], KEYS[2]
 
--- The first timestamp that is in another unit than `newest`; nil where that cannot be told.
+-- Returns the first timestamp that is in another unit than `newest`; nil if the unit is unknown.
 local function unit_end(newest)
   if newest and newest >= least_clock then return units_apart * newest end
 end
