@@ -1,7 +1,7 @@
-"""The service's own copies of bundles, by content: nobody else can change a file that is mapped.
+"""Content-addressed private copies of bundles: no other program can change a memory-mapped file.
 
-A file that is cut or overwritten while it is mapped ends every process that reads it (SIGBUS), or changes answers
-unnoticed. So a bundle is copied into a directory of the service's own and verified there; workers share one copy.
+Truncating or overwriting a mapped file kills every process that reads it (SIGBUS), or changes answers unnoticed. So a
+bundle is copied into a private directory and verified there; all workers share one copy.
 """
 
 import fcntl
@@ -21,28 +21,28 @@ from dinrank.model.bundle.manifest import MANIFEST_FILE, Manifest
 from dinrank.model.bundle.reader import Signatures, listed_files, read_manifest, read_signature, verify_files
 from dinrank.service.settings import CopyMode
 
-_ATTEMPTS = 3  # when the path leads elsewhere at the end than at the beginning
+_ATTEMPTS = 3  # if the path changes while it is read
 
-_CLONE = 0x40049409  # Linux's FICLONE: both files share their blocks until one is written to
+_CLONE = 0x40049409  # Linux's FICLONE: both files share their blocks, copy-on-write
 
 _BLOCK_BYTES = 1 << 20
 
 _LOCK_FILE = "lock"
 
-_MODE = 0o400  # of the copies: nobody writes to them, the service included
+_MODE = 0o400  # of the copies: read-only, for the service too
 
 _PASSED_SUFFIX = ".passed"
 
 
 class CannotCopyBundle(BundleError):
-    """The service has no room, or no right, for a copy of its own."""
+    """The service lacks the space or the permission for its own copy."""
 
 
 class Identity(NamedTuple):
-    """Which directory a path leads to, and which files lie there: another one may be another bundle.
+    """Fingerprint of the bundle at a path: a different fingerprint may be a different bundle.
 
     Attributes:
-        directory: every symbolic link resolved.
+        directory: with all symbolic links resolved.
         files: name, device, inode, size and modification time in ns of each; empty without a manifest.
     """
 
@@ -51,10 +51,10 @@ class Identity(NamedTuple):
 
 
 class Adopted(NamedTuple):
-    """A bundle that the service has a verified copy of.
+    """A bundle with a verified private copy.
 
     Attributes:
-        identity: of where it was found.
+        identity: of its source.
         key: sha256 of its manifest, and so of all its files.
         directory: of the copy.
     """
@@ -65,13 +65,13 @@ class Adopted(NamedTuple):
 
 
 def identity_of(path: Path) -> Identity:
-    """Look at a path; costs a call of the operating system per file, so it can be asked every second."""
+    """Return a path's fingerprint. Costs a system call per file, so it can be polled every second."""
     directory = Path(os.path.realpath(path))
     try:
         if not (directory / MANIFEST_FILE).is_file():
             return Identity(directory, ())
         return Identity(directory, tuple(sorted(_stamps(directory))))
-    except OSError:  # it changes just now, or may not be read
+    except OSError:  # it is changing right now, or is not readable
         return Identity(directory, ())
 
 
@@ -87,31 +87,31 @@ class BundleCopies:
     """Copies in one directory, shared by the processes of one service.
 
     Args:
-        directory: made when it is not there; nobody else may write to it.
-        signatures: see `open_bundle`; asked about every bundle before it is copied.
-        mode: `copy` shares blocks where the file system can and copies bytes where it cannot. `link` makes hard links
-            where it can: these need no room, and protect from files that are replaced or removed, but not from files
-            that are overwritten in place.
+        directory: created if missing; no other program may write to it.
+        signatures: see `open_bundle`; every bundle is checked before it is copied.
+        mode: `copy` shares blocks (reflink) if the file system can, else copies bytes. `link` makes hard links if
+            possible: these take no space, and protect from files being replaced or removed, but not from being
+            overwritten in place.
     """
 
     def __init__(self, directory: Path, *, mode: CopyMode = "copy", signatures: Signatures | None = None) -> None:
         self._directory = directory
         self._signatures = signatures
         self._mode = mode
-        self._read: dict[str, Identity] = {}  # by key, what was compared with its checksums last
+        self._read: dict[str, Identity] = {}  # by key, the source last compared with its checksums
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def adopt(self, path: Path, *, rereads: bool = False) -> Adopted:
-        """Copy the bundle at a path and verify the copy; a copy that is there already is used again.
+        """Copy the bundle at a path and verify the copy; an existing copy is reused.
 
-        `path` may be a symbolic link. It is followed once, so a switch amid the reading cannot mix two bundles. When
-        the path leads elsewhere afterwards, or files have changed, what lies there now is taken instead.
+        `path` may be a symbolic link. It is resolved once, so that a switch during reading cannot mix two bundles. If
+        the path or its files have changed afterwards, the new bundle is read instead.
 
         Args:
             rereads: compare the files at the path with their checksums, even if none looks changed.
 
         Raises:
-            BundleError: the bundle cannot be trusted, or changes whenever one looks.
+            BundleError: verification failed, or the bundle changed at every attempt.
         """
         for _ in range(_ATTEMPTS):
             identity = identity_of(path)
@@ -120,7 +120,7 @@ class BundleCopies:
             except BundleError:
                 if identity_of(path) == identity:
                     raise
-                continue  # it went away while it was read: what came instead may be whole
+                continue  # it was replaced while it was read: the new one may be complete
             if identity_of(path) == identity:
                 self._read[key] = identity
                 return Adopted(identity, key, self.path_of(key))
@@ -132,14 +132,14 @@ class BundleCopies:
         return self._directory / key
 
     def has_passed(self, key: str) -> bool:
-        """Return whether some process of this service has run the copy's graphs and found them good."""
+        """Return True if any process of this service has run the copy's graphs successfully."""
         return self._mark(key).exists()
 
     def note_passed(self, key: str) -> None:
         self._mark(key).touch()
 
     def keep(self, keys: Set[str]) -> None:
-        """Remove all copies but these. What other processes have mapped stays readable for them."""
+        """Remove all other copies. Files that other processes have mapped stay readable for them."""
         with self.locked():
             for copy in self._directory.iterdir():
                 if copy.is_dir() and copy.name not in keys:
@@ -148,7 +148,7 @@ class BundleCopies:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the other processes of this service from copying and removing."""
+        """Lock out the other processes of this service from copying and removing."""
         with (self._directory / _LOCK_FILE).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -157,7 +157,7 @@ class BundleCopies:
         return self._directory / f"{key}{_PASSED_SUFFIX}"
 
     def _copied(self, identity: Identity, *, rereads: bool) -> str:
-        """Return the key of the bundle in a directory, which has a copy from then on. Raises: BundleError."""
+        """Copy the bundle in a directory unless a copy exists, and return its key. Raises: BundleError."""
         source = identity.directory
         manifest, content = read_manifest(source, self._signatures)
         key = hashlib.sha256(content).hexdigest()
@@ -170,7 +170,7 @@ class BundleCopies:
         return key
 
     def _copy(self, source: Path, manifest: Manifest, content: bytes, key: str) -> None:
-        own = {MANIFEST_FILE: content}  # the very bytes that were looked at
+        own = {MANIFEST_FILE: content}  # the very bytes that were verified
         if (signature := read_signature(source)) is not None:
             own[SIGNATURE_FILE] = signature
         files = listed_files(source, manifest)
@@ -205,7 +205,7 @@ class BundleCopies:
 
 
 def _link(file: Path, target: Path) -> bool:
-    """Return whether the file system and the file's owner allow a hard link."""
+    """Make a hard link; return False if the file system or the file's owner does not allow it."""
     try:
         target.hardlink_to(file.resolve())
     except OSError:
@@ -214,7 +214,7 @@ def _link(file: Path, target: Path) -> bool:
 
 
 def _copy_file(name: str, file: Path, target: Path) -> None:
-    """Raises: SchemaMismatch, for what is no regular file; OSError."""
+    """Raises: SchemaMismatch, if it is not a regular file; OSError."""
     with open(file, "rb", opener=_without_waiting) as source, target.open("xb") as copy:
         if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
             raise SchemaMismatch(name, expected="a regular file", found="another kind of file")
@@ -224,11 +224,11 @@ def _copy_file(name: str, file: Path, target: Path) -> None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for somebody who writes
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would block until it has a writer
 
 
 def _clone(source: IO[bytes], copy: IO[bytes]) -> bool:
-    """Return whether the file system could make the copy share the source's blocks."""
+    """Make the copy share the source's blocks; return False if the file system cannot."""
     try:
         fcntl.ioctl(copy.fileno(), _CLONE, source.fileno())
     except OSError:

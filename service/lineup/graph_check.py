@@ -1,6 +1,6 @@
-"""Run a bundle's graphs in a process of their own, which can be ended: a graph may never end, or crash.
+"""Sandboxed check of a bundle's graphs: run them in a child process that can be killed, as a graph may hang or crash.
 
-As a program, `python -m service.lineup.graph_check DIRECTORY SECONDS` is that process; it answers with a line of JSON.
+`python -m service.lineup.graph_check DIRECTORY SECONDS` is the child process; it answers with a line of JSON.
 """
 
 import json
@@ -20,11 +20,11 @@ from dinrank.service.scoring.predictor import Predictor
 
 _ROOT = Path(__file__).parents[3]
 
-_LOOK_S = 0.05  # between two looks at whether the check is still wanted
+_LOOK_S = 0.05  # poll interval for the end of the service
 
-_SELF_END_S = 5.0  # after the limit, should the process that asked have been killed
+_SELF_END_S = 5.0  # after the limit the child ends itself, in case its parent was killed
 
-_LONGEST_COMPLAINT = 300  # characters of the last line that a crashed process wrote
+_LONGEST_COMPLAINT = 300  # characters of a crashed process's last line
 
 
 class GraphTimedOut(BundleError):
@@ -32,14 +32,14 @@ class GraphTimedOut(BundleError):
 
 
 class CheckStopped(BundleError):
-    """The service ends, and nobody needs the result."""
+    """The service is shutting down and does not need the result."""
 
 
 def check_graphs(directory: Path, *, timeout_s: float, stopped: threading.Event) -> None:
-    """Load the graphs of a verified bundle and have them answer its golden requests.
+    """Load the graphs of a verified bundle and score its golden requests with them, in a child process.
 
     Raises:
-        BundleError: they do not, crash, or take longer than `timeout_s`; or `stopped` was set.
+        BundleError: the graphs fail, crash, or take longer than `timeout_s`; or `stopped` was set.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "dinrank.service.lineup.graph_check", str(directory), str(timeout_s)],
@@ -51,7 +51,7 @@ def check_graphs(directory: Path, *, timeout_s: float, stopped: threading.Event)
         try:
             answer, complaints = _answer_of(process, timeout_s, stopped)
         finally:
-            process.kill()  # nothing happens to one that has ended
+            process.kill()  # no effect if it has ended
     if process.returncode != 0:
         raise UnsupportedFormat(
             GRAPH_FILE, expected="graphs that can be run", found=_how_it_ended(process.returncode, complaints)
@@ -96,14 +96,14 @@ def _check(directory: Path) -> BundleError | None:
         Predictor.load(open_verified(directory))
     except BundleError as exc:
         return exc
-    except Exception as exc:  # any: golden requests may say anything
+    except Exception as exc:  # any: golden requests may hold anything
         found = " ".join(f"{type(exc).__name__}: {exc}".split())[:_LONGEST_COMPLAINT]
         return GoldenMismatch(GOLDEN_FILE, expected="requests that can be scored", found=found)
     return None
 
 
 def _main(directory: str, timeout_s: str) -> None:
-    # The default action of the signal ends the process whatever it does, in native code too.
+    # The signal's default action ends the process even inside native code.
     signal.setitimer(signal.ITIMER_REAL, float(timeout_s) + _SELF_END_S)
     refusal = _check(Path(directory))
     document = None

@@ -1,4 +1,4 @@
-"""The models that are served side by side: the champion, its challengers, and shadows that rank for nobody."""
+"""Line-up of models served side by side: the champion, its challengers, and shadows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Served:
     """One bundle being served.
 
     Attributes:
-        shadow: compares this model with those that rank, where that is what it is here for.
+        shadow: compares this model with the serving ones, if its role is shadow.
     """
 
     settings: Settings
@@ -36,21 +36,21 @@ class Served:
 
     @property
     def name(self) -> str:
-        """The network's."""
+        """Name of the network."""
         return self.bundle.manifest.model_name
 
     @property
     def version(self) -> str:
-        """The hash of the bundle's content."""
+        """Hash of the bundle's content."""
         return self.bundle.manifest.model_version
 
 
 @dataclass(slots=True)
 class Place:
-    """One model's place; a reload puts another model in it.
+    """One model's place in the line-up; a hot reload replaces the model.
 
     Attributes:
-        share: of the users.
+        share: of the users, from 0 to 1.
     """
 
     role: Role
@@ -60,13 +60,13 @@ class Place:
 
 
 class LineUp:
-    """Who ranks for whom.
+    """Traffic split: assigns each user a model.
 
     Args:
         places: the champion first.
         salt: of the split, see `dinrank.service.lineup.split`.
-        run_limit: of all these models.
-        signal_reload: makes the other workers of the service look at their paths.
+        run_limit: shared by all these models.
+        signal_reload: makes the other workers check their paths.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class LineUp:
         return self.places[0].served
 
     def for_task(self, task: RankingTask) -> Served:
-        """The model that ranks: the one that the request names, or the one that has the user.
+        """Return the model that ranks: the one that the request names, or else the user's one.
 
         Raises:
-            ModelNotServed: the request names one that is not here.
+            ModelNotServed: the request names a model that is not served.
         """
         if task.model is not None:
             return self._named(task.model)
@@ -98,21 +98,21 @@ class LineUp:
         return self.champion if challenger is None else self._challengers[challenger].served
 
     def compare(self, task: RankingTask, ranking: Ranking) -> None:
-        """Have the shadows look at an answer that is ready."""
+        """Offer a finished ranking to the shadows."""
         for place in self._shadows:
             if place.served.shadow is not None:
                 place.served.shadow.look_at(task, ranking)
 
     def ask_for_reload(self) -> None:
-        """Have every watch look at its path again. To be called in the event loop."""
+        """Make every reloader check its path again. Call it in the event loop."""
         for place in self.places:
             place.reloader.ask()
 
     async def reload(self) -> Literal[ReloadOutcome.SWAPPED, ReloadOutcome.UNCHANGED]:
-        """Look at all paths now, and have the other workers follow unless nothing but a refusal came of it.
+        """Check all paths now; signal the other workers too, unless the only outcome is a refusal.
 
         Raises:
-            BundleRefused: a bundle is refused; the one before serves on in its place.
+            BundleRefused: a bundle was refused; the previous one goes on serving in its place.
         """
         reloaders = [place.reloader for place in self.places]
         outcomes = {await reloader.reload() for reloader in reloaders}

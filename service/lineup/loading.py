@@ -1,4 +1,4 @@
-"""A bundle from the disk to one that can serve: copied, verified, its graphs tried, loaded."""
+"""Loading of bundles: copy, verify, test the graphs, load."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ _LONGEST_STOP_S = 5.0
 
 _COPIES = "bundles"  # below the run directory
 
-# Keys of bundles whose graphs were run in this process's environment and found good: equal bytes need no second check.
+# Keys of bundles whose graphs passed the check on this machine: equal bytes need no second check.
 _passed: set[str] = set()
 
 
@@ -35,8 +35,8 @@ class LoadedBundle:
     """A bundle that has reproduced its golden answers.
 
     Attributes:
-        identity: of the path that it came from.
-        key: of the service's copy.
+        identity: of its source path.
+        key: of the private copy.
     """
 
     identity: Identity
@@ -46,11 +46,11 @@ class LoadedBundle:
 
 
 class BundleLoader:
-    """Makes bundles ready to serve. Safe to use from several threads at once.
+    """Makes bundles ready to serve. Thread-safe.
 
     Args:
-        directory: the service's own, below which the copies lie.
-        run_limit: of the predictors that it makes.
+        directory: the service's run directory, which holds the copies.
+        run_limit: for the predictors that it creates.
     """
 
     def __init__(self, directory: Path, settings: Settings, *, run_limit: RunLimit | None = None) -> None:
@@ -68,7 +68,7 @@ class BundleLoader:
         return self._copies.adopt(path, rereads=rereads)
 
     def load(self, adopted: Adopted) -> LoadedBundle:
-        """Load an adopted bundle; its golden requests warm the graphs up.
+        """Load an adopted bundle; its golden requests serve as warm-up.
 
         Raises:
             BundleError
@@ -78,7 +78,7 @@ class BundleLoader:
         except BundleError:
             if adopted.directory.exists():
                 raise
-        # Another worker, which serves a newer one already, has removed the copy.
+        # Another worker, which already serves a newer bundle, has removed the copy.
         return self._loaded(self.adopt(adopted.identity.directory))
 
     def _loaded(self, adopted: Adopted) -> LoadedBundle:
@@ -88,7 +88,7 @@ class BundleLoader:
         return LoadedBundle(adopted.identity, adopted.key, bundle, predictor)
 
     def check(self, path: Path) -> Bundle:
-        """Adopt a bundle and try its graphs, without keeping these.
+        """Adopt a bundle and test its graphs, without keeping them loaded.
 
         Raises:
             BundleError
@@ -98,7 +98,7 @@ class BundleLoader:
             return self._checked(adopted)
 
     def open(self, path: Path) -> Bundle:
-        """Adopt a bundle whose graphs nobody will run.
+        """Adopt a bundle without testing its graphs, for callers that do not run them.
 
         Raises:
             BundleError
@@ -108,7 +108,7 @@ class BundleLoader:
             return open_verified(adopted.directory)
 
     def load_copy(self, key: str) -> LoadedBundle:
-        """Load a bundle that was adopted before, whatever lies at its path now.
+        """Load a bundle that was adopted before, even if its path has changed since.
 
         Raises:
             BundleError
@@ -121,14 +121,14 @@ class BundleLoader:
         self._copies.keep(keys)
 
     def stop(self) -> None:
-        """End a check that runs, and refuse further ones."""
+        """End a running check, and refuse further ones."""
         self._stopped.set()
-        # Its process is ended by the thread that waits for it, which a process that ends would not wait for.
+        # The check's thread ends its child process; at exit, Python would not wait for that thread.
         if self._checking.acquire(timeout=_LONGEST_STOP_S):
             self._checking.release()
 
     def _checked(self, adopted: Adopted) -> Bundle:
-        """Open the copy, and have its graphs tried unless that was done: once per content and service."""
+        """Open the copy, and test its graphs unless done before: once per content and service."""
         bundle = open_verified(adopted.directory)
         if adopted.key not in _passed:
             with self._copies.locked():
@@ -142,7 +142,7 @@ class BundleLoader:
 
 @contextmanager
 def _named_by_content(adopted: Adopted) -> Iterator[None]:
-    """Have refusals name files within the bundle: nobody outside knows where the copy lies."""
+    """Make refusals name files relative to the bundle: the copy's location means nothing to a caller."""
     try:
         yield
     except BundleError as exc:
@@ -152,7 +152,7 @@ def _named_by_content(adopted: Adopted) -> Iterator[None]:
 
 @contextmanager
 def own_loader(settings: Settings, *, run_limit: RunLimit | None = None) -> Iterator[BundleLoader]:
-    """Give a loader with copies of bundles that are removed when the service, or the command, ends.
+    """Yield a loader whose copies of bundles are removed when the service, or the command, ends.
 
     Raises:
         NoRunDirectory
@@ -167,7 +167,7 @@ def own_loader(settings: Settings, *, run_limit: RunLimit | None = None) -> Iter
 
 @contextmanager
 def _own_directory(settings: Settings) -> Iterator[Path]:
-    """The directory that all processes of a service share, or one of this process's own."""
+    """Yield the directory shared by all processes of the service, or one of this process alone."""
     if (shared := os.environ.get(RUN_DIRECTORY_VARIABLE)) is not None:
         yield Path(shared)
         return
@@ -179,11 +179,11 @@ _GOOD_BUNDLE_FILE = "good-bundle"
 
 
 class Slot(NamedTuple):
-    """Where a served bundle comes from.
+    """Source of a served bundle.
 
     Attributes:
         path: a directory or a link to one.
-        number: 0 for the champion; challengers are numbered as they are set.
+        number: 0 for the champion; challengers are numbered in the order of the setting.
     """
 
     path: Path
@@ -191,9 +191,9 @@ class Slot(NamedTuple):
 
 
 def remember_good_bundle(slot: Slot, loader: BundleLoader, key: str) -> None:
-    """Record a bundle as good for workers that start later, and remove copies that none of them needs.
+    """Record a bundle as known-good for workers that start later, and remove copies that none of them needs.
 
-    Atomic: a crash or a full disk keeps the record of before.
+    Atomic: a crash or a full disk keeps the previous record.
     """
     if (file := _good_bundle_file(slot)) is None:
         return
@@ -207,12 +207,11 @@ def remember_good_bundle(slot: Slot, loader: BundleLoader, key: str) -> None:
 
 
 def first_bundle(slot: Slot, loader: BundleLoader) -> LoadedBundle:
-    """Load the bundle that a worker starts with: the one at the slot's path, or, when that is refused, the last one
-    that any worker of this service found good there, of which the service has a copy. So a worker that dies is replaced
-    while a bad bundle lies at the path.
+    """Load the bundle that a worker starts with: the one at the slot's path, or, if that is refused, the last
+    known-good one from its copy. So a dead worker can be replaced while a bad bundle is at the path.
 
     Raises:
-        BundleError: why the bundle at the path is refused, when there is no other.
+        BundleError: the bundle at the path is refused, and there is no known-good one.
     """
     try:
         return loader.load(loader.adopt(slot.path))
@@ -231,14 +230,14 @@ def _good_bundle_file(slot: Slot) -> Path | None:
 
 
 class BundleFollower:
-    """Gives the encoder of the bundle at a path, and soon after another one lies there, that one's.
+    """Follows the bundle at a path and provides its encoder.
 
-    A bundle that cannot be trusted is passed over, with a log line, and the one before goes on.
+    A bundle that fails verification is skipped with a log line, and the previous one stays in use.
     """
 
     def __init__(self, path: Path, loader: BundleLoader, *, poll_ms: int) -> None:
         """Args:
-        poll_ms: pause between looks; 0 never looks again.
+        poll_ms: poll interval; 0 switches polling off.
 
         Raises:
             BundleError

@@ -1,4 +1,4 @@
-"""What was loaded and what becomes of memory: pauses that requests are spared, and pages that are given back."""
+"""Memory management around loaded bundles: no long GC pauses, and free pages returned to the system."""
 
 import ctypes
 import gc
@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_YOUNG_OBJECTS = 20_000  # between two collections; a request with 200 candidates makes about 500
+_YOUNG_OBJECTS = 20_000  # between two collections; a request with 200 candidates creates about 500
 
 
 @contextmanager
 def gc_frozen() -> Iterator[None]:
-    """Spare garbage collections from looking through what was loaded, a pause of up to 0.1 s amid requests, and collect
-    after tens of requests instead of each: requests leave hardly any cycles behind."""
+    """Exclude loaded objects from garbage collection, which would pause requests for up to 0.1 s, and collect after
+    tens of requests instead of each: requests leave hardly any cycles behind."""
     thresholds = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -25,10 +25,10 @@ def gc_frozen() -> Iterator[None]:
 
 
 def give_memory_back() -> None:
-    """After a bundle was let go: count the new one among what was loaded, and return free pages to the system.
+    """After a swap of bundles: freeze the new one's objects, and return free pages to the system.
 
-    What is frozen already is not looked through, so the collection is short. It comes first, as frozen garbage would
-    stay. Without the last step glibc keeps the free memory between what is in use.
+    Frozen objects are skipped, so the collection is short. It comes first, as frozen garbage would stay. Without
+    `malloc_trim` glibc keeps the free memory between used blocks.
     """
     gc.collect()
     gc.freeze()

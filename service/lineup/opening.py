@@ -1,4 +1,4 @@
-"""From settings to the models that serve: each loaded, checked, and kept in step with its path."""
+"""Opening of the line-up from the settings: load and check each model, and follow its path."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from dinrank.service.telemetry.metrics import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What every bundle is served with."""
+    """Resources shared by all served bundles."""
 
     settings: Settings
     connection: RedisConnection
@@ -43,7 +43,7 @@ def open_line_up(shared: Shared, signal_reload: Callable[[], None]) -> LineUp:
     """Load the champion and its challengers.
 
     Raises:
-        BundleError: one of them cannot be trusted, and no other was good before at its path.
+        BundleError: one of them failed verification, and its path has no known-good predecessor.
     """
     settings = shared.settings
     share_left = 1.0 - sum(challenger.share or 0.0 for challenger in settings.challengers)
@@ -56,7 +56,7 @@ def open_line_up(shared: Shared, signal_reload: Callable[[], None]) -> LineUp:
 
 
 def _place(slot: Slot, role: Role, share: float, shared: Shared) -> Place:
-    """Nothing but the place keeps the bundle in it, so that a reload lets the old one go."""
+    """Load the bundle of a slot into a place. Only the place refers to it, so that a reload frees the old one."""
 
     def swap(loaded: LoadedBundle) -> None:
         place.served = _served(loaded, role, shared)
@@ -113,7 +113,7 @@ def _tell_what_challengers_lack(places: list[Place]) -> None:
 
 
 def lacking_features(champion: FeatureSchema, challenger: FeatureSchema) -> list[str]:
-    """What callers may send to the champion and not to the challenger: context, and attributes of candidates."""
+    """List the request features, context and item attributes, that the champion has and the challenger lacks."""
     return sorted(_request_features(champion) - _request_features(challenger))
 
 
@@ -125,9 +125,9 @@ _ONLY_PART = "redis"
 
 
 def open_breaker(settings: Settings, telemetry: Telemetry) -> Breaker:
-    """A breaker that moves its gauge and writes a line whenever it opens or closes.
+    """Create a circuit breaker that sets its gauge and logs a line whenever it opens or closes.
 
-    Lines name the node of a cluster, where it is one.
+    With a cluster the lines name the node.
     """
     open_parts: set[str] = set()
     telemetry.breaker_open.set(0)

@@ -1,4 +1,4 @@
-"""Hot reload: notice another bundle, verify it beside the one that serves, and swap; or refuse it and say why."""
+"""Hot reload: detect a new bundle, verify it beside the serving one, and swap; or refuse it with a reason."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ from dinrank.service.telemetry.metrics import Telemetry, declare
 
 T = TypeVar("T")
 
-_SETTLED_S = 2.0  # after a swap: the requests that hold the old bundle have ended by then
+_SETTLED_S = 2.0  # after a swap: requests that use the old bundle have ended by then
 
 
 class ReloadOutcome(StrEnum):
-    """What became of one look at the bundle's path."""
+    """Outcome of one check of the bundle's path."""
 
     SWAPPED = "swapped"
     UNCHANGED = "unchanged"
@@ -34,13 +34,13 @@ class ReloadOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A bundle that does not serve, and why, in words that anybody may read: without the path, which the log has.
+    """A refused bundle and the reason, safe to show to anybody: without the path, which only the log has.
 
-    Texts alone: an exception would keep the bundle that it was raised for.
+    Holds text only: an exception would keep its bundle in memory.
 
     Attributes:
         bundle: the name of its directory.
-        file: within the bundle; empty when no file is to blame.
+        file: within the bundle; empty if no file is at fault.
     """
 
     bundle: str
@@ -60,10 +60,10 @@ class Refusal:
 
 
 class Reloader:
-    """Keeps what is served in step with a bundle's path. One per worker and slot; loads one bundle at a time.
+    """Follows a bundle's path and swaps the served bundle. One per worker and slot; loads one bundle at a time.
 
     Attributes:
-        refusal: of the bundle that lies at the path; None while that one serves.
+        refusal: of the bundle at the path; None while that one serves.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Reloader:
         telemetry: Telemetry,
     ) -> None:
         """Args:
-        serves: what is served now; not kept.
-        swap: called in the event loop with a bundle that is ready; from then on requests must get it.
+        serves: the bundle served now; no reference is kept.
+        swap: called in the event loop with a bundle that is ready; from then on requests must use it.
         """
         self.refusal: Refusal | None = None
         self._slot = slot
@@ -91,16 +91,16 @@ class Reloader:
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
-        """Have the watch look again, at a bundle that was refused too. To be called in the event loop."""
+        """Trigger another check, also of a refused bundle. Call it in the event loop."""
         self._asked.set()
 
     async def reload(self) -> ReloadOutcome:
-        """Look at the path now, and into every file; a bundle that was refused before is tried again."""
+        """Check the path and every file now; a bundle that was refused before is tried again."""
         return await self._look(is_asked=True)
 
     @asynccontextmanager
     async def watching(self, *, poll_ms: int) -> AsyncIterator[None]:
-        """Look at the path before the block begins, and then every `poll_ms` (0: only when asked) until it ends."""
+        """Check the path before the block begins, and then every `poll_ms` (0: only when asked) until it ends."""
         await self._look(is_asked=False)  # it may have changed while the first bundle was loaded
         task = asyncio.create_task(self._watch(poll_ms / 1_000 or None))
         try:
@@ -123,20 +123,20 @@ class Reloader:
         async with self._one_at_a_time:
             at_path = await _in_thread(partial(identity_of, self._slot.path))
             if not is_asked and at_path == self._serves:
-                self._refused = self.refusal = None  # a refused one was taken back
+                self._refused = self.refusal = None  # a refused bundle was rolled back
                 return ReloadOutcome.UNCHANGED
             if not is_asked and at_path == self._refused:
-                return ReloadOutcome.REFUSED  # said and counted when it was seen first
+                return ReloadOutcome.REFUSED  # logged and counted when it was first seen
             try:
                 adopted = await _in_thread(partial(self._loader.adopt, self._slot.path, rereads=is_asked))
                 outcome = await self._take(adopted)
-            except Exception as exc:  # whatever it is, even a bug: the old bundle serves, and this is where one sees it
+            except Exception as exc:  # even a bug: the old bundle goes on serving, and the refusal reports it
                 outcome = self._refuse(at_path, exc)
             return self._counted(outcome)
 
     async def _take(self, adopted: Adopted) -> ReloadOutcome:
         """Raises: BundleError."""
-        is_served = adopted.key == self._key  # the same bytes, perhaps in another place
+        is_served = adopted.key == self._key  # the same bytes, perhaps at another path
         if not is_served:
             self._accept(await _in_thread(partial(self._loader.load, adopted)))
             await _in_thread(partial(remember_good_bundle, self._slot, self._loader, adopted.key))
@@ -161,7 +161,7 @@ class Reloader:
     def _refuse(self, at_path: Identity, exc: Exception) -> ReloadOutcome:
         self._refused, before = at_path, self.refusal
         self.refusal = Refusal.of(at_path.directory, exc)
-        if self.refusal == before:  # while files arrive one by one, each look finds the same one missing
+        if self.refusal == before:  # while files arrive one by one, each check finds the same one missing
             return ReloadOutcome.REFUSED
         bug = {} if isinstance(exc, BundleError) else {"traceback": "".join(traceback.format_exception(exc))}
         log_event(
@@ -175,16 +175,16 @@ class Reloader:
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
-    """Call a function off the event loop, in a thread that keeps no process from ending."""
+    """Call a function off the event loop, in a daemon thread, which does not block the process's exit."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def call() -> None:
         try:
             settle = partial(future.set_result, function())
-        except BaseException as exc:  # whoever waits has to know
+        except BaseException as exc:  # must reach the waiting caller
             settle = partial(future.set_exception, exc)
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             loop.call_soon_threadsafe(_tell, future, settle)
 
     threading.Thread(target=call, name="loading", daemon=True).start()

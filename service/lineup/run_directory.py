@@ -1,4 +1,4 @@
-"""A directory of the service's own for as long as it runs: its copies of bundles, the workers' metrics."""
+"""Run directory: private to the service while it runs; holds its copies of bundles and the workers' metrics."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from dinrank.model.bundle.staging import scratch_directory
 
-RUN_DIRECTORY_VARIABLE = "DINRANK_OWN_DIRECTORY"  # set for the workers by the process that starts them
+RUN_DIRECTORY_VARIABLE = "DINRANK_OWN_DIRECTORY"  # set for the workers by the supervisor
 
 
 class NoRunDirectory(Exception):
-    """No directory can be made for the service's own files; the message names the place and the setting."""
+    """The run directory cannot be created; the message names the location and the setting."""
 
 
 @contextmanager
 def run_directory(parent: Path | None) -> Iterator[Path]:
-    """Make a directory that only this user may enter, and remove it at the end of the block.
+    """Create a directory that only this user may enter, and remove it at the end of the block.
 
-    Directories of services that were killed are removed first.
+    Leftover directories of killed services are removed first.
 
     Args:
-        parent: where to make it; by default the system's place for temporary files.
+        parent: where to create it; by default the system's temporary folder.
 
     Raises:
         NoRunDirectory

@@ -1,7 +1,7 @@
-"""Which bundles this service trusts: those whose manifest one of the operator's keys has signed.
+"""Signature verification: the service trusts bundles whose manifest is signed by one of the operator's keys.
 
-A bundle holds graphs, which ONNX Runtime runs: whoever writes one decides what runs in the workers. Its checksums find
-accidents, and its signature says who made it.
+A bundle holds graphs, which ONNX Runtime runs: its author decides what runs in the workers. Checksums detect
+accidents; the signature proves the author.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from dinrank.model.bundle.errors import SignatureMismatch
 from dinrank.model.bundle.files import SIGNATURE_FILE
 
-SETTING = "DINRANK_BUNDLE_KEYS"  # in messages instead of the path, as callers may read why a bundle was refused
+SETTING = "DINRANK_BUNDLE_KEYS"  # used in messages instead of the path, as callers may see refusals
 
 _KEYS = "PEM files of Ed25519 public keys"
 
@@ -25,24 +25,24 @@ _BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", r
 class TrustedKeys:
     """Ed25519 public keys in a PEM file, or in all `*.pem` files of a directory.
 
-    They are read for every bundle that is opened: a key that was added or taken away counts from the next one on.
+    They are read each time a bundle is opened: an added or removed key takes effect with the next bundle.
     """
 
     path: Path
 
     @classmethod
     def of(cls, path: Path | None) -> "TrustedKeys | None":
-        """None where no keys are set: every bundle is trusted."""
+        """Return None if no keys are configured: every bundle is trusted then."""
         return None if path is None else cls(path)
 
     def check(self, manifest: bytes, signature: bytes | None) -> None:
         """Refuse a manifest that none of the keys has signed.
 
         Raises:
-            SignatureMismatch: no signature, or one by somebody else; keys that cannot be read; no `cryptography`.
+            SignatureMismatch: no signature, or one by another key; unreadable keys; no `cryptography`.
         """
         try:
-            from cryptography.exceptions import InvalidSignature  # here, as most services check no signatures
+            from cryptography.exceptions import InvalidSignature  # imported here, as most services check no signatures
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
             from cryptography.hazmat.primitives.serialization import load_pem_public_key
         except ModuleNotFoundError as exc:
@@ -70,7 +70,7 @@ class TrustedKeys:
         raise SignatureMismatch(SIGNATURE_FILE, expected=expected, found="one that none of them made of this manifest")
 
     def _blocks(self) -> Iterator[tuple[str, bytes]]:
-        """Every key in PEM, with its file's name. There is at least one."""
+        """Yield every PEM key with its file's name. There is at least one."""
         try:
             files = sorted(self.path.glob("*.pem")) if self.path.is_dir() else [self.path]
             contents = {file.name: file.read_bytes() for file in files}

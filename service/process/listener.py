@@ -1,7 +1,7 @@
-"""A listening socket: every connection is counted from the moment at which it is accepted.
+"""Listening socket that counts every connection from its accept on.
 
-asyncio's own servers accept without asking, and have no word for a TLS handshake that goes on or a process that may
-open no more files.
+asyncio's own servers accept without limit, and have no hook for a TLS handshake in progress or a process out of file
+descriptors.
 """
 
 import asyncio
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 HANDSHAKE_S = 5.0  # how long a TLS handshake may take
 
-_TLS_CLOSE_S = 2.0  # how long the other side may take to agree to the end
+_TLS_CLOSE_S = 2.0  # timeout of the TLS shutdown handshake
 
 _BACKLOG = 2_048
 
-_AT_ONCE = 8  # connections accepted before the event loop does other work; other workers accept meanwhile
+_AT_ONCE = 8  # connections accepted per turn of the event loop; other workers accept meanwhile
 
 _NO_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _NO_FILE_PAUSE_S = 0.1
 
-_ROOM_MADE_PAUSE_S = 0.005  # what gave way is closed by then
+_ROOM_MADE_PAUSE_S = 0.005  # evicted connections are closed by then
 
 _NO_FILE_SILENCE_S = 60.0
 
 
 class Listener:
-    """Accepts while there are places or somebody gives way, and refuses after that.
+    """Accepts connections while there are free places or idle connections to evict, and refuses after that.
 
     Args:
         make_protocol: called for each connection.
-        context: of TLS; None for plain HTTP.
+        context: for TLS; None for plain HTTP.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Listener:
         self._loop.add_reader(self._socket, self._accept_some)
 
     def close(self) -> None:
-        """Take what the operating system has accepted already, and no more."""
+        """Accept the connections already in the backlog, then close the socket."""
         if self._pause is not None:
             self._pause.cancel()
         if self._socket.fileno() < 0:
@@ -89,7 +89,7 @@ class Listener:
         self._socket.close()
 
     async def opened(self, wait_s: float) -> None:
-        """Wait for handshakes that go on; those that take longer are given up, as nothing was asked on them."""
+        """Wait for handshakes in progress; those that take longer are aborted, as they carry no request yet."""
         if self._opening:
             await asyncio.wait(self._opening, timeout=wait_s)
             for protocol in list(self._opening.values()):
@@ -101,10 +101,10 @@ class Listener:
                 return
 
     def _accept(self) -> bool:
-        """Whether there was a connection."""
+        """Accept one connection; return False if there is none."""
         try:
             connection, _ = self._socket.accept()
-        except OSError as exc:  # none is there any more; or its caller went before it was accepted
+        except OSError as exc:  # no connection is left, or its caller hung up before the accept
             if exc.errno in _NO_FILE:
                 self._on_no_file(exc)
             return False
@@ -137,7 +137,7 @@ class Listener:
             self._telemetry.drop(Drop.HANDSHAKE)
 
     def _on_no_file(self, exc: OSError) -> None:
-        """The connection waits with the operating system, and a look at it each time that the loop turns is no use."""
+        """Pause accepting: the connection stays in the backlog, and retrying on every turn of the loop is useless."""
         self._telemetry.drop(Drop.NO_FILE)
         now_s = time.monotonic()
         if now_s - self._said_no_file_at_s >= _NO_FILE_SILENCE_S:

@@ -1,4 +1,4 @@
-"""How many files a worker may open: a connection is one."""
+"""File descriptor limit of a worker: each connection takes one."""
 
 import logging
 import resource
@@ -6,11 +6,11 @@ import resource
 from dinrank.service.settings import Settings
 from dinrank.service.telemetry.logs import log_event
 
-_BESIDE_CONNECTIONS = 144  # the bundle's, logs, probes, callers that are being turned away
+_BESIDE_CONNECTIONS = 144  # for the bundle, logs, probes, and callers being turned away
 
 
 def needed_files(settings: Settings) -> int:
-    """With all its connections, to callers and to Redis."""
+    """Count the files that a worker needs with all its connections, to callers and to Redis."""
     return settings.max_connections + settings.redis_max_connections + _BESIDE_CONNECTIONS
 
 
@@ -19,10 +19,10 @@ def may_open(limit: int, needed: int) -> bool:
 
 
 def raise_file_limit(settings: Settings) -> int:
-    """Take what is needed of what the system grants, for this process and those that it starts.
+    """Raise the soft limit as far as needed and allowed, for this process and its children.
 
     Returns:
-        how many connections a worker can keep: as many as were set, or what the files are enough for.
+        how many connections a worker can keep: the configured number, or as many as the limit allows.
     """
     needed = needed_files(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""Who may keep a connection: so many at a time, and the one that has done nothing for longest gives way."""
+"""Connection limit: at most so many at a time; the longest idle one is evicted for a new one."""
 
 import time
 from collections import OrderedDict
@@ -6,72 +6,72 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
-_LOOK_HOLDS_S = 0.02  # so long what was seen of the holders is good for
+_LOOK_HOLDS_S = 0.02  # how long a scan of the holders stays valid
 
 _LOOK_SIZE = 32
 
-_MAX_TURNED_AWAY = 64  # at a time; for more there is no time to tell them
+_MAX_TURNED_AWAY = 64  # at a time; further ones are closed without an answer
 
 
 class Ease(IntEnum):
-    """How little is lost when a connection ends: the smallest number loses least."""
+    """Eviction order of connections: the smallest number loses least."""
 
-    IDLE = 0  # it asks nothing: in its TLS handshake, before its first request, after its last answer
-    IN_HEAD = 1  # a part of a head has come
-    STUCK = 2  # a body has not come whole, or an answer is not taken
+    IDLE = 0  # no request: in its TLS handshake, before its first request, after its last answer
+    IN_HEAD = 1  # a part of a head has arrived
+    STUCK = 2  # a body is incomplete, or an answer is not being read
 
 
 class Holder(Protocol):
-    """A connection that may have a place."""
+    """A connection that may hold a place."""
 
     def ease(self) -> Ease | None:
-        """None while a request is being answered."""
+        """Return how easily it can be evicted; None while a request is being answered."""
 
     def give_way(self) -> None:
-        """End at once."""
+        """Close at once."""
 
 
 class Places:
     """The places of one worker, or of its probes.
 
     Args:
-        on_given_way: called for each that had to end for another.
+        on_given_way: called for each evicted connection.
     """
 
     def __init__(self, limit: int, *, on_given_way: Callable[[], None]) -> None:
         self.limit = limit
         self._on_given_way = on_given_way
-        self._holders: OrderedDict[Holder, None] = OrderedDict()  # without activity for longest first
-        self.note_activity = self._holders.move_to_end  # of a holder that has a place
+        self._holders: OrderedDict[Holder, None] = OrderedDict()  # least recently active first
+        self.note_activity = self._holders.move_to_end  # for a holder with a place
         self._turned_away: set[Holder] = set()
-        self._next: list[tuple[Ease, Holder]] = []  # to give way, the last one first
+        self._next: list[tuple[Ease, Holder]] = []  # to be evicted, last one first
         self._looked_at_s = 0.0
-        self._saw_nobody = False  # who may end
+        self._saw_nobody = False  # the last scan found no connection to evict
 
     def __len__(self) -> int:
         return len(self._holders)
 
     def take(self, holder: Holder) -> bool:
-        """False when all places are taken by requests that are being answered."""
+        """Give a place; return False if all are taken by requests being answered."""
         if len(self._holders) >= self.limit and not self.make_room():
             return False
         self._holders[holder] = None
         return True
 
     def turn_away(self, holder: Holder) -> bool:
-        """Whether there is room to tell one that it has no place."""
+        """Register a connection that will only be told that it has no place; return False if there are too many."""
         if len(self._turned_away) >= _MAX_TURNED_AWAY:
             return False
         self._turned_away.add(holder)
         return True
 
     def leave(self, holder: Holder) -> None:
-        """Of anybody, also of one who left before."""
+        """Release a connection's place, if it has one."""
         self._holders.pop(holder, None)
         self._turned_away.discard(holder)
 
     def make_room(self) -> bool:
-        """End the connection that is missed least; False when there is none that may end."""
+        """Evict the connection that is missed least; return False if there is none."""
         now_s = time.monotonic()
         if now_s > self._looked_at_s + _LOOK_HOLDS_S:
             self._next, self._saw_nobody = [], False
@@ -90,7 +90,7 @@ class Places:
         return False
 
     def _seen(self) -> list[tuple[Ease, Holder]]:
-        """Some that may end, the first to do so last."""
+        """Return some connections that may be evicted, the first one last."""
         by_ease: dict[Ease, list[tuple[Ease, Holder]]] = {ease: [] for ease in Ease}
         for holder in self._holders:
             ease = holder.ease()

@@ -1,8 +1,8 @@
-"""One connection of a caller: what it may cost before there is a request, and after its answer.
+"""HTTP protocol of one connection, with limits on what it may cost before a request and after its answer.
 
-uvicorn and httptools read HTTP, but without limits: a head may be endless, arrive a byte a minute, or never; an answer
-that nobody takes stays in memory. Here each of these has an end. What is refused gets a problem when it is certain
-whose answer that is, after the answers to what came before it, and a closed connection otherwise.
+uvicorn and httptools parse HTTP without limits: a head may be endless, arrive a byte a minute, or never; an answer
+that is not read stays in memory. Here each of these has a limit. A refused request gets a problem, after the answers to
+the requests before it, if the answer is unambiguous; otherwise the connection is closed.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ from dinrank.service.telemetry.metrics import Telemetry
 
 MAX_WAITING_REQUESTS = 16  # of one connection that sends requests without reading answers
 
-_LINGER_S = 1.0  # how long a caller who was refused may take to stop sending
+_LINGER_S = 1.0  # how long a refused caller may take to stop sending
 
-_MAX_BESIDE_BYTE = 16  # bytes of chunk sizes and extensions for each of a body; a chunk of one byte has five
+_MAX_BESIDE_BYTE = 16  # bytes of chunk overhead per body byte; a chunk of one byte has five
 
 _UPGRADE = "this service speaks HTTP/1.1 alone; send no Upgrade header (Java: HttpClient.Version.HTTP_1_1)"
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What one connection may cost, and how many a worker keeps."""
+    """Limits of one connection, and the number of connections per worker."""
 
     max_header_bytes: int
     header_timeout_ms: int
@@ -61,22 +61,22 @@ class ConnectionLimits:
 
 
 class _Expected(Enum):
-    """What the next byte belongs to."""
+    """The part of a message that comes next."""
 
-    REQUEST = auto()  # nothing of it is there
+    REQUEST = auto()  # no byte of it has arrived
     HEAD = auto()
     BODY = auto()
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's, with an end to everything.
+    """uvicorn's httptools protocol with limits and timeouts.
 
-    A timer runs while a head is incomplete, and while a body still comes that has been answered already; one that the
-    application reads is timed there. Another timer runs while an answer waits to be taken.
+    A timer runs while a head is incomplete, and while a body that was answered already still arrives; the application
+    times the bodies that it reads. Another timer runs while an answer waits to be read.
 
     Attributes:
-        has_place: one that has none is told so.
-        opening: what becomes of the connection until `connection_made`, a TLS handshake for instance.
+        has_place: a connection without a place is told so and closed.
+        opening: the task that opens the connection, until `connection_made`; a TLS handshake for instance.
     """
 
     has_place = True
@@ -93,23 +93,23 @@ class LimitedProtocol(HttpToolsProtocol):
         app: ASGI3Application | None = None,
     ) -> None:
         """Args:
-        app: instead of the configured one.
+        app: overrides the configured one.
         """
         super().__init__(config, server_state, app_state)
         if app is not None:
             self.app = app
         self._limits = limits
         self._places = places
-        self._telemetry: Telemetry = app_state["telemetry"]  # as the application's lifespan left it
+        self._telemetry: Telemetry = app_state["telemetry"]  # set by the application's lifespan
         self._raw: asyncio.Transport | None = None  # `transport` is its writing side
-        self._running: RequestResponseCycle | None = None  # the request that is being answered, or was the last
+        self._running: RequestResponseCycle | None = None  # the request being answered, or the last one
         self._expected = _Expected.REQUEST
-        self._gave_way = False  # before it was made
+        self._gave_way = False  # before the connection was made
         self._is_refused = False
-        self._put_off: ServiceError | None = None  # to be told after the answers to what came before
+        self._put_off: ServiceError | None = None  # to be sent after the answers to earlier requests
         self._head_bytes = 0  # of an incomplete head
-        self._body_bytes = self._bytes_with_body = 0  # of a body since the bytes that its head came with
-        self._is_first_part = False  # the bytes at hand hold the beginning of a message or of its body
+        self._body_bytes = self._bytes_with_body = 0  # of a body, without the bytes that arrived with its head
+        self._is_first_part = False  # the current bytes hold the start of a message or of its body
         self._incoming_timer: asyncio.TimerHandle | None = None
         self._outgoing_timer: asyncio.TimerHandle | None = None
         self._half_closed: HalfClosed | None = None
@@ -120,11 +120,11 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().connection_made(transport)
         self._raw = transport
-        self.transport = OpenTransport(transport)  # type: ignore[assignment]  # all that uvicorn needs of it from here
+        self.transport = OpenTransport(transport)  # type: ignore[assignment]  # has all that uvicorn uses from here on
         if self.has_place:
             self._expect_head_in_time()
         else:
-            self.connections.discard(self)  # nobody waits for its end when the server stops
+            self.connections.discard(self)  # a stopping server need not wait for it
             self._refuse(TooManyConnections(self._places.limit))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -137,16 +137,16 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._half_closed is not None:
             self._half_closed.forget()
         self.pipeline.clear()  # nobody reads these answers
-        if self._running is not None and not self._running.response_complete:  # uvicorn tells the last request alone
+        if self._running is not None and not self._running.response_complete:  # uvicorn notifies only the last request
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes the connection at once
-        """Answer what was asked, then close.
+        """Answer the requests received, then close.
 
         Returns:
-            whether the connection stays open for that.
+            True if the connection stays open for that.
         """
         if self._half_closed is not None:
             return True
@@ -166,7 +166,7 @@ class LimitedProtocol(HttpToolsProtocol):
         running = self._running
         if running is None or running.response_started or self.transport.is_closing():
             return False
-        return running.scope["http_version"] == "1.1"  # before it there are no interim answers
+        return running.scope["http_version"] == "1.1"  # HTTP/1.0 has no interim answers
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused or self.transport.is_closing():
@@ -180,12 +180,12 @@ class LimitedProtocol(HttpToolsProtocol):
             cause = exc.__context__
             self._refuse(cause if isinstance(cause, ServiceError) else MalformedRequest("its target is no URL"))
         except httptools.HttpParserError as exc:
-            self._refuse(MalformedRequest(str(exc)))  # the parser's words are fixed ones
+            self._refuse(MalformedRequest(str(exc)))  # the parser's messages are constants
         except ServiceError as exc:
             self._refuse(exc)
 
     def _count(self, data: bytes) -> None:
-        """After bytes that were in order: is there too much of what has not ended yet?
+        """Apply the size limits to an incomplete head or body, after bytes that parsed well.
 
         Raises:
             HeadersTooLarge, MalformedRequest
@@ -205,7 +205,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._expect_head_in_time()
 
     def _count_with_body(self, num_bytes: int) -> None:
-        """Chunk sizes, extensions and trailers have no limit of their own."""
+        """Limit chunk sizes, extensions and trailers, which the parser does not."""
         if self._is_first_part:
             self._body_bytes = self._bytes_with_body = 0
             return
@@ -214,7 +214,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if beside > self._limits.max_header_bytes + _MAX_BESIDE_BYTE * self._body_bytes:
             raise HeadersTooLarge(self._limits.max_header_bytes)
 
-    # Parser callbacks. An error raised in one comes out of `feed_data`.
+    # Parser callbacks. `feed_data` propagates their errors.
     def on_url(self, url: bytes) -> None:
         if b"#" in url:
             raise MalformedRequest("its target has a fragment, which is for the caller alone")
@@ -232,14 +232,14 @@ class LimitedProtocol(HttpToolsProtocol):
         limit = self._limits.max_header_bytes
         check_head(parser.get_method(), self.url, version, self.headers, max_bytes=limit)
         if parser.should_upgrade():
-            raise MalformedRequest(_UPGRADE)  # httptools would take the body for the other protocol's
+            raise MalformedRequest(_UPGRADE)  # httptools would treat the body as the other protocol's
         if len(self.pipeline) >= MAX_WAITING_REQUESTS:
             raise PipelineTooLong(MAX_WAITING_REQUESTS)
         self._cancel_incoming_timer()
         super().on_headers_complete()
         self._expected = _Expected.BODY
         self._is_first_part = True
-        self.headers = []  # trailers go here, and no further: the application has seen the headers already
+        self.headers = []  # collects trailers, which are dropped: the application has the headers already
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -254,7 +254,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    # What ends a connection
+    # Refusals and timeouts
     def _refuse(self, error: ServiceError) -> None:
         self._telemetry.turned_away.labels(PROBLEMS[type(error)].name).inc()
         self._cancel_incoming_timer()
@@ -267,10 +267,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._put_off = error
 
     def _give_up_incomplete(self) -> bool:
-        """Forget the request whose body does not come whole; those before it get their answers.
+        """Drop the request with the incomplete body; those before it get their answers.
 
         Returns:
-            False when the answer to it has begun, so that there is none that could be given instead.
+            False if its answer has begun, so that no other can be sent instead.
         """
         if self._expected is not _Expected.BODY:
             return True
@@ -286,11 +286,11 @@ class LimitedProtocol(HttpToolsProtocol):
         return True
 
     def _tell(self, error: ServiceError) -> None:
-        """The last answer of this connection."""
+        """Send the last answer of this connection."""
         assert self._raw is not None
         self.transport.write(service_problem_bytes(error, new_request_id()))
         if self._half_closed is None and self._raw.can_write_eof():  # TLS cannot
-            # To close while bytes still come would reset the connection, and the caller might never see the answer.
+            # Closing while bytes still arrive would reset the connection, and the caller might miss the answer.
             self._raw.write_eof()
             self._incoming_timer = self.loop.call_later(_LINGER_S, self.transport.close)
         else:
@@ -306,7 +306,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._expected is _Expected.HEAD:
             self._refuse(RequestTimedOut("head", self._limits.header_timeout_ms))
         else:
-            self.transport.close()  # nobody has asked anything
+            self.transport.close()  # there is no request to answer
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -334,9 +334,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._incoming_timer.cancel()
             self._incoming_timer = None
 
-    # What `Places` asks
+    # `Holder`
     def ease(self) -> Ease | None:
-        """None while a request is being answered."""
+        """Return how easily it can be evicted; None while a request is being answered."""
         if self._raw is None:
             return Ease.IDLE
         if self._waits_for_body():
@@ -353,9 +353,9 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.cycle.response_complete or not self.cycle.response_started
 
     def give_way(self) -> None:
-        """End at once."""
+        """Close at once."""
         if self._raw is not None:
             self._raw.abort()
         elif self.opening is not None:
-            self._gave_way = True  # a connection may be made all the same, in the very turn of the event loop
+            self._gave_way = True  # `connection_made` may still be called in the same turn of the event loop
             self.opening.cancel()

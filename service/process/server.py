@@ -1,4 +1,4 @@
-"""uvicorn: the listening socket, one or several workers, and an orderly end on SIGTERM or Ctrl-C."""
+"""The uvicorn server: listening sockets, one or several workers, graceful shutdown on SIGTERM or Ctrl-C."""
 
 import errno
 import os
@@ -24,23 +24,23 @@ GRACE_S = 10  # how long requests in flight may take to end when the service sto
 
 
 class CannotListen(Exception):
-    """The address is taken, not this machine's, or not allowed."""
+    """The address is in use, not this machine's, or not permitted."""
 
 
 @contextmanager
 def listening_socket(
     host: str, port: int, *, advice: str = "; --port takes another, 0 a free one"
 ) -> Iterator[socket.socket]:
-    """A TCP socket bound to an address; a port of 0 takes a free one.
+    """Open a TCP socket bound to an address; port 0 takes a free one.
 
     Args:
-        advice: for an operator whose port is taken.
+        advice: appended to the message if the port is in use.
 
     Raises:
-        CannotListen: the message names the address and why.
+        CannotListen: the message names the address and the reason.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio switches Nagle's delay off for sockets only that say they are TCP.
+    # The protocol is explicit because asyncio sets TCP_NODELAY only on sockets that are declared as TCP.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -53,7 +53,7 @@ def listening_socket(
 
 @contextmanager
 def listening_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
-    """The one for everything, and the one for probes where it is set.
+    """Open the main socket, and the one for probes if it is configured.
 
     Raises:
         CannotListen
@@ -67,7 +67,7 @@ def listening_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
 
 
 def http_address(bound: socket.socket, *, is_tls: bool) -> str:
-    """The URL under which the socket is reached."""
+    """Return the URL of a bound socket."""
     host, port = bound.getsockname()[:2]
     scheme = "https" if is_tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -75,7 +75,7 @@ def http_address(bound: socket.socket, *, is_tls: bool) -> str:
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into SystemExit with code 0, so that everything that was opened is closed.
+    """Turn SIGTERM and Ctrl-C into SystemExit with code 0, so that all open resources are closed.
 
     Further signals are ignored: they would interrupt the closing.
     """
@@ -94,10 +94,10 @@ def exit_on_signals() -> Iterator[None]:
 
 
 def run_server(settings: Settings, sockets: list[socket.socket], directory: Path) -> None:
-    """Serve until a signal comes; workers read `settings` from the environment, which is changed.
+    """Serve until a signal arrives; passes `settings` to the workers through the environment, which it changes.
 
     Args:
-        directory: of the service's own, which has its copies of bundles.
+        directory: the run directory, with the copies of bundles.
 
     Raises:
         NoWorkerLeft
@@ -114,14 +114,14 @@ def run_server(settings: Settings, sockets: list[socket.socket], directory: Path
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
-        proxy_headers=False,  # who a caller is, is who connects: X-Forwarded-For may say anything
-        access_log=False,  # a line per request costs more than it tells; metrics count them
+        proxy_headers=False,  # a caller is identified by its connection: X-Forwarded-For can be forged
+        access_log=False,  # a line per request costs more than it is worth; metrics count requests
         server_header=False,
         log_level=settings.log_level,
         log_config=log_config(settings.log_level, settings.log_format),
         timeout_graceful_shutdown=GRACE_S,
     )
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until workers can do what it asks for, which they do then anyway
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until workers can reload; on start they check the path anyway
     if settings.workers == 1:
         DrainingServer(config, drain_ms=settings.drain_ms).run(sockets=sockets)
         return

@@ -1,4 +1,4 @@
-"""What a worker process has to do with the process that started it: signals, and the last bundle that was good."""
+"""Signals between a worker and its supervisor: reload, and the end of the supervisor."""
 
 import asyncio
 import logging
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 from dinrank.service.telemetry.logs import log_event
 
-# Set by the supervising process; absent in a service of one worker. A forked worker's parent is the fork server.
+# Set by the supervisor; absent with a single worker. A forked worker's parent is the fork server, not the supervisor.
 SUPERVISOR_PID_VARIABLE = "DINRANK_SUPERVISOR_PID"
 
 
 @contextmanager
 def on_hangup(call: Callable[[], None]) -> Iterator[None]:
-    """Have the running event loop call a function for every SIGHUP that this process gets in the block."""
+    """Call a function in the running event loop for every SIGHUP during the block."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, call)
     try:
@@ -27,9 +27,9 @@ def on_hangup(call: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def ending_with_supervisor() -> Iterator[None]:
-    """Have this process get SIGTERM when the supervising process ends, however it ends; alone, do nothing.
+    """Send this process SIGTERM when the supervisor ends for any reason; without a supervisor, do nothing.
 
-    Otherwise workers whose supervisor was killed would keep the port, and nobody would replace them.
+    Otherwise workers of a killed supervisor would keep the port, and would not be replaced when they die.
     """
     supervisor = os.environ.get(SUPERVISOR_PID_VARIABLE)
     if supervisor is None or sys.platform != "linux":
@@ -52,6 +52,6 @@ def ending_with_supervisor() -> Iterator[None]:
 
 
 def signal_reload() -> None:
-    """Send SIGHUP to the supervising process, which passes it on to all workers; alone, do nothing."""
+    """Send SIGHUP to the supervisor, which passes it on to all workers; without a supervisor, do nothing."""
     if (supervisor := os.environ.get(SUPERVISOR_PID_VARIABLE)) is not None:
         os.kill(int(supervisor), signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""A uvicorn server that counts its connections and ends without losing a request."""
+"""uvicorn server with connection limits and a graceful shutdown that loses no request."""
 
 import asyncio
 import socket
@@ -20,13 +20,13 @@ _CLOSE = (b"connection", b"close")
 
 _TICK_S = 0.1
 
-_PROBE_CONNECTIONS = 16  # of a worker's port for probes
+_PROBE_CONNECTIONS = 16  # on a worker's probe port
 
-_LAST_READ_S = 0.25  # for requests that were sent before the listener closed and are not read yet
+_LAST_READ_S = 0.25  # for requests sent before the listener closed and not read yet
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's, with the limits of connections; what a worker process is told."""
+    """uvicorn's configuration plus the connection limits; passed to worker processes."""
 
     def __init__(self, app: Any, *, limits: ConnectionLimits, handshake_s: float = HANDSHAKE_S, **options: Any) -> None:
         super().__init__(app, **options)
@@ -35,15 +35,14 @@ class ServerConfig(uvicorn.Config):
 
 
 class DrainingServer(uvicorn.Server):
-    """Told to end, it answers on for `drain_ms`, takes every connection that waits, closes the listeners, and ends when
-    the requests in flight have their answers, within uvicorn's limit for that.
+    """Graceful shutdown: keeps answering for `drain_ms`, accepts the whole backlog, closes the listeners, and ends when
+    the requests in flight are answered, within uvicorn's limit for that.
 
-    From the signal on, every answer closes its connection, so that callers go elsewhere of their own accord.
-    uvicorn by itself resets connections that wait to be accepted, and closes idle ones together with what they have
-    just received. What remains: a connection that was idle since the signal is closed at the end, and a caller who
-    writes to it at that moment has to send again.
+    From the signal on, every answer closes its connection, so that callers move elsewhere. uvicorn by itself resets
+    connections in the backlog, and closes idle ones together with data they have just received. One case remains: a
+    connection idle since the signal is closed at the end, and a caller that writes to it at that moment has to retry.
 
-    The first socket is for everything, a second one for probes alone.
+    The first socket serves everything, an optional second one only probes.
     """
 
     config: ServerConfig
@@ -54,7 +53,7 @@ class DrainingServer(uvicorn.Server):
         self._listeners: list[Listener] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=[])  # the application alone: the sockets have a listener of the service's own
+        await super().startup(sockets=[])  # only the application: the sockets have our own listener
         self._listeners = list(self._made_listeners(sockets or []))
         for listener in self._listeners:
             listener.start()

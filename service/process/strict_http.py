@@ -1,7 +1,7 @@
-"""What of HTTP/1.1 is taken: one reading of every head, the one that any proxy in front would have too.
+"""Strict HTTP/1.1 heads: only unambiguous ones are accepted, which every proxy in front reads alike.
 
-httptools refuses most of what two readers could understand differently (two lengths, bare line feeds, folded headers).
-Here is what it lets pass.
+Prevents request smuggling. httptools refuses most ambiguous heads (two lengths, bare line feeds, folded headers); here
+are the rest.
 """
 
 import re
@@ -12,12 +12,12 @@ from dinrank.service.errors import HeadersTooLarge, MalformedRequest, NotImpleme
 
 _PORT = rb"[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 
-# A name, an IPv4 or a bracketed IPv6 address. A name may hold more by RFC 3986, commas and quotes, which none does.
+# A name, an IPv4 or a bracketed IPv6 address. RFC 3986 allows more in a name, such as commas and quotes; none has them.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?:" + _PORT + rb"))?")
 
 _VERSIONS = frozenset({"1.1", "1.0"})
 
-# Those of HTTP; the parser knows WebDAV's, RTSP's and others besides. Which of them a path has, its route says.
+# HTTP's own methods; the parser also knows those of WebDAV, RTSP and others. The routes decide which a path supports.
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"QUERY"})
 
 _CODINGS = re.compile(rb"\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+\s*(?:,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+\s*)*")
@@ -28,10 +28,10 @@ _SPEAKS = "this service speaks HTTP/1.1 and HTTP/1.0"
 def check_head(
     method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]], *, max_bytes: int
 ) -> None:
-    """Look at a head that the parser has read to its end.
+    """Check a complete head after the parser.
 
     Args:
-        headers: names in small letters.
+        headers: names in lower case.
         max_bytes: of target and headers together.
 
     Raises:
@@ -51,7 +51,7 @@ def check_head(
         raise HeadersTooLarge(max_bytes)
     is_usual = version == "1.1" and num_hosts == 1 and not codings and method in _METHODS
     if is_usual and _is_plain(target, host):
-        return  # as nearly every head does: what follows says what is wrong, or reads what is rare
+        return  # the common case: the checks below explain faults and handle rare heads
     _check_rare(method, target, version, codings)
     _check_host(num_hosts, host, is_needed=version == "1.1")
 
@@ -76,11 +76,11 @@ def _is_host(value: bytes) -> bool:
 
 
 def refuse_version_0_9(version: str, *, has_target: bool, ends_line: bool) -> None:
-    """For a head that has not ended: HTTP/0.9 has but one line, and its caller waits for an answer.
+    """Refuse an incomplete HTTP/0.9 head: it has only one line, and its caller waits for an answer.
 
     Args:
-        version: by the parser, which says 0.9 with the first byte of the next line, and 0.0 before it knows.
-        ends_line: whether what came ends with a line.
+        version: from the parser, which reports 0.9 with the first byte of the next line, and 0.0 before.
+        ends_line: True if the bytes received end with a line feed.
 
     Raises:
         MalformedRequest
@@ -90,7 +90,7 @@ def refuse_version_0_9(version: str, *, has_target: bool, ends_line: bool) -> No
 
 
 def _check_target(target: bytes) -> None:
-    """Absolute ones name a host beside the header, and are for proxies; fragments are for browsers."""
+    """Refuse absolute targets, which are for proxies and name a second host, and fragments, which are for browsers."""
     if not target.startswith(b"/") or b"#" in target:
         raise MalformedRequest("its target has to be a path that begins with /, without # and what comes after it")
 

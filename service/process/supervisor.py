@@ -1,4 +1,4 @@
-"""The process above several workers: replaces those that die, passes SIGHUP on, and ends them in order."""
+"""Supervisor of several workers: replaces dead ones, forwards SIGHUP, and shuts them down in order."""
 
 import logging
 import multiprocessing
@@ -24,13 +24,13 @@ from dinrank.service.process.stopping import DrainingServer, ServerConfig
 from dinrank.service.telemetry.logs import log_event
 from dinrank.service.telemetry.metrics import forget_worker
 
-_RETRY_S = 5.0  # before a worker that could not start is tried again
+_RETRY_S = 5.0  # before another attempt to start a worker that failed
 
-_LONGEST_END_S = 10.0  # of a worker, beyond the time that draining and requests in flight may take
+_LONGEST_END_S = 10.0  # of a worker, beyond the time for draining and requests in flight
 
 
 class NoWorkerLeft(Exception):
-    """No worker runs, and the last one that was tried could not start."""
+    """No worker is running, and the last attempt to start one failed."""
 
 
 class Worker(Process):
@@ -39,7 +39,7 @@ class Worker(Process):
     config: ServerConfig
 
     def __init__(self, config: ServerConfig, sockets: list[socket.socket], *, drain_ms: int) -> None:
-        """Instead of uvicorn's, which starts a new interpreter for each worker, and has no setting for that."""
+        """Replaces uvicorn's, which starts a new interpreter for each worker and has no setting for that."""
         self.config = config
         self._server: uvicorn.Server | None = None
         self._drain_ms = drain_ms
@@ -54,19 +54,19 @@ class Worker(Process):
 
 
 def _work(worker: Worker, sockets: list[socket.socket]) -> None:
-    """In the new process."""
+    """Run a worker, in the new process."""
     worker.config.configure_logging()
-    with suppress(KeyboardInterrupt):  # whoever pressed the keys ends the supervising process too
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends the supervisor too
         worker.target(sockets)
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, which keeps the number of workers, and four things more.
+    """uvicorn's supervisor, which keeps the number of workers, with four changes.
 
-    SIGHUP makes the workers look for another bundle; uvicorn would start them anew, one after the other. A worker that
-    cannot start does not end the others, for they have a bundle that is good; when none is left the service ends, as
-    callers would wait at the listener for nobody. The metrics forget a worker that has ended. A worker that does not
-    end in time when the service stops is killed.
+    SIGHUP makes the workers check for a new bundle; uvicorn would restart them one by one. A worker that fails to
+    start does not end the others, which have a good bundle; if none is left, the service ends, as callers would wait
+    in the backlog for nothing. Metrics drop a worker that has ended. At shutdown, a worker that does not end in time is
+    killed.
     """
 
     config: ServerConfig
@@ -75,7 +75,7 @@ class Supervisor(Multiprocess):
         super().__init__(config, sockets)
         self._drain_ms = drain_ms
         self._has_lost_all = False
-        self._retry_at_s: dict[int, float] = {}  # by the worker's place
+        self._retry_at_s: dict[int, float] = {}  # by the worker's index
 
     def init_processes(self) -> None:
         self.processes = [self._started() for _ in range(self.processes_num)]
@@ -86,7 +86,7 @@ class Supervisor(Multiprocess):
         return worker
 
     def run(self) -> None:
-        """Return when a signal has ended the service.
+        """Run until a signal ends the service.
 
         Raises:
             NoWorkerLeft
@@ -115,7 +115,7 @@ class Supervisor(Multiprocess):
                 self._replace(place, worker)
 
     def _replace(self, place: int, worker: Process) -> None:
-        worker.kill()  # it has ended, or it hangs
+        worker.kill()  # it has ended or hangs
         worker.join()
         assert worker.pid is not None
         forget_worker(worker.pid)
@@ -134,33 +134,33 @@ class Supervisor(Multiprocess):
             self.processes[place] = self._started()
 
     def handle_hup(self) -> None:
-        """A worker that has not started yet looks by itself when it has."""
+        """Forward SIGHUP to the workers that have started; the others check the path by themselves once they have."""
         for worker in self.processes:
             if worker.process.is_alive() and worker.is_ready(self.config.timeout_worker_healthcheck):
                 assert worker.pid is not None
                 os.kill(worker.pid, signal.SIGHUP)
 
     def handle_ttin(self) -> None:
-        """uvicorn's signals for a worker more or fewer: the setting says how many there are."""
+        """Ignore uvicorn's signals for one worker more or fewer: the setting decides the number."""
         log_event(logging.WARNING, "signal_ignored", instead="set DINRANK_WORKERS and start the service again")
 
     handle_ttou = handle_ttin
 
     def terminate_all(self) -> None:
-        """Workers have their own copies of the listener, and it closes with the last one."""
+        """Close the listeners before the workers end: they have their own copies, and the last one closes the port."""
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
 
 
-_LONGEST_TEMPORARY_PATH = 107 - len("/pymp-12345678/listener-12345678")  # a socket's path has 107 bytes at most
+_LONGEST_TEMPORARY_PATH = 107 - len("/pymp-12345678/listener-12345678")  # a socket path has at most 107 bytes
 
 
 @cache
 def worker_context() -> ForkServerContext | SpawnContext:
-    """Each worker as a new interpreter would take about 40 MB more, and nothing else would change.
+    """Return the multiprocessing context: a fork server, which saves about 40 MB per worker.
 
-    So it is where the path of the folder for temporary files leaves no room for the fork server's socket.
+    Falls back to new interpreters if the temporary folder's path is too long for the fork server's socket.
     """
     if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY_PATH:
         log_event(
@@ -173,5 +173,5 @@ def worker_context() -> ForkServerContext | SpawnContext:
 
 
 def worker_process(target: Callable[..., None], **arguments: Any) -> BaseProcess:
-    """One that is not started yet."""
+    """Return a worker process that is not started yet."""
     return worker_context().Process(target=target, kwargs=arguments)

@@ -1,10 +1,10 @@
-"""A caller that sends no more: it may wait for its answer, or it may be gone."""
+"""Half-closed connections: a caller that stopped sending may still wait for its answer, or may be gone."""
 
 import asyncio
 import socket
 from collections.abc import Callable
 
-_FIRST_LOOK_S = 0.1  # most answers are given by then
+_FIRST_LOOK_S = 0.1  # most answers are sent by then
 
 _NEXT_LOOK_S = 0.05
 
@@ -12,16 +12,16 @@ _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HalfClosed:
-    """Finds out which of the two.
+    """Detects whether a half-closed caller is still there.
 
-    `shutdown(SHUT_WR)`, as netcat calls it, and `close` look the same from here. They differ in what becomes of the
-    next bytes that are sent there: who is gone has no socket any more, and the kernel there says so. So a caller whose
-    answer takes long is sent an interim answer, which HTTP/1.1 has every client pass over.
+    `shutdown(SHUT_WR)`, as netcat calls it, and `close` look the same from here. They differ in their reaction to the
+    next bytes: after `close` the peer's kernel answers with a reset. So during a slow answer the caller is sent an
+    interim answer, which every HTTP/1.1 client must ignore.
     """
 
     def __init__(self, transport: asyncio.Transport, *, may_interrupt: Callable[[], bool]) -> None:
         """Args:
-        may_interrupt: whether an interim answer may be sent now.
+        may_interrupt: returns True if an interim answer may be sent now.
         """
         self._transport = transport
         self._may_interrupt = may_interrupt
@@ -45,10 +45,10 @@ class HalfClosed:
 
 
 class OpenTransport:
-    """What a request's answer is written to.
+    """Writing side of a transport that ignores writes after a close.
 
-    An answer may be under way when its caller resets the connection; uvloop then raises RuntimeError, which would look
-    like a bug of whoever answers.
+    A caller may reset the connection during its answer; uvloop then raises RuntimeError, which would look like a bug
+    of the application.
     """
 
     __slots__ = ("close", "is_closing", "write")
@@ -58,7 +58,7 @@ class OpenTransport:
         self.close = transport.close
         write_now = transport.write
 
-        def write(data: bytes) -> None:  # no method: it is called twice per request, and looks up nothing
+        def write(data: bytes) -> None:  # a closure, not a method: called twice per request, without attribute lookups
             if not is_closing():
                 write_now(data)
 

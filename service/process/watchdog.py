@@ -1,4 +1,4 @@
-"""Watchdog of a worker: one that does not move ends, so that it is replaced."""
+"""Watchdog of a worker: a stuck one exits, so that it is replaced."""
 
 import asyncio
 import faulthandler
@@ -16,11 +16,11 @@ _LONGEST_BEAT_S = 1.0
 
 @contextmanager
 def watched(run_limit: RunLimit, *, stuck_after_ms: int) -> Iterator[None]:
-    """End this process with code 1 when the running event loop does not move for `stuck_after_ms`, or when a run that
-    was told to end goes on for as long.
+    """Exit with code 1 if the running event loop is blocked for `stuck_after_ms`, or if a graph run that was told to
+    end goes on for as long.
 
-    Python's faulthandler does it: it needs neither the loop nor the interpreter's lock, and writes to standard error
-    where every thread stands.
+    Uses Python's faulthandler, which needs neither the loop nor the GIL, and prints every thread's traceback to
+    standard error.
     """
     loop = asyncio.get_running_loop()
     stuck_after_s = stuck_after_ms / 1_000

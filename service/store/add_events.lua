@@ -4,7 +4,7 @@
 -- Returns the numbers of accepted, known, too old and other-unit events. These are the first ones of ARGV: the sender
 -- must send the others again.
 -- Work is counted in elements traversed to reach a position, which take Redis some 0.04 microseconds each, and five
--- times that if each has kilobytes. An event by itself takes 5 microseconds, and the sender sends at most a few hundred.
+-- times that if each has kilobytes. An event by itself takes 5 microseconds; the sender sends at most a few hundred.
 local bound, work_left, at_least = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- Events near the front are merged with the elements before them in Lua, if those are few per event. All others are

@@ -119,8 +119,7 @@ class RedisConnection:
                 }
 
     def node_of(self, key: bytes) -> str:
-        """Return the address of the cluster node that has this key; empty without a cluster or before the map is known.
-        """
+        """Return the address of the cluster node that has this key; empty without a cluster or without a map yet."""
         return "" if self._cluster_map is None else self._cluster_map.node_of(key)
 
     async def scan(self, pattern: bytes) -> AsyncGenerator[bytes, None]:
