@@ -1,11 +1,11 @@
-"""python -m service {serve,publish,consume,doctor,demo}; where it is installed, `dinrank-service` is the same."""
+"""python -m service {serve,publish,consume,doctor,demo}; once installed, also as `dinrank-service`."""
 
 
 def main() -> None:
     """Run a command.
 
     Raises:
-        SystemExit: always, with the command's code; with what to install when the service's extra is not.
+        SystemExit: always, with the command's code; or naming the extra to install if it is missing.
     """
     try:
         from dinrank.service.cli import app

@@ -1,4 +1,4 @@
-"""Wires the service together; nothing is opened before the application starts."""
+"""Application factory: wires the service together. Nothing is opened before the application starts."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -34,22 +34,21 @@ from dinrank.service.telemetry.tracing import open_tracing
 
 DESCRIPTION = "Ranks ads for a user by eCPM = bid x predicted click-through rate."
 
-# FastAPI's own spans and logs would carry paths and refused values, so ids of users, to wherever OpenTelemetry's
-# variables lead. See decision 16.
+# FastAPI's own spans and logs would send paths and refused values, and with them user ids, to the collector in
+# OpenTelemetry's variables. See decision 16.
 _NOTHING_OF_FASTAPI: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def create_app(settings: Settings, *, is_own_process: bool = False, admin_token: bytes | None = None) -> FastAPI:
-    """The application. Its lifespan opens bundle, Redis and threads, and closes them in reverse order.
+    """Create the application. Its lifespan opens bundle, Redis and threads, and closes them in reverse order.
 
-    Starting it raises BundleError when the bundle cannot be trusted. It starts while Redis does not answer, and gives
+    Starting it raises BundleError if the bundle fails verification. It starts even if Redis does not answer, and gives
     degraded answers until it does.
 
     Args:
-        is_own_process: whether this process is a worker, which looks for another bundle at SIGHUP and ends when the
-            process that supervises it has ended.
-        admin_token: digest of what admin routes take where no file of admin keys is set; without either they take
-            nothing.
+        is_own_process: True in a worker process, which reloads on SIGHUP and ends with its supervisor.
+        admin_token: digest of the token for admin routes if no file of admin keys is set; without either they are
+            closed.
     """
     telemetry = Telemetry()
 
@@ -69,15 +68,15 @@ def create_app(settings: Settings, *, is_own_process: bool = False, admin_token:
                 await stack.enter_async_context(place.reloader.watching(poll_ms=settings.bundle_poll_ms))
             stack.enter_context(_traced(app, settings, telemetry))
             stack.enter_context(gc_frozen())
-            yield {"telemetry": telemetry}  # the server hands it to its connections
+            yield {"telemetry": telemetry}  # the server passes it to its connections
 
-    # Not FastAPI itself: its pages run scripts of another host, and may call everything here.
+    # Not FastAPI itself: its pages run scripts from another host, which could call everything here.
     app = FastAPIOffline(
         title="dinrank",
         summary=DESCRIPTION,
         version="1",
         lifespan=lifespan,
-        redirect_slashes=False,  # a redirect would be to wherever the Host header says
+        redirect_slashes=False,  # a redirect would go to the host in the Host header
         telemetry=_NOTHING_OF_FASTAPI,
         docs_url=None,
         redoc_url=None,
@@ -93,13 +92,13 @@ def create_app(settings: Settings, *, is_own_process: bool = False, admin_token:
     problems.install(app)
     document_keys(app, settings)
     install_page(app, DOCS_PATH)
-    app.add_middleware(OnePass)  # what is added later is further out
+    app.add_middleware(OnePass)  # middleware added later is further out
     app.add_middleware(AdmissionControl, admission=_admission(settings), telemetry=telemetry)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_ms=settings.body_timeout_ms)
     app.add_middleware(KeyCheck, settings=settings, telemetry=telemetry, admin_token=admin_token)
     app.add_middleware(RequestContext, telemetry=telemetry)
     if settings.trace_endpoint:
-        # Here, as it brings OpenTelemetry's SDK with it.
+        # Imported here, as it needs OpenTelemetry's SDK.
         from dinrank.service.api.request_span import RequestSpan
 
         app.add_middleware(RequestSpan)
@@ -107,7 +106,7 @@ def create_app(settings: Settings, *, is_own_process: bool = False, admin_token:
 
 
 def create_app_from_environment() -> FastAPI:
-    """What a uvicorn worker calls."""
+    """Create the application in a uvicorn worker."""
     logging.captureWarnings(True)
     return create_app(Settings.read(), is_own_process=True, admin_token=token_digest_from_environment())
 
@@ -122,7 +121,7 @@ def _admission(settings: Settings) -> Admission:
 
 @asynccontextmanager
 async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Shared]:
-    """What stays when the bundle changes: the connections to Redis and the threads."""
+    """Open the resources that outlive a bundle: the connections to Redis and the threads."""
     declare(telemetry.behaviour_events, EventOutcome)
     async with AsyncExitStack() as stack:
         url = stack.enter_context(redis_url(settings.redis, settings.redis_data_dir))

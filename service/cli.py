@@ -1,4 +1,4 @@
-"""The commands: read flags and environment, call, say what happened."""
+"""Command line: parse flags and environment, run the command, print the result."""
 
 import importlib.metadata
 import json
@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 
-# What an operator can mend, and is told in one line.
+# Errors that an operator can fix, printed in one line.
 _MENDABLE = (
     BundleError,
     StoreSetupError,
@@ -68,7 +68,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Parse the options before a command."""
 
 
 BundleOption = Annotated[
@@ -110,7 +110,7 @@ def _serve(settings: Settings) -> None:
         require_tracing()
     is_tls = settings.tls_certificate is not None
     with own_loader(settings) as loader:
-        # Here too, so that a bad bundle ends the command and not one worker after the other.
+        # Checked here too, so that a bad bundle ends the command rather than one worker after the other.
         checked, *_ = [
             loader.check(path) for path in (settings.bundle, *(each.bundle for each in settings.challengers))
         ]
@@ -126,7 +126,7 @@ def _serve(settings: Settings) -> None:
 def _check_access(settings: Settings) -> None:
     """Raises: Exposed, BadKeyFile, BadCertificate."""
     for path in settings.files_of_keys():
-        wait_until_settled(path)  # whoever starts the service may have written it just now
+        wait_until_settled(path)  # it may have been written just before the start
     check_exposure(settings)
     for path in settings.secret_files():
         warn_of_writers(path)
@@ -134,7 +134,7 @@ def _check_access(settings: Settings) -> None:
 
 @contextmanager
 def _admin_token(settings: Settings, bound: socket.socket) -> Iterator[None]:
-    """A token for admin routes as long as the block runs, where no file of admin keys is set. Raises: BadTokenFile."""
+    """Provide a token for admin routes during the block if no file of admin keys is set. Raises: BadTokenFile."""
     if settings.admin_keys_file is not None:
         yield
         return
@@ -152,7 +152,7 @@ def publish(
 
     With `--redis embedded` the data stay in the directory that `serve --redis embedded` reads later.
     """
-    with _installed_by("publish"):  # here, as `serve` has no use for polars
+    with _installed_by("publish"):  # imported here, as `serve` does not need polars
         from dinrank.service.publish import DatasetUnreadable
         from dinrank.service.publish import publish as publish_dataset
 
@@ -188,12 +188,11 @@ def consume(
         str | None, typer.Option(help="This consumer's name in the group, by default made of host and process.")
     ] = None,
 ) -> None:
-    """Bring behaviours from a Redis Stream into users' histories, until SIGTERM or Ctrl-C.
+    """Write behaviours from a Redis Stream to users' histories, until SIGTERM or Ctrl-C.
 
-    An entry has one field, `event`, with the JSON of an event as POST /behaviours takes it. Several consumers may share
-    a group.
+    An entry has one field, `event`, with an event as JSON, as in POST /behaviours. Several consumers may share a group.
     """
-    # Here, as `serve` has no use for what it imports.
+    # Imported here, as `serve` does not need it.
     from dinrank.service.consume import consume as consume_stream
 
     with _failures_in_one_line(), exit_on_signals():
@@ -212,7 +211,7 @@ def demo(
     bundle: BundleOption = None,
 ) -> None:
     """Publish a dataset to a Redis of the demo's own, serve the bundle, rank for one real user, and stop everything."""
-    with _installed_by("demo"):  # here, as `serve` has no use for what it imports
+    with _installed_by("demo"):  # imported here, as `serve` does not need it
         from dinrank.service.commands.demo import DemoFailed, run_demo
         from dinrank.service.publish import DatasetUnreadable
 
@@ -231,12 +230,12 @@ def doctor(
     workers: Annotated[int | None, typer.Option(help="Worker processes that it is to have.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
 ) -> None:
-    """Look at a deployment, with the settings that `serve` would have, and say what is wrong and what to do.
+    """Check a deployment, with the settings that `serve` would use, and report problems with remedies.
 
-    Bundle, Redis and what it holds, keys and TLS, port, cores, open files, libraries, clocks. Changes nothing. The exit
-    code is 1 when something is wrong; warnings leave it 0.
+    Checks the bundle, Redis and its data, keys and TLS, port, cores, open files, libraries and clocks. Read-only. The
+    exit code is 1 if something is wrong; warnings leave it 0.
     """
-    # Here, as `serve` has no use for what it imports.
+    # Imported here, as `serve` does not need it.
     from dinrank.service.doctor.examination import examine
     from dinrank.service.doctor.report import as_document, as_text, is_any_wrong, summary
 
@@ -260,7 +259,7 @@ def _destination(settings: Settings) -> str:
 
 @contextmanager
 def _installed_by(extra: str) -> Iterator[None]:
-    """Around imports of what only some installations have."""
+    """Wrap imports of optional dependencies."""
     try:
         yield
     except ModuleNotFoundError as exc:
@@ -271,7 +270,7 @@ def _installed_by(extra: str) -> Iterator[None]:
 
 @contextmanager
 def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "text") -> Iterator[None]:
-    """End with code 1 and a line that says what to mend, for what an operator can mend; bugs keep their traceback."""
+    """Turn errors that an operator can fix into a one-line message and exit code 1; bugs keep their traceback."""
     try:
         yield
     except ValidationError as exc:
@@ -284,7 +283,7 @@ def _failures_in_one_line(*further: type[Exception], log_format: LogFormat = "te
 
 
 def _complaint(invalid: ValidationError) -> str:
-    """What is wrong with the first of the settings that are, by both of its names."""
+    """Describe the first invalid setting, by both of its names."""
     error = invalid.errors()[0]
     name = ".".join(str(step) for step in error["loc"])
     variable = f"{ENV_PREFIX}{name.upper()}"

@@ -1,4 +1,4 @@
-"""How many cores this process may use: what the scheduler and the container grant it, not what the machine has."""
+"""Number of usable cores: limited by CPU affinity and the container's quota, not just by the machine."""
 
 import math
 import os
@@ -10,14 +10,14 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def usable_cores(*, root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int:
-    """The cores that this process may run on, or its CPU quota rounded up where that is less; at least 1.
+    """Count the cores that this process may run on, or its CPU quota rounded up if that is less; at least 1.
 
-    A quota is that of the process's control group or of one around it, whichever is the tightest: `cpu.max` of
-    version 2, `cpu.cfs_quota_us` of version 1. Without control groups, as on macOS, only the cores count.
+    The quota is the tightest one of the process's control group and its parents: `cpu.max` in version 2,
+    `cpu.cfs_quota_us` in version 1. Without control groups, as on macOS, only the cores count.
 
     Args:
-        root: where control groups are mounted.
-        own: which ones this process is in, one a line.
+        root: mount point of the control groups.
+        own: file with the groups of this process, one per line.
     """
     return max(1, min([_schedulable_cores(), *(math.ceil(quota) for quota in _quotas(root, own))]))
 
@@ -28,13 +28,13 @@ def _schedulable_cores() -> int:
 
 
 def _quotas(root: Path, own: Path) -> Iterator[float]:
-    """In cores, of each group that limits this process."""
+    """Yield the quota in cores of each group that limits this process."""
     for line in _text(own).splitlines():
         _, controllers, path = line.split(":", 2)
         is_version_2 = not controllers
         if is_version_2 or "cpu" in controllers.split(","):
-            # In a container the mount often begins at the container's own group, so the path may lead nowhere; the
-            # mount's root is looked at in any case.
+            # In a container the mount often starts at the container's own group, so the path may not exist; the
+            # mount's root is read in any case.
             for directory in (PurePosixPath(path), *PurePosixPath(path).parents):
                 group = (root if is_version_2 else root / controllers) / directory.relative_to("/")
                 yield from _version_2_quota(group) if is_version_2 else _version_1_quota(group)
@@ -53,7 +53,7 @@ def _version_1_quota(group: Path) -> Iterator[float]:
 
 
 def _text(file: Path) -> str:
-    """Its content; nothing when there is no such file, as at the root of control groups."""
+    """Return the content; empty if there is no such file, as at the root of the control groups."""
     try:
         return file.read_text(encoding="ascii")
     except (FileNotFoundError, NotADirectoryError):

@@ -1,7 +1,7 @@
-"""What can go wrong while scoring, and who has to act.
+"""Errors of the service, and who has to act.
 
 ServiceError
-├── InvalidRequest              the caller changes the request
+├── InvalidRequest              the caller has to change the request
 │   ├── TooManyCandidates
 │   ├── ExplanationTooLarge
 │   ├── BodyTooLarge
@@ -15,20 +15,20 @@ ServiceError
 │   ├── UnknownFeature
 │   ├── ExplanationUnavailable
 │   └── ModelNotServed
-├── NotAdmitted                 the caller shows a key or uses another name, or the operator sets one
+├── NotAdmitted                 the caller needs a key or another name, or the operator has to set one
 │   ├── Unauthorised
 │   └── Forbidden
-├── TemporarilyUnavailable      the caller tries again later
+├── TemporarilyUnavailable      the caller may retry later
 │   ├── FeatureStoreUnavailable
 │   ├── Overloaded
 │   ├── DeadlineTooShort
 │   ├── TooManyConnections
 │   └── PipelineTooLong
 ├── UnknownUser                 the caller asks for another one, or nobody has to act
-├── BundleRefused               the operator mends or takes back the bundle
-└── PredictionFailed            the operator looks at the bundle
+├── BundleRefused               the operator has to fix or roll back the bundle
+└── PredictionFailed            the operator has to check the bundle
 
-CallerLeft stands apart: nobody is left to be told.
+CallerLeft is separate: nobody is left to get an answer.
 """
 
 import math
@@ -37,14 +37,14 @@ from enum import StrEnum
 
 
 class ServiceError(Exception):
-    """Root of everything that the service raises on purpose."""
+    """Base of all errors that the service raises on purpose."""
 
 
 class InvalidRequest(ServiceError):
-    """The request cannot be answered as it was sent.
+    """The request cannot be answered as sent.
 
     Attributes:
-        field: where in the body the fault lies, `candidates` for instance; empty when it is the body itself.
+        field: path of the fault in the body, `candidates` for instance; empty for the body itself.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
@@ -81,25 +81,25 @@ class BodyTooLarge(InvalidRequest):
 
 
 class MalformedHeader(InvalidRequest):
-    """A header does not have a value that it may have; `field` is its name."""
+    """A header has an invalid value; `field` is its name."""
 
     def __init__(self, name: str, takes: str) -> None:
         super().__init__(f"the header {name} takes {takes}", field=name)
 
 
 class HeadersTooLarge(InvalidRequest):
-    """Request line and headers are larger than one request's may be."""
+    """Request line and headers are larger than allowed."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"request line and headers are larger than {limit_bytes} bytes")
 
 
 class MalformedRequest(InvalidRequest):
-    """What came is no HTTP/1.1, or is HTTP that two readers could understand differently."""
+    """Not valid HTTP/1.1, or ambiguous HTTP."""
 
 
 class MalformedPath(InvalidRequest):
-    """The path is spelled as no path of this service is."""
+    """The path is not in its canonical spelling."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -108,18 +108,18 @@ class MalformedPath(InvalidRequest):
 
 
 class UnsupportedEncoding(InvalidRequest):
-    """The body is compressed, or encoded in another way."""
+    """The body has a Content-Encoding."""
 
     def __init__(self) -> None:
         super().__init__("bodies are read as they are: send none with Content-Encoding", field="Content-Encoding")
 
 
 class NotImplementedHere(InvalidRequest):
-    """A part of HTTP that the service does without."""
+    """A part of HTTP that the service does not support."""
 
 
 class RequestTimedOut(InvalidRequest):
-    """The request did not arrive whole in time."""
+    """The request did not arrive completely in time."""
 
     def __init__(self, part: str, limit_ms: int) -> None:
         super().__init__(f"the {part} did not arrive within {limit_ms} ms; send the request again, at once")
@@ -137,7 +137,7 @@ class ExplanationUnavailable(InvalidRequest):
 
 
 class ModelNotServed(InvalidRequest):
-    """The request names a model that is not served here, or not any more."""
+    """The request names a model that is not, or no longer, served."""
 
     def __init__(self, version: str, served: Sequence[str]) -> None:
         super().__init__(f"model {version!r} is not served here; these are: {', '.join(served)}", field="model")
@@ -148,21 +148,21 @@ class NotAdmitted(ServiceError):
 
 
 class Unauthorised(NotAdmitted):
-    """No key was sent, or not one of those that are accepted here. The message never repeats what was sent."""
+    """No valid key was sent. The message never repeats the key."""
 
     def __init__(self, needed: str = "one of the service's keys") -> None:
         super().__init__(f"send {needed} as `Authorization: Bearer KEY` or as `X-API-Key: KEY`")
 
 
 class Forbidden(NotAdmitted):
-    """The request came under another name than the service's, or from another page; the message names the setting."""
+    """The request used a foreign host name or came from a foreign page; the message names the setting."""
 
 
 class TemporarilyUnavailable(ServiceError):
     """The same request may succeed later.
 
     Attributes:
-        retry_after_s: in how many seconds it is worth trying again; at least 1.
+        retry_after_s: seconds after which a retry is worthwhile; at least 1.
     """
 
     def __init__(self, message: str, *, wait_s: float = 0.0) -> None:
@@ -171,18 +171,18 @@ class TemporarilyUnavailable(ServiceError):
 
 
 class StoreFailure(StrEnum):
-    """Why there is nothing from the feature store."""
+    """Reason why the feature store gave no data."""
 
-    TIMEOUT = "timeout"  # no complete answer within the store's own limit
+    TIMEOUT = "timeout"  # no complete answer within the store's own timeout
     UNREACHABLE = "unreachable"  # no connection, or it broke
-    REFUSED = "refused"  # it answered, and would not: a wrong login, a missing right, no memory
-    MALFORMED = "malformed"  # it answered what Redis never does: another program, or replies out of step
-    DEADLINE = "deadline"  # not within the time that the caller still waited
-    BREAKER = "breaker"  # it was not asked, because it failed too often
+    REFUSED = "refused"  # it refused: a wrong login, a missing permission, out of memory
+    MALFORMED = "malformed"  # not an answer of Redis: another program, or replies out of step
+    DEADLINE = "deadline"  # not within the caller's deadline
+    BREAKER = "breaker"  # not called, because the circuit is open
 
 
 class FeatureStoreUnavailable(TemporarilyUnavailable):
-    """The feature store refused, did not answer in time, or was not asked."""
+    """The feature store refused, did not answer in time, or was not called."""
 
     def __init__(self, message: str, kind: StoreFailure) -> None:
         super().__init__(message)
@@ -190,14 +190,14 @@ class FeatureStoreUnavailable(TemporarilyUnavailable):
 
 
 class Overloaded(TemporarilyUnavailable):
-    """More requests wait than can be answered in time. Nothing was scored."""
+    """Load shedding: more requests wait than can be answered in time. Nothing was scored."""
 
     def __init__(self, *, wait_s: float = 0.0) -> None:
         super().__init__("more requests wait than can be answered in time; try again after Retry-After", wait_s=wait_s)
 
 
 class DeadlineTooShort(TemporarilyUnavailable):
-    """The caller stops waiting before there is an answer. Nothing is scored that had not been begun by then."""
+    """The caller's deadline is too short for an answer. Scoring that had not started by then is skipped."""
 
     def __init__(self, *, wait_s: float = 0.0) -> None:
         super().__init__(
@@ -207,32 +207,32 @@ class DeadlineTooShort(TemporarilyUnavailable):
 
 
 class UnknownUser(ServiceError):
-    """Nothing is stored of this user."""
+    """Nothing is stored about this user."""
 
     def __init__(self) -> None:
         super().__init__("nothing is stored of this user; publish a dataset or send behaviours first")
 
 
 class BundleRefused(ServiceError):
-    """The bundle that should be served cannot be trusted; the one before goes on serving."""
+    """The new bundle failed verification; the previous one goes on serving."""
 
 
 class TooManyConnections(TemporarilyUnavailable):
-    """The worker keeps as many connections as it may; this one was closed."""
+    """The worker has reached its connection limit; this connection was closed."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"this worker keeps {limit} connections already; close idle ones, or try again later")
 
 
 class PipelineTooLong(TemporarilyUnavailable):
-    """More requests were sent on one connection than may wait there; those before were answered."""
+    """Too many pipelined requests wait on one connection; those before were answered."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} requests wait on this connection; read answers before you send more")
 
 
 class PredictionFailed(ServiceError):
-    """The graph gave something that is no CTR, NaN for instance. Nothing is ranked by it."""
+    """The graph's output is not a CTR, NaN for instance. Nothing is ranked by it."""
 
 
 class CallerLeft(Exception):

@@ -1,6 +1,6 @@
-"""All that a worker imports: loaded once, in the process that workers are forked from, and shared by them.
+"""Preloaded imports of a worker: loaded once, in the fork server, and shared by all workers.
 
-Importing this module is what the fork server does before the first worker; see `dinrank.service.process.supervisor`.
+The fork server imports this module before the first worker; see `dinrank.service.process.supervisor`.
 """
 
 import gc
@@ -13,4 +13,4 @@ import dinrank.service.app
 import dinrank.service.cli  # noqa: F401
 
 gc.collect()
-gc.freeze()  # a collection in a worker would otherwise write to every object, and writing ends the sharing
+gc.freeze()  # otherwise a collection in a worker would write to every object and so unshare its pages

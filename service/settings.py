@@ -1,4 +1,4 @@
-"""What an operator can set: read once from the environment, or from flags that override it."""
+"""Settings of the service: read once from the environment; flags override it."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Challenger:
 
     Attributes:
         bundle: its directory, or a link to it.
-        share: of the users, above 0 and at most 1; None for a shadow, which ranks for nobody and is only compared.
+        share: of the users, above 0 and at most 1; None for a shadow, whose rankings are only compared.
     """
 
     bundle: Path
@@ -35,7 +35,7 @@ class Challenger:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises: ValueError, which says what is taken."""
+        """Parse PATH:SHARE or PATH:shadow. Raises: ValueError, which names the accepted forms."""
         path, colon, share = text.strip().rpartition(":")
         if not (path and colon):
             raise ValueError(
@@ -249,23 +249,23 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, **flags: Any) -> Self:
-        """Settings from the environment, overridden by those flags that are not None.
+        """Read settings from the environment, overridden by those flags that are not None.
 
         Raises:
-            pydantic.ValidationError: a value that is out of range, or `bundle` is nowhere set.
+            pydantic.ValidationError: a value is out of range, or `bundle` is not set.
         """
         return cls(**{name: value for name, value in flags.items() if value is not None})
 
     def files_of_keys(self) -> tuple[Path, ...]:
-        """Those that are set."""
+        """Return the key files that are set."""
         return tuple(path for path in (self.api_keys_file, self.admin_keys_file) if path is not None)
 
     def secret_files(self) -> tuple[Path, ...]:
-        """Those that are set, which nobody but this account should read or write."""
+        """Return the secret files that are set, which only this account should read or write."""
         return self.files_of_keys() if self.tls_key is None else (*self.files_of_keys(), self.tls_key)
 
     def to_environment(self) -> dict[str, str]:
-        """The variables from which another process reads equal settings."""
+        """Return the environment variables that give another process equal settings."""
         given = {name: value for name, value in self.model_dump().items() if value is not None}
         given["challengers"] = spell_challengers(self.challengers)
         given["allowed_hosts"] = spell_host_names(self.allowed_hosts)
@@ -276,7 +276,7 @@ _SHADOW = "shadow"
 
 
 def parse_challengers(text: str) -> tuple[Challenger, ...]:
-    """Raises: ValueError, when one cannot be read, or all together have more than all users."""
+    """Parse comma-separated challengers. Raises: ValueError, if one is invalid or the shares add up to more than 1."""
     challengers = tuple(map(Challenger.parse, filter(str.strip, text.split(","))))
     whole = sum(challenger.share or 0.0 for challenger in challengers)
     if whole > 1.0:
@@ -285,5 +285,5 @@ def parse_challengers(text: str) -> tuple[Challenger, ...]:
 
 
 def spell_challengers(challengers: Sequence[Challenger]) -> str:
-    """The inverse of `parse_challengers`."""
+    """Return the text for `parse_challengers`: its inverse."""
     return ",".join(map(str, challengers))

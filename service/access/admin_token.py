@@ -1,6 +1,6 @@
-"""The credential of admin routes where no file of admin keys is set: a token that the service writes at its start.
+"""Admin token: the credential of admin routes without a file of admin keys, written by the service at its start.
 
-Only who may read the file may use these routes: the account that the service runs as, and root.
+Only accounts that can read the file may use these routes: the one that the service runs as, and root.
 """
 
 import fcntl
@@ -16,22 +16,22 @@ from pathlib import Path
 from dinrank.service.access.keys import digest_of
 from dinrank.service.telemetry.logs import log_event
 
-# From the process that wrote the token to its workers, which need no more than this to know it again.
+# Passes the digest to the workers, which need no more to recognise the token.
 TOKEN_DIGEST_VARIABLE = "DINRANK_ADMIN_TOKEN_DIGEST"
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
-_MOST_TRIES = 10  # to lock the file at the path, and not one that was replaced meanwhile
+_MOST_TRIES = 10  # to lock the file at the path rather than one that was replaced meanwhile
 
 
 class BadTokenFile(Exception):
-    """The admin token cannot be written where only this account reads it. The message names the path and a remedy."""
+    """The admin token cannot be written to a private place. The message names the path and a remedy."""
 
 
 def default_token_dir() -> Path:
-    """`$XDG_RUNTIME_DIR/dinrank`, or a directory of this account's own below the one for temporary files.
+    """Return `$XDG_RUNTIME_DIR/dinrank`, or a private directory below the temporary folder.
 
-    The variable may lead to another account's: `su` and `sudo` hand it on.
+    The variable may point to another account's directory: `su` and `sudo` pass it on.
     """
     configured = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if configured.is_absolute() and configured.is_dir() and configured.stat().st_uid == os.getuid():
@@ -40,16 +40,16 @@ def default_token_dir() -> Path:
 
 
 def token_path(directory: Path, host: str, port: int) -> Path:
-    """The file of the token of a service that listens there."""
+    """Return the token file of a service that listens on this address."""
     return directory / f"admin-token-{host}-{port}"
 
 
 @contextmanager
 def admin_token(path: Path) -> Iterator[None]:
-    """Have a new token at `path` as long as the block runs, and its digest in the environment of workers.
+    """Keep a new token at `path` during the block, and its digest in the workers' environment.
 
-    A token that an earlier run left is replaced. One of a service that still runs is not: the file is locked as long as
-    its service runs.
+    A token left by an earlier run is replaced. One of a running service is not: it is locked as long as its service
+    runs.
 
     Raises:
         BadTokenFile
@@ -73,13 +73,13 @@ def admin_token(path: Path) -> Iterator[None]:
 
 
 def token_digest_from_environment() -> bytes | None:
-    """The digest of the token that the supervising process wrote; None where there is a file of admin keys."""
+    """Return the digest of the token that the supervisor wrote; None with a file of admin keys."""
     digest = os.environ.get(TOKEN_DIGEST_VARIABLE)
     return None if digest is None else bytes.fromhex(digest)
 
 
 def _make_directory(directory: Path) -> None:
-    """Raises: OSError, BadTokenFile when others could put a file of theirs in the token's place."""
+    """Raises: OSError, BadTokenFile if other accounts could replace the token."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = directory.stat()
     if status.st_uid not in (os.getuid(), 0) or status.st_mode & _OTHERS_WRITE:
@@ -91,7 +91,7 @@ def _make_directory(directory: Path) -> None:
 
 @contextmanager
 def _written(path: Path, token: str) -> Iterator[None]:
-    """Keep the token at `path`, locked, while the block runs. Whoever reads the file finds all of the token.
+    """Keep the token at `path`, locked, during the block. Atomic: readers find the whole token.
 
     Raises: OSError, BadTokenFile.
     """
@@ -115,7 +115,7 @@ def _written(path: Path, token: str) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int:
-    """A descriptor of the file at `path`, made when missing, with a lock that no other service has.
+    """Open the file at `path`, created if missing, with an exclusive lock, and return its descriptor.
 
     Raises: OSError, BadTokenFile.
     """

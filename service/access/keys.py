@@ -1,4 +1,4 @@
-"""Keys that callers show: read from a file, compared in constant time, replaced without a restart."""
+"""API keys: read from a file, compared in constant time, rotated without a restart."""
 
 import hashlib
 import hmac
@@ -14,9 +14,9 @@ from dinrank.service.telemetry.logs import log_event
 
 MIN_KEY_LENGTH = 16  # characters; `openssl rand -hex 32` gives 64
 
-_LOOK_AGAIN_S = 1.0  # the file is read so often at most
+_LOOK_AGAIN_S = 1.0  # shortest time between two reads of the file
 
-_SETTLED_S = 1.0  # a file that was written to since may be half written
+_SETTLED_S = 1.0  # a file modified more recently may be half written
 
 _MOST_WAITS = 10
 
@@ -24,31 +24,31 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class BadKeyFile(Exception):
-    """A file of keys cannot be read, or a line of it is no key. The message names the line, never what it holds."""
+    """A key file cannot be read, or a line is not a key. The message names the line, never its content."""
 
 
 class KeyRing:
-    """All keys of one file: as many as it has, so that a new one can be handed out before the old one is taken away.
+    """All keys of one file; several, so that a new key can be handed out before the old one is revoked.
 
-    Only digests are kept. A changed file counts once nothing was written to it for a second, so that one that is half
-    written shuts nobody out and lets nobody in. While it is not a good one, the keys that were read last stay in force,
-    and a log line says so.
+    Only digests are kept. A changed file takes effect once it was not modified for a second, so that a half-written one
+    locks nobody out and lets nobody in. While the file is invalid, the previous keys stay in force, and a log line says
+    so.
 
     Raises:
-        BadKeyFile: the file is not a good one at the beginning.
+        BadKeyFile: the file is invalid at the start.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         content = _read(path)
         self._keys = _Keys.parse(content.text, path)
-        self._in_force = self._judged = digest_of(content.text)  # of contents: the one that counts, the last looked at
+        self._in_force = self._judged = digest_of(content.text)  # of contents: the one in force, the last one checked
         self._unsettled: bytes | None = None
         self._complaint = ""
         self._look_again_at_s = time.monotonic() + _LOOK_AGAIN_S
 
     def admits(self, key: bytes) -> bool:
-        """Whether it is one of the keys. Takes the same time whichever it is, how long it is, and if it is none."""
+        """Return whether `key` is valid, in constant time."""
         if time.monotonic() >= self._look_again_at_s:
             self._look_again_at_s = time.monotonic() + _LOOK_AGAIN_S
             self._look_again()
@@ -67,7 +67,7 @@ class KeyRing:
             if digest == self._in_force:
                 self._complaint = ""
         except BadKeyFile as exc:
-            if str(exc) != self._complaint:  # once, and not with every look
+            if str(exc) != self._complaint:  # log it once, not on every read
                 self._complaint = str(exc)
                 log_event(logging.ERROR, "keys_kept", error=exc)
 
@@ -82,18 +82,18 @@ class KeyRing:
 
 
 class OneKey:
-    """A key of which only the digest is known; without one nobody is admitted."""
+    """A single key, known by its digest only; without a digest nobody is admitted."""
 
     def __init__(self, digest: bytes | None) -> None:
         self._digests: tuple[bytes, ...] = () if digest is None else (digest,)
 
     def admits(self, key: bytes) -> bool:
-        """Whether it is the key. Takes the same time whatever it is."""
+        """Return whether `key` is valid, in constant time."""
         return _is_among(self._digests, key)
 
 
 def read_digests(path: Path) -> tuple[bytes, ...]:
-    """The SHA-256 of each key in a file: one a line, blank lines and those that begin with # apart.
+    """Return the SHA-256 of each key in a file: one per line, without blank lines and those that begin with #.
 
     Raises:
         BadKeyFile
@@ -102,10 +102,10 @@ def read_digests(path: Path) -> tuple[bytes, ...]:
 
 
 def wait_until_settled(path: Path) -> None:
-    """Return once nothing was written to the file for a moment: whoever makes it may not be done.
+    """Wait until the file was not modified for a moment: its writer may not be done.
 
     Raises:
-        BadKeyFile: it is written to again and again.
+        BadKeyFile: it keeps being modified.
     """
     for _ in range(_MOST_WAITS):
         age_s = time.time() - path.stat().st_ctime if path.exists() else _SETTLED_S
@@ -116,7 +116,7 @@ def wait_until_settled(path: Path) -> None:
 
 
 def writable_by_others(path: Path) -> list[Path]:
-    """The file, and the directories of it and of what it links to, as far as another account may write there.
+    """Return those of the file, its directory and its link target's directory to which another account may write.
 
     In a directory with the sticky bit others cannot replace a file. Raises: OSError.
     """
@@ -125,7 +125,7 @@ def writable_by_others(path: Path) -> list[Path]:
 
 
 def warn_of_writers(path: Path) -> None:
-    """Log where others could give themselves a key."""
+    """Log the paths where other accounts could add a key."""
     try:
         places = writable_by_others(path)
     except OSError as exc:
@@ -136,14 +136,14 @@ def warn_of_writers(path: Path) -> None:
 
 
 def digest_of(text: bytes) -> bytes:
-    """SHA-256. Keys are random and long, so a fast hash does; it gives all comparisons one length."""
+    """Return the SHA-256. Keys are random and long, so a fast hash is enough; all digests have the same length."""
     return hashlib.sha256(text).digest()
 
 
 class _Keys(NamedTuple):
     """Attributes:
     digests: of each key.
-    beginnings: of what a key is when its end is missing, where that is long enough to pass for a key.
+    beginnings: of each key's truncated forms that are long enough to pass for a key.
     """
 
     digests: tuple[bytes, ...]
@@ -159,7 +159,7 @@ class _Keys(NamedTuple):
 
 class _Content(NamedTuple):
     """Attributes:
-    is_old: nothing was written to the file for a while before it was read.
+    is_old: the file was not modified for a while before it was read.
     """
 
     text: bytes
@@ -170,7 +170,7 @@ def _read(path: Path) -> _Content:
     """Raises: BadKeyFile."""
     try:
         with path.open("rb") as file:
-            # Not `st_mtime`, which may be set to any time: copies get that of their originals.
+            # Not `st_mtime`, which can be set to any time: copies may keep that of their originals.
             written_ns = os.fstat(file.fileno()).st_ctime_ns
             text = file.read()
             is_unchanged = os.fstat(file.fileno()).st_ctime_ns == written_ns
@@ -184,7 +184,7 @@ def _keys(text: bytes, path: Path) -> list[bytes]:
     try:
         lines = text.decode("ascii").splitlines()
     except UnicodeDecodeError as exc:
-        # Not `from exc`: it carries the bytes, and a traceback is no place for them.
+        # Not `from exc`: it holds the bytes, which must not appear in a traceback.
         raise BadKeyFile(f"{path}: keys are of ASCII letters, digits and signs, byte {exc.start} is none") from None
     keys = []
     for number, line in enumerate(lines, start=1):
@@ -212,7 +212,7 @@ def _digests_of_beginnings(key: bytes) -> Iterable[bytes]:
 def _is_among(digests: Iterable[bytes], key: bytes) -> bool:
     digest = digest_of(key)
     is_known = False
-    for known in digests:  # all of them, also after a hit
+    for known in digests:  # all of them, even after a hit
         is_known |= hmac.compare_digest(known, digest)
     return is_known
 

@@ -1,7 +1,7 @@
-"""The names under which callers reach this service: what Host and Origin may say.
+"""Protection against DNS rebinding: the names of this service that Host and Origin may hold.
 
-Somebody else's page may come under a name that its owner makes to mean 127.0.0.1 once it is open ("DNS rebinding"). To
-the browser such a page and this service are then one site; only the name gives it away.
+The owner of a foreign page can make its name resolve to 127.0.0.1 once it is open. To the browser, the page and this
+service are then the same site; only the name reveals the page.
 """
 
 import ipaddress
@@ -11,11 +11,11 @@ from functools import lru_cache
 
 _LAST_PORT = 65_535
 
-_REMEMBERED = 128  # judgements; a caller may send any number of names
+_REMEMBERED = 128  # cached results; a caller may send any number of names
 
 _NAME = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
 
-# Nothing but what a client makes of a URL: no user, no dot at the end, no empty port, no zone of an IPv6 address.
+# Only forms that clients derive from a URL: no user, no trailing dot, no empty port, no zone of an IPv6 address.
 _ADDRESS, _RAW_NAME = rb"\[([0-9a-f.]*:[0-9a-f:.]*)\]", rb"([0-9a-z_-]+(?:\.[0-9a-z_-]+)*)"
 
 _HOST = re.compile(b"(?:" + _ADDRESS + b"|" + _RAW_NAME + rb")(?::([0-9]{1,5}))?", re.IGNORECASE)
@@ -24,7 +24,7 @@ _ORIGIN = re.compile(rb"https?://(.+)", re.IGNORECASE)
 
 
 class OwnNames:
-    """Loopback names and addresses, and those that the operator gave."""
+    """Loopback names and addresses, and those configured by the operator."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = frozenset(allowed)
@@ -32,18 +32,18 @@ class OwnNames:
         self.has_origin = lru_cache(_REMEMBERED)(self._has_origin)
 
     def _has_host(self, value: bytes) -> bool:
-        """Whether it is the value of a Host header with one of the names; the port may be any."""
+        """Return True for a Host header with one of the names and any port."""
         name = host_name(value)
         return name is not None and (is_loopback(name) or name in self._allowed)
 
     def _has_origin(self, value: bytes) -> bool:
-        """The same for an Origin header. `null` has no name."""
+        """Return True for an Origin header with one of the names and any port. `null` has no name."""
         origin = _ORIGIN.fullmatch(value)
         return origin is not None and self._has_host(origin[1])
 
 
 def host_name(value: bytes) -> str | None:
-    """The name or address of a Host header, in lower case and without port and brackets; None for any odd value."""
+    """Return the name or address in a Host header, in lower case, without port and brackets; None if malformed."""
     found = _HOST.fullmatch(value)
     if found is None or int(found[3] or 0) > _LAST_PORT:
         return None
@@ -51,12 +51,12 @@ def host_name(value: bytes) -> str | None:
 
 
 def parse_host_names(text: str) -> tuple[str, ...]:
-    """Names and addresses with commas between them. Raises: ValueError, which names the one that is neither."""
+    """Parse comma-separated names and addresses. Raises: ValueError, which names the invalid one."""
     return tuple(_host_name(each.strip().lower()) for each in text.split(",") if each.strip())
 
 
 def spell_host_names(names: tuple[str, ...]) -> str:
-    """What `parse_host_names` reads the same names from."""
+    """Return the text for `parse_host_names`: its inverse."""
     return ",".join(names)
 
 
@@ -73,7 +73,7 @@ def _host_name(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a socket on `host`. Of names only `localhost` counts."""
+    """Return True if only this machine can reach a socket on `host`. The only such name is `localhost`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `serve` tells whoever started it: where it answers, a request to try, and whether Redis is there."""
+"""Start-up message of `serve`: the address, a request to try, and a warning if Redis has no users."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from dinrank.service.telemetry.logs import log_event
 
 _NUM_CANDIDATES = 2
 
-_NOBODY = "1"  # whoever is not stored is ranked as a new user
+_NOBODY = "1"  # an unknown id is ranked as a new user
 
 _LOOK_TIMEOUT_MS = 1_000
 
@@ -27,9 +27,9 @@ _LONGEST_LOOK_S = 1.0
 
 
 def announce(settings: Settings, address: str, bundle: Bundle, redis: str) -> None:
-    """To people with a request to try, to a collector of logs as one more line.
+    """Announce the service: as text with a request to try, or as a JSON log line.
 
-    A Redis that does not answer does not keep the service from starting, so here is where it is said.
+    Also warns if Redis does not answer, which does not prevent the start.
 
     Args:
         redis: the URL.
@@ -49,9 +49,9 @@ def announce(settings: Settings, address: str, bundle: Bundle, redis: str) -> No
 
 
 def curl_command(address: str, bundle: Bundle, *, user_id: str, needs_key: bool) -> str:
-    """A request that this bundle can answer: context and first candidates of a golden one.
+    """Return a request that this bundle can answer: the context and first candidates of a golden request.
 
-    The key is the shell's variable.
+    The key is a shell variable.
     """
     golden = bundle.golden[0].request
     candidates = [{"ad_id": str(ad_id), "bid": 1.0} for ad_id in golden.candidates[:_NUM_CANDIDATES]]
@@ -63,13 +63,13 @@ def curl_command(address: str, bundle: Bundle, *, user_id: str, needs_key: bool)
 
 
 def _how_to_publish(settings: Settings) -> str:
-    if settings.redis == EMBEDDED:  # one command at a time has it
+    if settings.redis == EMBEDDED:  # only one command at a time can use it
         return "end this, bring a dataset's with `python -m service publish`, and start it again"
     return "`python -m service publish` brings a dataset's"
 
 
 def _look(redis: str) -> tuple[str | None, FeatureStoreUnavailable | None]:
-    """Somebody who has behaviours, or None if there is nobody; and why that is not known."""
+    """Return a user with behaviours, or None if there is none; and the failure if Redis does not answer."""
     try:
         return asyncio.run(_somebody(redis)), None
     except FeatureStoreUnavailable as exc:
@@ -85,7 +85,7 @@ async def _somebody(redis: str) -> str | None:
         except FeatureStoreUnavailable as exc:
             if exc.kind is not StoreFailure.REFUSED:
                 raise
-            return _NOBODY  # the service itself needs no right to list keys
+            return _NOBODY  # the service itself does not need permission to list keys
     finally:
         await connection.aclose()
     if not users.keys:

@@ -1,4 +1,4 @@
-"""`python -m service demo`: one real ranking from start to finish, and nothing left running."""
+"""`python -m service demo`: one real ranking end to end; everything is stopped afterwards."""
 
 import json
 import os
@@ -35,7 +35,7 @@ TIMEOUT_S = 30
 
 
 class DemoFailed(Exception):
-    """The demo could not be shown; the message says which step failed."""
+    """The demo failed; the message names the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def run_demo(bundle: Bundle, data: Path, console: Console) -> None:
 
 
 def choose_scene(bundle: Bundle, data: Path) -> Scene:
-    """The test user with the most impressions, and the most popular items that the user has not been shown.
+    """Choose the test user with the most impressions, and the most popular items not shown to that user.
 
     The bids are drawn from a log-normal distribution: datasets like MovieLens have none.
     """
@@ -96,10 +96,10 @@ def _most_frequent(table: pl.DataFrame, column: str, count: int) -> list[Any]:
 
 @contextmanager
 def _service(bundle: Path, redis_url: str, log: Path) -> Iterator[str]:
-    """A service process on a free port of this machine, ready to answer; its address."""
+    """Run a service process on a free port of this machine; yields its address once it is ready."""
     command = [sys.executable, "-m", "service", "serve", "--bundle", str(bundle), "--redis", redis_url, "--port", "0"]
     command += ["--workers", "1"]  # for one request
-    environment = {**os.environ, f"{ENV_PREFIX}LOG_FORMAT": "text"}  # which says the address in the words looked for
+    environment = {**os.environ, f"{ENV_PREFIX}LOG_FORMAT": "text"}  # the form that `_ready_address` parses
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -110,7 +110,7 @@ def _service(bundle: Path, redis_url: str, log: Path) -> Iterator[str]:
 
 
 def _ready_address(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """Wait until the service has said where it listens and is ready."""
+    """Wait until the service has printed its address and is ready."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         said = re.search(r"answers on (http://[^\s,]+)", log.read_text(encoding="utf-8"))

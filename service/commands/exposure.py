@@ -1,4 +1,4 @@
-"""Who can reach the service: it does not start where it would be open, or half encrypted, by oversight."""
+"""Exposure check: refuse to start if the service would be open, or TLS half configured, by oversight."""
 
 import ssl
 
@@ -8,15 +8,15 @@ from dinrank.service.settings import Settings
 
 
 class Exposed(Exception):
-    """The settings would let in whom nobody meant to let in; the message says which to change."""
+    """The settings would give unintended access; the message says which one to change."""
 
 
 class BadCertificate(Exception):
-    """HTTPS is wanted and certificate or key cannot be used; the message names the file."""
+    """HTTPS is configured, but its certificate or key is unusable; the message names the file."""
 
 
 def check_exposure(settings: Settings) -> None:
-    """Look at everything about keys and TLS that could end a worker later.
+    """Check the keys and the TLS files before any worker starts.
 
     Raises:
         Exposed, BadKeyFile, BadCertificate
@@ -49,7 +49,7 @@ def _check_certificate(settings: Settings) -> None:
         except OSError as exc:
             raise BadCertificate(f"{path} cannot be read: {exc.strerror}") from exc
     try:
-        # An encrypted key is refused here; without a callback OpenSSL would ask the terminal.
+        # An encrypted key is refused here; without a callback OpenSSL would prompt on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
     except (ssl.SSLError, ValueError) as exc:
         reason = getattr(exc, "reason", None) or exc

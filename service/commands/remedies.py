@@ -1,4 +1,4 @@
-"""What an operator can do about what keeps the service from working: said by every command alike."""
+"""Remedies for errors that an operator can fix, shared by all commands."""
 
 from dinrank.model.bundle.errors import (
     BundleError,
@@ -39,7 +39,7 @@ _OF_STORES = {
 
 
 def remedy_for(error: Exception) -> str:
-    """A sentence without its first capital; empty where nothing better is known than the error's message."""
+    """Return advice as a sentence without its first capital; empty if there is none beyond the error's message."""
     if isinstance(error, FeatureStoreUnavailable):
         return _OF_STORES.get(error.kind, "")
     if isinstance(error, BundleError):

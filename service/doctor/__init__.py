@@ -1,1 +1,1 @@
-"""What is wrong with a deployment, and what to do about it: `python -m service doctor`."""
+"""Diagnosis of a deployment, with remedies: `python -m service doctor`."""

@@ -1,4 +1,4 @@
-"""Whether the bundles can be served, and how old they are."""
+"""Checks of the bundles: verification and age."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ _DAY_S = 86_400.0
 
 
 def check_bundle(path: Path, loader: BundleLoader) -> tuple[list[Finding], LoadedBundle | None]:
-    """Open it as the service does: every checksum, the graph against the schema, every golden answer."""
+    """Open the bundle as the service does: every checksum, the graph against the schema, every golden answer."""
     try:
         loaded = loader.load(loader.adopt(path))
     except BundleError as exc:

@@ -1,4 +1,4 @@
-"""Whether the settings fit each other and the machine."""
+"""Checks of the settings against each other and the machine."""
 
 import resource
 import stat
@@ -14,7 +14,7 @@ from dinrank.service.settings import Settings
 
 
 def check_access(settings: Settings) -> list[Finding]:
-    """Who gets in: keys, TLS, and whether that fits the address."""
+    """Check keys and TLS against the address."""
     try:
         check_exposure(settings)
     except (Exposed, BadKeyFile, BadCertificate) as exc:
@@ -59,7 +59,7 @@ def _pages_let_in(settings: Settings) -> list[Finding]:
 
 
 def check_admin(settings: Settings) -> list[Finding]:
-    """What opens admin routes. The token of a service that runs is read as its operators would."""
+    """Check the credential of admin routes. A running service's token is read as its operators would."""
     if settings.admin_keys_file is not None:
         return [ok("admin", f"admin routes take a key of {settings.admin_keys_file}")]
     path = token_path(settings.admin_token_dir, settings.host, settings.port)
@@ -89,7 +89,7 @@ def _secrets_that_others_write(settings: Settings) -> list[Finding]:
 
 
 def check_workers(settings: Settings) -> list[Finding]:
-    """Scoring threads against the cores that this process may use."""
+    """Check the number of scoring threads against the usable cores."""
     cores, threads = usable_cores(), settings.workers * settings.scoring_threads
     message = f"{settings.workers} workers with {settings.scoring_threads} scoring threads each, {cores} usable cores"
     if threads > cores:
@@ -104,7 +104,7 @@ def check_workers(settings: Settings) -> list[Finding]:
 
 
 def check_file_limit(settings: Settings) -> list[Finding]:
-    """A connection is an open file, and the limit holds for each worker, which raises it as far as it may."""
+    """Check the file limit. Each connection is an open file; each worker raises its own limit as far as allowed."""
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = needed_files(settings)
     if limit == resource.RLIM_INFINITY:

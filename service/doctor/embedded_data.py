@@ -1,4 +1,4 @@
-"""Room on the disk and in memory for the embedded Redis, whose data are in memory and, as a log, on the disk."""
+"""Checks of disk space and memory for the embedded Redis, whose data are in memory and in a log on disk."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,9 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def check_embedded_data(data_dir: Path) -> list[Finding]:
-    """Redis writes its log anew from time to time, beside the old one: it needs its room twice."""
+    """Check disk space and memory. Redis rewrites its log from time to time, beside the old one: it needs twice the
+    space.
+    """
     size = sum(file.stat().st_size for file in data_dir.rglob("*") if file.is_file()) if data_dir.is_dir() else 0
     existing = next(parent for parent in (data_dir, *data_dir.resolve().parents) if parent.exists())
     return [*disk_findings(data_dir, size, shutil.disk_usage(existing).free), *memory_findings(size, _available())]
@@ -29,7 +31,7 @@ def disk_findings(data_dir: Path, size: int, free: int) -> list[Finding]:
 
 
 def memory_findings(size: int, available: int | None) -> list[Finding]:
-    """Nothing where the system does not say how much is available."""
+    """Compare the data with the available memory; no finding if the system does not report it."""
     if available is None:
         return []
     message = f"{available / _MEGABYTE:,.0f} MB of memory are available, for data of {size / _MEGABYTE:,.0f} MB"

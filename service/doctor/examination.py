@@ -1,4 +1,4 @@
-"""All checks in order, each finding as it comes."""
+"""Examination of a deployment: all checks in order, each finding as it arrives."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,7 +16,7 @@ from dinrank.service.store.url import EMBEDDED
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that these settings name. Nothing is changed, and no request is made of a service."""
+    """Check everything that these settings name. Read-only; sends no ranking request."""
     with own_loader(settings) as loader:
         yield from _examine(settings, loader)
 

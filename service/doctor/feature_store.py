@@ -1,4 +1,4 @@
-"""Whether Redis can be used, keeps what it is given, and holds what the bundle needs."""
+"""Checks of Redis: latency, version, memory, persistence, clock, and stored users against the bundle."""
 
 import asyncio
 import re
@@ -22,19 +22,19 @@ from dinrank.service.store.url import EMBEDDED, parse_redis_url
 
 CHECK = "redis"
 OLDEST_VERSION = (6, 2)
-LEAST_KNOWN_SHARE = 0.9  # of sampled behaviours' items; below, not all data there are probably the bundle's
+LEAST_KNOWN_SHARE = 0.9  # of sampled behaviours' items; below, some of the data probably belong to another bundle
 CLOCK_TOLERANCE_S = 5.0
 FULL_SHARE = 0.9
 _PINGS = 20
-_PATIENCE_MS = 3_000  # a Redis that is too slow for the service is measured, not given up
-_LAST_SECOND = 4e9  # 2096: a timestamp in seconds since 1970 lies between LEAST_CLOCK, 1973, and this
+_PATIENCE_MS = 3_000  # a Redis that is too slow for the service is still measured
+_LAST_SECOND = 4e9  # 2096: timestamps in seconds since 1970 are between LEAST_CLOCK, 1973, and this
 
 
 def check_feature_store(settings: Settings, bundle: Bundle | None) -> list[Finding]:
-    """Everything about Redis. The embedded one is started for the look where it does not run, if it has data.
+    """Check Redis. The embedded one is started for the check if it has data and is not running.
 
     Args:
-        bundle: to compare the stored items with; None where it could not be opened.
+        bundle: to compare the stored items with; None if it could not be opened.
     """
     if settings.redis == EMBEDDED and not settings.redis_data_dir.is_dir():
         return [
@@ -93,7 +93,7 @@ async def _look_at_users(connection: RedisConnection, bundle: Bundle | None) -> 
 
 
 def latency_finding(where: str, took_ms: Sequence[float], timeout_ms: int) -> Finding:
-    """A round trip against the time that the service waits for one."""
+    """Compare the round-trip time with the service's timeout."""
     usual, slowest = float(np.median(took_ms)), max(took_ms)
     message = (
         f"{where} answers in {usual:.2f} ms, at worst {slowest:.2f} of {len(took_ms)}; the service waits {timeout_ms}"
@@ -112,7 +112,7 @@ def latency_finding(where: str, took_ms: Sequence[float], timeout_ms: int) -> Fi
 
 
 def server_findings(server: Server) -> list[Finding]:
-    """What one server says of itself."""
+    """Check the state that one server reports."""
     name = f"server {server.address}: " if server.address else ""
     findings = []
     if server.refusals:
@@ -190,7 +190,7 @@ def _clock(name: str, ahead_s: float) -> Finding:
 
 
 def sample_findings(sample: StoredSample, bundle: Bundle | None, *, now_s: float) -> list[Finding]:
-    """What users are there, whether their behaviours can be read, and whether the bundle knows the items."""
+    """Check that there are users, that their behaviours are readable, and that the bundle knows their items."""
     if not sample.num_users and not sample.is_complete:
         return [warning("users", "among very many other keys no user was found in the time of the look", "look again")]
     if not sample.num_users:
@@ -231,7 +231,7 @@ def _known_items(sample: StoredSample, bundle: Bundle) -> Finding:
 
 
 def _newest(timestamps: Sequence[float], now_s: float) -> list[Finding]:
-    """Nothing where the timestamps of most users are no seconds since 1970."""
+    """Check the newest timestamps; no finding if those of most users are not in seconds since 1970."""
     if not timestamps or not LEAST_CLOCK <= float(np.median(timestamps)) <= _LAST_SECOND:
         return []
     in_seconds = [each for each in timestamps if each < UNITS_APART * LEAST_CLOCK]

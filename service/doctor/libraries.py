@@ -1,4 +1,4 @@
-"""Whether the installed libraries are those that this version was made for."""
+"""Check of the installed libraries against the bounds of this version."""
 
 import platform
 from importlib import metadata
@@ -15,7 +15,7 @@ _PACKAGE = "dinrank"
 
 
 def check_libraries(settings: Settings, *, package: str = _PACKAGE) -> list[Finding]:
-    """Against the bounds that the installed package declares, for the parts that these settings use."""
+    """Check the libraries that these settings use against the bounds declared by the installed package."""
     extras = ["service"]
     extras += ["tracing"] if settings.trace_endpoint else []
     extras += ["embedded"] if settings.redis == EMBEDDED else []
@@ -42,7 +42,7 @@ def check_libraries(settings: Settings, *, package: str = _PACKAGE) -> list[Find
 
 
 def check_python(bounds: str | None) -> list[Finding]:
-    """Nothing where this Python is within the bounds."""
+    """Check this Python's version; no finding if it is within the bounds."""
     found = platform.python_version()
     if bounds and not SpecifierSet(bounds).contains(found, prereleases=True):
         return [wrong(CHECK, f"this is Python {found}, {bounds} is needed", "make an environment with such a Python")]
@@ -50,7 +50,7 @@ def check_python(bounds: str | None) -> list[Finding]:
 
 
 def check_requirements(requirements: list[Requirement]) -> list[Finding]:
-    """A finding for each that is missing or out of bounds."""
+    """Return a finding for each requirement that is missing or out of bounds."""
     findings = []
     for requirement in requirements:
         wanted = f"{requirement.name}{requirement.specifier}"

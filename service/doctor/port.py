@@ -1,4 +1,4 @@
-"""Whether the port is free, or who has it."""
+"""Check of the port: free, or the program that has it."""
 
 import errno
 import http.client
@@ -16,7 +16,7 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 def check_port(settings: Settings) -> list[Finding]:
-    """Bind the addresses as the service would; where one is taken, ask who answers."""
+    """Bind the addresses as the service would; if one is in use, identify the program that answers."""
     findings = _look(settings, "DINRANK_PORT")
     if settings.probe_port:
         findings += _look(settings.model_copy(update={"port": settings.probe_port}), "DINRANK_PROBE_PORT")
@@ -58,13 +58,13 @@ def _occupant(settings: Settings, variable: str) -> Finding:
 
 
 def _ask(settings: Settings, path: str) -> Any:
-    """The JSON that a GET there gives; None where nothing sensible comes back."""
+    """Return the JSON that a GET returns; None for any other answer or failure."""
     host = _EVERY_ADDRESS.get(settings.host, settings.host)
     connection: http.client.HTTPConnection
     if settings.tls_certificate is None:
         connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT_S)
     else:
-        # Who answers on this machine is the question; a certificate is seldom for 127.0.0.1.
+        # Not verified: certificates are seldom for 127.0.0.1, and the program on this machine is all that matters.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection(host, settings.port, timeout=_TIMEOUT_S, context=context)

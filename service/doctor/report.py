@@ -1,4 +1,4 @@
-"""Findings as lines for people and as a document for programs."""
+"""Report of findings: lines for people, a JSON document for programs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +17,9 @@ class Level(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Attributes:
-    check: what was looked at, in a word.
-    message: what was found, in a sentence.
-    remedy: what to do; empty where nothing is to be done or the message says it.
+    check: the thing checked, in a word.
+    message: the result, in a sentence.
+    remedy: what to do; empty if nothing is needed or the message says it.
     """
 
     check: str
@@ -29,14 +29,14 @@ class Finding:
 
 
 def as_text(finding: Finding) -> str:
-    """One line, and below it what to do."""
+    """Format a finding as one line, with its remedy below."""
     indent = "\n" + " " * (_LEVEL_WIDTH + _CHECK_WIDTH + 4)
     line = f"{finding.level:{_LEVEL_WIDTH}}  {finding.check:{_CHECK_WIDTH}}  {finding.message.replace(chr(10), indent)}"
     return f"{line}{indent}-> {finding.remedy}" if finding.remedy else line
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """The last line."""
+    """Return the report's last line."""
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
     if not counts[Level.WARNING] and not counts[Level.WRONG]:
         return f"all {len(findings)} checks are well"
@@ -47,7 +47,7 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """`status` is the worst level."""
+    """Return the findings as a document, whose `status` is the worst level."""
     levels = [finding.level for finding in findings]
     worst = next((level for level in (Level.WRONG, Level.WARNING) if level in levels), Level.OK)
     return {"status": worst.value, "findings": [asdict(finding) for finding in findings]}

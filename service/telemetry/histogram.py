@@ -1,4 +1,4 @@
-"""A Prometheus histogram that takes hundreds of values at once."""
+"""Prometheus histogram with a vectorised `observe`."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,14 @@ from prometheus_client.utils import floatToGoString
 
 
 class BulkHistogram:
-    """Counts values by bucket, as `prometheus_client.Histogram` does, which has no way to take more than one.
+    """Like `prometheus_client.Histogram`, but takes many values per call.
 
-    One call for 200 values costs less than what `observe` costs for ten. The numbers lie where the library keeps its
-    own, in `values.ValueClass`, so that those of several workers are added up as usual.
+    One call for 200 values costs less than ten calls of `observe`. The numbers are stored like the library's own, in
+    `values.ValueClass`, so that several workers are added up as usual.
 
     Args:
-        label_names: `labels` gives the child for their values.
-        buckets: upper bounds, rising and finite; what is larger than all of them is counted too.
+        label_names: `labels` returns the child for their values.
+        buckets: upper bounds, increasing and finite; larger values are counted in an infinite bucket.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class BulkHistogram:
         registry.register(self)
 
     def labels(self, *label_values: str) -> "BulkHistogramChild":
-        """The histogram of these values of the labels, in their order."""
+        """Return the histogram for these label values, in the order of the names."""
         if label_values not in self._children:
             self._children[label_values] = BulkHistogramChild(
                 self._name, self._documentation, self._label_names, label_values, self._bounds
@@ -46,7 +46,7 @@ class BulkHistogram:
         return self._children[label_values]
 
     def collect(self) -> Iterator[Metric]:
-        """What `prometheus_client` asks a collector for; of one process."""
+        """Implement a `prometheus_client` collector, for one process."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)
         for label_values, child in self._children.items():
             family.add_metric(label_values, child.cumulated(), child.total())
@@ -83,10 +83,10 @@ class BulkHistogramChild:
         self._sum.inc(float(observed.sum(dtype=np.float64)))
 
     def cumulated(self) -> list[tuple[str, float]]:
-        """How many values each bucket and those below it have, by upper bound."""
+        """Return cumulative counts by upper bound."""
         up_to: list[float] = np.cumsum([bucket.get() for bucket in self._counts]).tolist()
         return list(zip(self._upper, up_to, strict=True))
 
     def total(self) -> float:
-        """The sum of all values."""
+        """Return the sum of all values."""
         return float(self._sum.get())

@@ -1,4 +1,4 @@
-"""Log lines: events with named fields, as text for people or as JSON for collectors."""
+"""Structured logging: events with named fields, as text for people or as JSON for collectors."""
 
 import json
 import logging
@@ -14,18 +14,18 @@ from typing import Any, Literal
 
 LOGGER_NAME = "dinrank"
 
-RESERVED_FIELDS = frozenset({"time", "level", "event", "process", "message", "exception"})  # what every log line has
+RESERVED_FIELDS = frozenset({"time", "level", "event", "process", "message", "exception"})  # used by every log line
 
-# The request that is being answered, for every log line that is written meanwhile; empty outside of requests. Set once
-# per request, in its own task, and copied to the threads that work for it.
+# Id of the request being answered, for its log lines; empty outside of requests. Set once per request, in its own task,
+# and copied to the threads that work for it.
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A log line's content: what happened, and its circumstances by name. As text, all values are quoted and escaped.
+    """Content of a log line: an event and its fields. In text form, all values are quoted and escaped.
 
-    A field called `request_id` goes before `current_request_id`.
+    A field called `request_id` overrides `current_request_id`.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Event:
 
 
 def log_event(level: int, event: str, **fields: object) -> None:
-    """Write one line: the event's name and its fields, in the form that was configured."""
+    """Log one line, the event's name and its fields, in the configured format."""
     assert not fields.keys() & RESERVED_FIELDS, f"fields of every line: {', '.join(sorted(RESERVED_FIELDS))}"
     logging.getLogger(LOGGER_NAME).log(level, Event(event, fields))
 
@@ -45,20 +45,19 @@ LogFormat = Literal["text", "json"]
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-_LONGEST_TEXT = 8_000  # characters of one value; the middle of what is longer is left out
+_LONGEST_TEXT = 8_000  # characters of one value; longer ones lose their middle
 
 _REQUEST_ID = "request_id"
 
-_SOURCES = {"uvicorn.error": "uvicorn"}  # its name for all that it says, errors or not
+_SOURCES = {"uvicorn.error": "uvicorn"}  # uvicorn logs everything under this name, not only errors
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, in ASCII: `time` (RFC 3339, UTC), `level`, `event`, `process` (its id), `request_id`
-    while a request is being answered, and what belongs to the event.
+    """One JSON object per line, in ASCII: `time` (RFC 3339, UTC), `level`, `event`, `process` (its id), `request_id`
+    while a request is being answered, and the event's fields.
 
-    The event of a line that is not the service's own is who wrote it, a library's logger, with the line as `message`.
-    An exception's traceback is in `exception`. Whatever a caller sent is a value, escaped, and never a name: it cannot
-    end the line or become a field.
+    In a library's line, `event` is the logger's name and `message` the text. `exception` holds a traceback. Text from
+    a caller is always an escaped value, never a name: it cannot end the line or become a field.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -79,7 +78,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, process and message; a traceback follows, indented: only a new entry begins at a line's start."""
+    """Time, level, process and message; tracebacks are indented, so that only a new entry starts at column 0."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s [%(process)d] %(message)s")
@@ -97,13 +96,13 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Have this process write its lines so; a server's workers do it by `log_config`, each for itself."""
+    """Configure logging of this process; a server's workers use `log_config`, each for itself."""
     logging.config.dictConfig(log_config(level, log_format))
     logging.captureWarnings(True)
 
 
 def log_config(level: str, log_format: LogFormat) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: to standard error, of other libraries and of Python itself from warnings on."""
+    """Return a `logging.config.dictConfig`: to standard error; other libraries and Python itself from warnings on."""
     to_stderr = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
     formatter = {"text": TextFormatter, "json": JsonFormatter}[log_format]
     return {
@@ -117,7 +116,7 @@ def log_config(level: str, log_format: LogFormat) -> dict[str, Any]:
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
-    """What belongs to the event, the request's id first where there is one."""
+    """Return the event's fields, with the request id first if there is one."""
     request_id = current_request_id.get()
     of_request = {_REQUEST_ID: request_id} if request_id else {}
     return of_request | dict(record.msg.fields) if isinstance(record.msg, Event) else of_request
@@ -130,7 +129,7 @@ def _rfc_3339(seconds: float) -> str:
 def _json_value(value: object) -> bool | int | float | str | None:
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    # Half of a surrogate pair is text to Python and to no JSON parser.
+    # Python accepts half a surrogate pair as text, JSON parsers do not.
     text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) <= _LONGEST_TEXT:
         return text

@@ -1,7 +1,7 @@
-"""Metrics and log lines, each defined once.
+"""Prometheus metrics, each defined once.
 
-Labels take few values, all of them known beforehand: never an id, a path or a text that a caller sent. Their series
-exist from the start, at 0: Prometheus sees no rise in a series that begins at 1, so alerts would miss the first case.
+Labels have few values, all known in advance: never an id, a path or text from a caller. Their series exist from the
+start, at 0: Prometheus sees no increase in a series that begins at 1, so alerts would miss the first case.
 """
 
 import importlib.metadata
@@ -47,40 +47,40 @@ class Stage(StrEnum):
 
 
 class WeightSource(StrEnum):
-    """Where an activation weight came from."""
+    """Source of an activation weight."""
 
     TABLE = "table"
     COMPUTED = "computed"
 
 
 class EventOutcome(StrEnum):
-    """What became of a behaviour that was sent."""
+    """Outcome of a behaviour that was sent."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     TOO_OLD = "too_old"
     OTHER_UNIT = "other_unit"
-    UNAVAILABLE = "unavailable"  # the feature store did not say: the caller has to send it again
+    UNAVAILABLE = "unavailable"  # the feature store did not confirm: the caller has to send it again
 
 
 class Drop(StrEnum):
-    """Why a connection ended without a word."""
+    """Reason why a connection was closed without an answer."""
 
-    HANDSHAKE = "handshake"  # of TLS: it failed or took too long
-    GAVE_WAY = "gave_way"  # all places were taken, and it had done nothing for longest
+    HANDSHAKE = "handshake"  # the TLS handshake failed or took too long
+    GAVE_WAY = "gave_way"  # all places were taken, and it was the longest idle one
     NO_PLACE = "no_place"  # all places were taken by requests, and enough callers were being told so
-    NO_FILE = "no_file"  # the process or the system may open no more files; the caller is accepted later
+    NO_FILE = "no_file"  # the process or the system is out of file descriptors; the caller is accepted later
 
 
-# Without a wait in them, so that the CPU time of their thread is theirs alone.
+# Stages without waits, so that the CPU time of their thread is theirs alone.
 _UNINTERRUPTED = (Stage.ENCODE, Stage.SCORE)
 
 
 class Telemetry:
     """The metrics of one process, or of all workers together when they share a directory.
 
-    With the variable PROMETHEUS_MULTIPROC_DIR every worker writes its numbers to that directory, and any worker answers
-    for all of them.
+    With the variable PROMETHEUS_MULTIPROC_DIR every worker writes its numbers to that directory, and any worker can
+    expose the metrics of all.
     """
 
     def __init__(self) -> None:
@@ -239,12 +239,12 @@ class Telemetry:
             multiprocess_mode="max",
         )
         build_info.labels(**_versions()).set(1)
-        # Of all workers, so it stands apart from what each worker counts for itself.
+        # Covers all workers, so it is separate from the registry of this worker's own counts.
         self._of_processes = CollectorRegistry()
         ProcessMetrics(directory=self._directory, registry=self._of_processes)
 
     def serves(self, slot: int, name: str, version: str, role: str) -> None:
-        """This process has another model in a slot from now on."""
+        """Record that this process serves another model in a slot from now on."""
         before = self._serves.get(slot)
         self._serves[slot] = name, version, role
         self.model_info.labels(name, version, role).set(1)
@@ -255,18 +255,18 @@ class Telemetry:
         self._dropped.labels(cause).inc()
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
-        """Observe how long the block takes, whether it ends well or not, and its CPU time where no other shares it."""
+        """Time the block, even if it raises, and its CPU time for stages without waits."""
         timer = StageTimer(*self._timed[stage])
         if self._spans is None or stage is Stage.TOTAL:  # the request itself has a span
             return timer
         return Spanned(self._spans.span(stage), timer)
 
     def trace_stages(self, spans: StageSpans | None) -> None:
-        """Have a span made of every stage too; None ends it."""
+        """Start a span for every stage too; None switches this off."""
         self._spans = spans
 
     def exposition(self) -> bytes:
-        """All metrics in the Prometheus text format; of other workers, as they were a moment ago."""
+        """Return all metrics in the Prometheus text format; those of other workers lag by a moment."""
         self.tally.count()
         return self._of_requests() + generate_latest(self._of_processes)
 
@@ -279,13 +279,13 @@ class Telemetry:
 
 
 def declare(metric: Counter, label_values: Iterable[str]) -> None:
-    """Have a series for each value of a metric's only label from the start."""
+    """Create the series for each value of a metric's only label, so that it exists from the start."""
     for value in label_values:
         metric.labels(value)
 
 
 def forget_worker(pid: int) -> None:
-    """Of a worker that ended, keep what it counted and drop what it was: for the process that started it."""
+    """Keep the counters of a dead worker and drop its gauges. Called by the supervisor."""
     mark_process_dead(pid)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
 
 

@@ -1,4 +1,4 @@
-"""CPU time, memory and open files of every worker, from any one of them."""
+"""CPU time, memory and open files of all workers, exposed by any of them."""
 
 import os
 import re
@@ -12,10 +12,10 @@ _FILE_OF_PROCESS = re.compile(r".*_(\d+)\.db")  # prometheus_client's: kind of m
 
 
 class ProcessMetrics:
-    """The standard `process_*` metrics with a label `pid`, of the workers that run now; none where there is no /proc.
+    """The standard `process_*` metrics of the running workers, with a label `pid`; empty without /proc.
 
     Args:
-        directory: where workers keep their metrics; None when this process is the only one.
+        directory: of the workers' metrics; None if this process is the only one.
     """
 
     def __init__(self, *, directory: Path | None, registry: CollectorRegistry) -> None:
@@ -23,7 +23,7 @@ class ProcessMetrics:
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """What `prometheus_client` asks a collector for."""
+        """Implement a `prometheus_client` collector."""
         pids = [os.getpid()] if self._directory is None else sorted(filter(_runs, _worker_pids(self._directory)))
         together: dict[str, Metric] = {}
         for pid in pids:
@@ -35,7 +35,7 @@ class ProcessMetrics:
 
 
 def _worker_pids(directory: Path) -> set[int]:
-    """All that ever wrote metrics to the directory."""
+    """Return every process that ever wrote metrics to the directory."""
     found = (_FILE_OF_PROCESS.fullmatch(file.name) for file in directory.iterdir())
     return {int(match[1]) for match in found if match}
 
@@ -47,6 +47,6 @@ def _of_process(pid: int) -> Iterable[Metric]:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):  # a worker is this user's, so another user's process is none
+    except (ProcessLookupError, PermissionError):  # workers belong to this user; another user's process reuses the pid
         return False
     return True

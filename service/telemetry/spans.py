@@ -1,4 +1,4 @@
-"""A request's spans: one for the whole of it, below the caller's, and one for each stage."""
+"""OpenTelemetry spans of a request: one for the whole request, a child of the caller's, and one for each stage."""
 
 import importlib.metadata
 import logging
@@ -24,16 +24,16 @@ _SERVER_ERROR = 500
 
 
 class Tracing:
-    """Makes spans. What is current is kept by context, so a thread that works for a request needs a copy of its."""
+    """Creates spans. The current span is kept in the context, so a request's thread needs a copy of it."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
     @contextmanager
     def request(self, name: str, headers: Mapping[str, str]) -> Iterator[Span]:
-        """The span of a request, a child of the one that the caller names in `traceparent`, if it names one.
+        """Open the span of a request, as a child of the caller's span in `traceparent`, if there is one.
 
-        Whether it is recorded follows the caller's decision; without one, the variable OTEL_TRACES_SAMPLER's.
+        Sampling follows the caller's decision, or else the variable OTEL_TRACES_SAMPLER.
         """
         with self._tracer.start_as_current_span(
             name,
@@ -46,7 +46,7 @@ class Tracing:
 
     @contextmanager
     def span(self, stage: str) -> Iterator[None]:
-        """The span of a stage; one that raises is marked with the exception's class, without its text."""
+        """Open the span of a stage; if it raises, the span has the exception's class, without its text."""
         with self._tracer.start_as_current_span(stage, record_exception=False, set_status_on_exception=False) as span:
             try:
                 yield
@@ -56,10 +56,10 @@ class Tracing:
 
 
 def describe(span: Span, facts: Mapping[str, str | int], *, status: int | None) -> None:
-    """Write down how a request went. What was the caller's fault is no failure of the span.
+    """Record the outcome of a request. A caller's error does not mark the span as failed.
 
     Args:
-        status: of the answer; None when there was none.
+        status: of the answer; None if there was none.
     """
     span.set_attributes({**facts, **({} if status is None else {"http.response.status_code": status})})
     if status is not None and status >= _SERVER_ERROR:
@@ -78,20 +78,20 @@ def opened(endpoint: str) -> Iterator[Tracing]:
         yield Tracing(tracer)
 
 
-EXPORT_TIMEOUT_S = 5.0  # for one batch, its repetitions included
+EXPORT_TIMEOUT_S = 5.0  # for one batch, retries included
 
-CLOSE_TIMEOUT_S = 2.0  # for what is still to be sent when the service ends; the rest is lost
+CLOSE_TIMEOUT_S = 2.0  # for flushing at shutdown; the rest is lost
 
 REPORT_EVERY_S = 60.0
 
-_LIBRARY = "opentelemetry"  # the logger above all of its own
+_LIBRARY = "opentelemetry"  # the parent of all its loggers
 
 
 @contextmanager
 def sent_to(endpoint: str) -> Iterator[Tracer]:
-    """Spans are collected in a bounded queue, 2,048 unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise, and sent in batches.
+    """Export spans in batches from a bounded queue, of 2,048 unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise.
 
-    While the collector does not take them the oldest are dropped, and the log says so once a minute.
+    While the collector does not accept them, the oldest are dropped, and the log says so once a minute.
     """
     version = importlib.metadata.version("dinrank")
     name = os.environ.get(OTEL_SERVICE_NAME, "dinrank")
@@ -108,7 +108,7 @@ def sent_to(endpoint: str) -> Iterator[Tracer]:
 
 
 def _shut_down(provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
-    """By itself the library waits up to half a minute for a collector that is away."""
+    """Shut down within a limit: the library itself waits up to half a minute for a collector that is down."""
     closing = threading.Thread(target=provider.shutdown, name="traces-closing", daemon=True)
     closing.start()
     closing.join(CLOSE_TIMEOUT_S)
@@ -126,11 +126,11 @@ def _trouble_reported() -> Iterator[None]:
         yield
     finally:
         library.removeHandler(handler)
-        library.addHandler(logging.NullHandler())  # a thread that was left behind may still complain
+        library.addHandler(logging.NullHandler())  # a leftover thread may still log
 
 
 class _OncePerMinute(logging.Handler):
-    """The library has several lines for every batch that is not taken; the first of a minute says it all."""
+    """Rate limit: the library logs several lines for every failed batch; one per minute is enough."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)

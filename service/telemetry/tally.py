@@ -1,4 +1,4 @@
-"""Counting that costs a request next to nothing: its numbers are noted, and counted soon after with those of others."""
+"""Deferred counting, to keep metrics off the hot path: numbers are buffered, and counted in batches soon after."""
 
 import asyncio
 import threading
@@ -14,17 +14,16 @@ from prometheus_client import Counter
 
 from dinrank.service.telemetry.histogram import BulkHistogramChild
 
-_PERIOD_S = 0.25  # how far behind other workers' answers about this one are, when its event loop is not busy
+_PERIOD_S = 0.25  # lag of this worker's numbers as seen by other workers, when its event loop is not busy
 
 T = TypeVar("T")
 
 
 class Tally:
-    """What stands between requests and their metrics.
+    """Buffer between requests and their metrics.
 
-    A number is noted by appending it to a list, by any thread. To count it at once takes prometheus_client a lock and
-    objects that lie all over the memory; with twenty numbers a request that was an eighth of its CPU time outside the
-    scoring.
+    Any thread notes a number by appending it to a list. Counting at once costs prometheus_client a lock and cache
+    misses; with twenty numbers per request that was an eighth of its CPU time outside the scoring.
     """
 
     def __init__(self) -> None:
@@ -33,17 +32,17 @@ class Tally:
         self._counting = threading.Lock()
 
     def counter(self, metric: Counter) -> "LateCounter":
-        """The same one for the same metric, which is one without labels, or what `labels` gave."""
+        """Return the buffer of a metric, always the same one. The metric has no labels or comes from `labels`."""
         return self._counters.setdefault(metric, LateCounter(metric))
 
     def histogram(self, metric: BulkHistogramChild) -> "LateHistogram":
-        """The same one for the same metric."""
+        """Return the buffer of a metric, always the same one."""
         return self._histograms.setdefault(metric, LateHistogram(metric))
 
     def count(self) -> None:
-        """Count all that was noted until now. May be called by any thread."""
+        """Count all numbers noted so far. Thread-safe."""
         with self._counting:
-            # Copied at one go each: another thread may add those of a model that is being loaded.
+            # Copied atomically: another thread may add the metrics of a model that is being loaded.
             for counter in list(self._counters.values()):
                 counter.count()
             for histogram in list(self._histograms.values()):
@@ -51,13 +50,13 @@ class Tally:
 
     @asynccontextmanager
     async def counted_regularly(self) -> AsyncIterator[None]:
-        """Count in the running event loop as long as the block runs, and once more at its end."""
+        """Count periodically in the running event loop during the block, and once more at its end."""
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle
 
         def count_again_and_again() -> None:
             nonlocal timer
-            # First, so that an error in what follows, which the loop logs, ends nothing.
+            # First, so that an error below, which the loop logs, does not end the counting.
             timer = loop.call_later(_PERIOD_S, count_again_and_again)
             self.count()
 
@@ -70,7 +69,7 @@ class Tally:
 
 
 class LateCounter:
-    """A counter behind a `Tally`: `inc(amount)` notes an amount, which may not be negative."""
+    """A buffered counter: `inc(amount)` notes an amount, which must not be negative."""
 
     __slots__ = ("_metric", "_noted", "inc")
 
@@ -80,15 +79,15 @@ class LateCounter:
         self.inc = self._noted.append
 
     def count(self) -> None:
-        """For the tally alone, one thread at a time."""
+        """Count the noted amounts. Only for the tally, one thread at a time."""
         if noted := _taken(self._noted):
             self._metric.inc(sum(noted))
 
 
 class LateHistogram:
-    """A histogram behind a `Tally`: `observe(value)` notes one value, `observe_all(values)` a vector of them, [N].
+    """A buffered histogram: `observe(value)` notes one value, `observe_all(values)` a vector of them, [N].
 
-    None may be NaN. A vector is kept until it is counted and may not be changed.
+    No value may be NaN. A vector is kept until it is counted and must not be changed.
     """
 
     __slots__ = ("_metric", "_noted", "_noted_vectors", "observe", "observe_all")
@@ -101,7 +100,7 @@ class LateHistogram:
         self.observe_all = self._noted_vectors.append
 
     def count(self) -> None:
-        """For the tally alone, one thread at a time."""
+        """Count the noted values. Only for the tally, one thread at a time."""
         if noted := _taken(self._noted):
             self._metric.observe_all(np.array(noted, dtype=np.float64))
         if vectors := _taken(self._noted_vectors):
@@ -109,7 +108,7 @@ class LateHistogram:
 
 
 def _taken(noted: list[T]) -> list[T]:
-    """What the list holds, which leaves it. What others append meanwhile stays."""
+    """Remove and return the list's elements. Elements appended meanwhile stay."""
     number = len(noted)
     taken = noted[:number]
     del noted[:number]
@@ -117,16 +116,16 @@ def _taken(noted: list[T]) -> list[T]:
 
 
 class StageSpans(Protocol):
-    """Who is told of stages besides the metrics; see `dinrank.service.telemetry.tracing`."""
+    """Observer of stages for traces; see `dinrank.service.telemetry.tracing`."""
 
     def span(self, stage: str) -> AbstractContextManager[None]: ...
 
 
 class StageTimer:
-    """Times one block, once, whether it ends well or not.
+    """Times one block, once, even if it raises.
 
     Args:
-        cpu_seconds: None where the block waits, so that the CPU time of its thread is not the block's alone.
+        cpu_seconds: None if the block waits, as other work then shares its thread's CPU time.
     """
 
     __slots__ = ("_cpu_seconds", "_cpu_started", "_seconds", "_started")
@@ -149,7 +148,7 @@ class StageTimer:
 
 
 class Spanned:
-    """A span around a timer: it has the timer's end in it, the timer nothing of the span."""
+    """A span around a timer: the span includes the timer's own work, the timer excludes the span's."""
 
     __slots__ = ("_span", "_timer")
 

@@ -1,4 +1,4 @@
-"""Traces of ranking requests by OpenTelemetry, an option: what sends them is imported when it is switched on."""
+"""Optional OpenTelemetry traces of ranking requests: the exporter is imported only if tracing is on."""
 
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -10,17 +10,17 @@ HOW_TO_INSTALL = "pip install 'dinrank[tracing]'"
 
 
 class TracingUnavailable(Exception):
-    """A trace endpoint is set, and what would send traces there is not installed."""
+    """A trace endpoint is configured, but OpenTelemetry is not installed."""
 
 
 def open_tracing(endpoint: str) -> "AbstractContextManager[Tracing]":
-    """Spans go to `endpoint` as long as the block.
+    """Send spans to `endpoint` during the block.
 
     Args:
         endpoint: a collector's URL for traces, OTLP over HTTP.
 
     Raises:
-        TracingUnavailable: at once, not first when the block is entered.
+        TracingUnavailable: at the call, not only when the block is entered.
     """
     require_tracing()
     from dinrank.service.telemetry.spans import opened
@@ -29,7 +29,7 @@ def open_tracing(endpoint: str) -> "AbstractContextManager[Tracing]":
 
 
 def require_tracing() -> None:
-    """Raises: TracingUnavailable, which says what to install."""
+    """Raises: TracingUnavailable; the message says what to install."""
     try:
         import dinrank.service.telemetry.spans  # noqa: F401
     except ImportError as exc:
