@@ -65,7 +65,7 @@ def _show_version(is_wanted: bool) -> None:
 @app.callback()
 def _options(
     _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Parse the options before a command."""
@@ -77,8 +77,8 @@ BundleOption = Annotated[
 RedisOption = Annotated[
     str | None,
     typer.Option(
-        help="URL of Redis, or `embedded` (the default) for a server that runs as long as this command does, with data "
-        f"that stay in {ENV_PREFIX}REDIS_DATA_DIR."
+        help="URL of Redis, or `embedded` (the default) for a server that runs as long as this command and keeps its "
+        f"data in {ENV_PREFIX}REDIS_DATA_DIR."
     ),
 ]
 
@@ -91,7 +91,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="TCP port, by default 8000; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes, by default one per usable core.")] = None,
     challengers: Annotated[
-        str | None, typer.Option(help="Bundles that serve beside it, PATH:SHARE or PATH:shadow, with commas between.")
+        str | None, typer.Option(help="Bundles served beside it, PATH:SHARE or PATH:shadow, comma-separated.")
     ] = None,
 ) -> None:
     """Verify a bundle and answer POST /rank with it, until SIGTERM or Ctrl-C."""
@@ -148,7 +148,7 @@ def publish(
     bundle: BundleOption = None,
     redis: RedisOption = None,
 ) -> None:
-    """Write a dataset's behaviours, profiles and new ads to Redis, as the bundle's model takes them.
+    """Write a dataset's behaviours, profiles and new ads to Redis, in the form that the bundle's model needs.
 
     With `--redis embedded` the data stay in the directory that `serve --redis embedded` reads later.
     """
@@ -183,9 +183,9 @@ def consume(
     bundle: BundleOption = None,
     redis: RedisOption = None,
     stream: Annotated[str, typer.Option(help="Key of the stream.")] = "dinrank:behaviours",
-    group: Annotated[str, typer.Option(help="Consumer group; made when it is not there.")] = "dinrank",
+    group: Annotated[str, typer.Option(help="Consumer group; created if missing.")] = "dinrank",
     consumer: Annotated[
-        str | None, typer.Option(help="This consumer's name in the group, by default made of host and process.")
+        str | None, typer.Option(help="This consumer's name in the group, by default host name and process id.")
     ] = None,
 ) -> None:
     """Write behaviours from a Redis Stream to users' histories, until SIGTERM or Ctrl-C.
@@ -210,7 +210,7 @@ def demo(
     data: Annotated[Path, typer.Option(help="Dataset directory that the bundle was trained on.")],
     bundle: BundleOption = None,
 ) -> None:
-    """Publish a dataset to a Redis of the demo's own, serve the bundle, rank for one real user, and stop everything."""
+    """Publish a dataset to a temporary Redis, serve the bundle, rank for one real user, and stop everything."""
     with _installed_by("demo"):  # imported here, as `serve` does not need it
         from dinrank.service.commands.demo import DemoFailed, run_demo
         from dinrank.service.publish import DatasetUnreadable
@@ -225,9 +225,9 @@ def demo(
 def doctor(
     bundle: BundleOption = None,
     redis: RedisOption = None,
-    host: Annotated[str | None, typer.Option(help="Address that the service is to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port that it is to have.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes that it is to have.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address for the service to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port of the service.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes of the service.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")] = False,
 ) -> None:
     """Check a deployment, with the settings that `serve` would use, and report problems with remedies.

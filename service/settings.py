@@ -39,7 +39,7 @@ class Challenger:
         path, colon, share = text.strip().rpartition(":")
         if not (path and colon):
             raise ValueError(
-                f"{text!r} is no challenger: write PATH:SHARE, bundles/new:0.1 for instance, or PATH:shadow"
+                f"{text!r} is not a challenger: write PATH:SHARE, bundles/new:0.1 for instance, or PATH:shadow"
             )
         if share == _SHADOW:
             return cls(Path(path), None)
@@ -63,14 +63,14 @@ class Settings(BaseSettings):
     bundle: Path = Field(description="Directory of the bundle to serve.")
     bundle_keys: Path | None = Field(
         default=None,
-        description="PEM file with Ed25519 public keys, or a directory of `*.pem`: only bundles that one of them "
-        "signed are opened, by every command. Without it every bundle is.",
+        description="PEM file with Ed25519 public keys, or a directory of `*.pem`: every command opens only bundles "
+        "signed by one of them. Without it all bundles are trusted.",
     )
     redis: str = Field(
         default=EMBEDDED,
         min_length=1,
         repr=False,  # the URL may hold a password
-        description="URL of Redis, `redis://host:6379` for instance, or `embedded` for a server of the service's own.",
+        description="URL of Redis, `redis://host:6379` for instance, or `embedded` for a server that the service runs.",
     )
     redis_data_dir: Path = Field(
         default_factory=default_data_dir, description="Where the embedded redis-server keeps its data between runs."
@@ -85,12 +85,12 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=65535,
-        description="TCP port for `/livez`, `/readyz` and `/metrics` alone, with connections of its own; 0 has none.",
+        description="Separate TCP port for `/livez`, `/readyz` and `/metrics`, with its own connections; 0 opens none.",
     )
     workers: int = Field(
         default_factory=usable_cores,
         gt=0,
-        description="Number of worker processes; as many as cores that the container may use when left out.",
+        description="Number of worker processes; by default one per core that the container may use.",
     )
     scoring_threads: int = Field(
         default=1, gt=0, description="Requests that one worker scores at the same time, each on one thread."
@@ -103,8 +103,8 @@ class Settings(BaseSettings):
     stuck_after_ms: int = Field(
         default=30_000,
         ge=1_000,
-        description="How long a worker may not move, in milliseconds: its event loop, or a run that cannot be ended. "
-        "After it the worker ends, and is replaced where there are several.",
+        description="How long a worker may be stuck, in milliseconds: a blocked event loop, or a run that cannot be "
+        "ended. After it the worker exits, and is replaced if there are several.",
     )
     max_candidates: int = Field(default=2000, gt=0, description="Candidates that one request may carry.")
     max_explained_pairs: int = Field(
@@ -115,24 +115,24 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=2_097_152, gt=0, description="Largest request body, in bytes.")
     challengers: Annotated[tuple[Challenger, ...], NoDecode] = Field(
         default=(),
-        description="Bundles that serve beside `bundle`: `PATH:SHARE` ranks for that share of the users, "
-        "`PATH:shadow` for nobody and is compared; several with commas between them.",
+        description="Bundles served beside `bundle`, comma-separated: `PATH:SHARE` ranks for that share of the users, "
+        "`PATH:shadow` is only compared.",
     )
     split_salt: str = Field(
-        default="", description="Another one deals the users out to challengers anew, independently of before."
+        default="", description="A different salt assigns the users to challengers anew, independently of before."
     )
     playground: bool = Field(
-        default=True, description="Whether `/` shows the playground, a page to try users, ads and bids on."
+        default=True, description="Serve the playground at `/`, a page to try users, ads and bids."
     )
     run_dir: Path | None = Field(
         default=None,
-        description="Where the service makes a directory for its own copies of bundles and its workers' metrics; the "
-        "system's place for temporary files when left out. It needs room for the bundle, during a reload for two.",
+        description="Parent of the directory for private copies of bundles and the workers' metrics; by default the "
+        "system's temporary folder. It needs space for one bundle, and for two during a reload.",
     )
     bundle_copy: CopyMode = Field(
         default="copy",
-        description="How it takes a bundle for itself: `copy` shares blocks where the file system can and copies bytes "
-        "elsewhere; `link` makes hard links where it can, for bundles whose files are never overwritten in place.",
+        description="How a bundle is copied: `copy` shares blocks if the file system can, else copies bytes; `link` "
+        "makes hard links if possible, for bundles whose files are never overwritten in place.",
     )
     bundle_timeout_ms: int = Field(
         default=60_000,
@@ -143,22 +143,22 @@ class Settings(BaseSettings):
     bundle_poll_ms: int = Field(
         default=1000,
         ge=0,
-        description="Pause between looks for a new bundle, in milliseconds; 0 looks when asked only.",
+        description="Poll interval for a new bundle, in milliseconds; 0 checks only on request.",
     )
     drain_ms: int = Field(
-        default=0, ge=0, description="After SIGTERM, how long to answer on while `/readyz` says 503, in milliseconds."
+        default=0, ge=0, description="After SIGTERM, how long to keep answering with `/readyz` at 503, in milliseconds."
     )
     redis_failure: Literal["degrade", "refuse"] = Field(
         default="degrade",
-        description="Without Redis `degrade` ranks without what it holds and says so; `refuse` answers 503.",
+        description="If Redis fails: `degrade` ranks without stored features and says so; `refuse` answers 503.",
     )
     breaker_failures: int = Field(
         default=5,
         gt=0,
-        description="Failures in a row after which a worker leaves Redis, or a node of the cluster, alone.",
+        description="Consecutive failures that open a worker's circuit breaker for Redis, or for a cluster node.",
     )
     breaker_open_ms: int = Field(
-        default=1_000, gt=0, description="How long it does so, in milliseconds; then one request tries again."
+        default=1_000, gt=0, description="How long the breaker stays open, in milliseconds; then one request probes."
     )
     max_waiting: int = Field(
         default=64, ge=0, description="Ranking requests that may wait in one worker; further ones are refused at once."
@@ -166,8 +166,8 @@ class Settings(BaseSettings):
     max_wait_ms: int = Field(
         default=200,
         gt=0,
-        description="Longest wait of a request for its turn, in the queue and for a scoring thread together, in "
-        "milliseconds; one that would wait longer is refused.",
+        description="Longest wait of a request, in the queue and for a scoring thread together, in milliseconds; one "
+        "that would wait longer is refused.",
     )
     max_stored_behaviours: int = Field(
         default=MAX_STORED_BEHAVIOURS,
@@ -176,7 +176,7 @@ class Settings(BaseSettings):
         "model takes.",
     )
     log_format: LogFormat = Field(
-        default="text", description="Form of log lines: `text` for people, `json` for collectors of logs."
+        default="text", description="Format of log lines: `text` for people, `json` for log collectors."
     )
     trace_endpoint: str = Field(
         default="",
@@ -184,8 +184,8 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="File with the keys that callers must send, one a line; without it none is needed. "
-        "It is read again when it changes.",
+        description="File with the keys that callers must send, one per line; without it no key is needed. "
+        "Changes take effect without a restart.",
     )
     admin_keys_file: Path | None = Field(
         default=None,
@@ -194,16 +194,16 @@ class Settings(BaseSettings):
     )
     admin_token_dir: Path = Field(
         default_factory=default_token_dir,
-        description="Where it writes that token: `admin-token-HOST-PORT`, for this account's eyes alone.",
+        description="Directory of that token's file, `admin-token-HOST-PORT`, readable only by this account.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Names beside those of loopback under which callers reach the service, with commas between them: "
-        "what `Host` and `Origin` may say. Without it only a service that asks for no keys on loopback looks at these.",
+        description="Names of the service beside the loopback ones, comma-separated: allowed values of `Host` and "
+        "`Origin`. Without it these are checked only by a service without keys on loopback.",
     )
     anonymous: Literal["loopback", "allowed"] = Field(
         default="loopback",
-        description="Callers without a key, where no file of keys is set: `loopback` refuses to start on any other "
+        description="Callers without a key, if no file of keys is set: `loopback` refuses to start on any other "
         "address, `allowed` lets everybody in.",
     )
     tls_certificate: Path | None = Field(
@@ -218,13 +218,13 @@ class Settings(BaseSettings):
     body_timeout_ms: int = Field(
         default=30_000,
         gt=0,
-        description="The same for the whole body, and for the caller to take the whole answer.",
+        description="The same for the whole body, and for the caller to read the whole answer.",
     )
     max_header_bytes: int = Field(default=16_384, gt=0, description="Largest head of a request, in bytes.")
     max_connections: int = Field(
         default=1_000,
         gt=0,
-        description="Connections from callers that one worker keeps; for a further one the longest idle gives way.",
+        description="Connections from callers that one worker keeps; a further one evicts the longest idle.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
@@ -244,7 +244,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_url_or_empty(cls, endpoint: str) -> str:
         if endpoint and not re.fullmatch(r"https?://[^\s/]+\S*", endpoint):
-            raise ValueError(f"{endpoint!r} is no http:// or https:// URL: name the collector's, or leave it empty")
+            raise ValueError(f"{endpoint!r} is not an http:// or https:// URL: give the collector's, or leave it empty")
         return endpoint
 
     @classmethod

@@ -84,8 +84,8 @@ def _make_directory(directory: Path) -> None:
     status = directory.stat()
     if status.st_uid not in (os.getuid(), 0) or status.st_mode & _OTHERS_WRITE:
         raise BadTokenFile(
-            f"{directory} is no place for an admin token, as other accounts can write to it: `chmod go-w` it, or set "
-            "DINRANK_ADMIN_TOKEN_DIR to a directory of this account's own"
+            f"{directory} is not safe for an admin token, as other accounts can write to it: `chmod go-w` it, or set "
+            "DINRANK_ADMIN_TOKEN_DIR to a private directory of this account"
         )
 
 
@@ -129,7 +129,7 @@ def _locked(path: Path) -> int:
             break
         os.close(descriptor)
     else:
-        raise BadTokenFile(f"{path} is replaced again and again; set DINRANK_ADMIN_TOKEN_DIR to another directory")
+        raise BadTokenFile(f"{path} keeps being replaced; set DINRANK_ADMIN_TOKEN_DIR to another directory")
     os.close(descriptor)
     raise BadTokenFile(
         f"{path} holds the admin token of another service that runs; set DINRANK_ADMIN_TOKEN_DIR to another directory"

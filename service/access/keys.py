@@ -112,7 +112,7 @@ def wait_until_settled(path: Path) -> None:
         if not 0 <= age_s < _SETTLED_S:
             return
         time.sleep(_SETTLED_S - age_s)
-    raise BadKeyFile(f"{path} is written to again and again; start the service when it is whole")
+    raise BadKeyFile(f"{path} keeps being modified; start the service when it is complete")
 
 
 def writable_by_others(path: Path) -> list[Path]:

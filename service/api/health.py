@@ -131,5 +131,5 @@ class ProbesAlone:
             await self._app(scope, receive, send)
             return
         scope["state"]["request_id"] = new_request_id()
-        detail = f"this port has {', '.join(sorted(PROBE_PATHS))} alone"
+        detail = f"this port serves only {', '.join(sorted(PROBE_PATHS))}"
         await plain_problem(Request(scope), HTTPStatus.NOT_FOUND, detail)(scope, receive, send)

@@ -64,8 +64,8 @@ def curl_command(address: str, bundle: Bundle, *, user_id: str, needs_key: bool)
 
 def _how_to_publish(settings: Settings) -> str:
     if settings.redis == EMBEDDED:  # only one command at a time can use it
-        return "end this, bring a dataset's with `python -m service publish`, and start it again"
-    return "`python -m service publish` brings a dataset's"
+        return "stop this, load a dataset's with `python -m service publish`, and start it again"
+    return "`python -m service publish` loads a dataset's"
 
 
 def _look(redis: str) -> tuple[str | None, FeatureStoreUnavailable | None]:

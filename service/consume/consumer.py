@@ -158,7 +158,7 @@ def _event(entry: Entry, encoder: Encoder) -> BehaviourEvent:
     if entry.is_gone:
         raise NoEvent("the entry was cut off the stream before it was read: let the stream keep more (MAXLEN)")
     if entry.event is None:
-        raise NoEvent("the entry has no field `event`; put the JSON of one event there")
+        raise NoEvent("the entry has no field `event`; it must hold one event as JSON")
     if len(entry.event) > MAX_EVENT_BYTES:
         raise NoEvent(f"the event has {len(entry.event)} bytes, more than {MAX_EVENT_BYTES}")
     return read_event(entry.event, encoder)

@@ -96,7 +96,7 @@ def check_workers(settings: Settings) -> list[Finding]:
         return [
             warning(
                 "workers",
-                f"{message}: they take time from each other, and the slowest requests become slower",
+                f"{message}: they compete for CPU, and tail latency rises",
                 f"set DINRANK_WORKERS={max(1, cores // settings.scoring_threads)}, or give the container more CPU",
             )
         ]

@@ -24,9 +24,9 @@ def disk_findings(data_dir: Path, size: int, free: int) -> list[Finding]:
     message = f"{data_dir} holds {size / _MEGABYTE:,.0f} MB, and {free / _MEGABYTE:,.0f} MB are free on its disk"
     remedy = "make room, or set DINRANK_REDIS_DATA_DIR to a larger disk"
     if free < LEAST_FREE_BYTES:
-        return [wrong(CHECK, f"{message}: on a full disk Redis takes no more behaviours", remedy)]
+        return [wrong(CHECK, f"{message}: on a full disk Redis accepts no more behaviours", remedy)]
     if free < 2 * size:
-        return [warning(CHECK, f"{message}: writing its log anew may fill it", remedy)]
+        return [warning(CHECK, f"{message}: rewriting its log may fill the disk", remedy)]
     return [ok(CHECK, message)]
 
 

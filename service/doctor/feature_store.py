@@ -56,8 +56,8 @@ def check_feature_store(settings: Settings, bundle: Bundle | None) -> list[Findi
 def _of_owner(settings: Settings, bundle: Bundle | None) -> list[Finding]:
     url = url_of_owner(settings.redis_data_dir)
     if url is None:
-        return [warning(CHECK, f"the embedded Redis on {settings.redis_data_dir} is starting just now", "look again")]
-    running = ok(CHECK, "the embedded Redis runs already, for another command or a service; this is a look at that one")
+        return [warning(CHECK, f"the embedded Redis on {settings.redis_data_dir} is just starting", "check again")]
+    running = ok(CHECK, "the embedded Redis already runs for another command or a service; checking that one")
     return [running, *_examine(url, settings, bundle)]
 
 
@@ -128,8 +128,8 @@ def server_findings(server: Server) -> list[Finding]:
 def _may_not(what: str, rights: str) -> Finding:
     return warning(
         CHECK,
-        f"this login may not {what}, so that part was not looked at",
-        f"look again with --redis and a login that has {rights}; the service itself needs none of them",
+        f"this login may not {what}, so that part was not checked",
+        f"check again with --redis and a login that has {rights}; the service itself needs none of them",
     )
 
 
@@ -155,7 +155,7 @@ def _memory(name: str, server: Server) -> list[Finding]:
         )
         return [warning(CHECK, message, remedy)]
     if most and used > FULL_SHARE * most:
-        message = f"{name}{used / 1e6:,.0f} of {most / 1e6:,.0f} MB are used; what is full refuses new behaviours"
+        message = f"{name}{used / 1e6:,.0f} of {most / 1e6:,.0f} MB are used; when full it refuses new behaviours"
         return [warning(CHECK, message, "raise maxmemory, or keep fewer behaviours")]
     limit = f" of {most / 1e6:,.0f}" if most else ", without a limit"
     return [ok(CHECK, f"{name}no user is evicted (maxmemory-policy {policy}); {used / 1e6:,.0f} MB used{limit}")]
@@ -208,7 +208,7 @@ def sample_findings(sample: StoredSample, bundle: Bundle | None, *, now_s: float
         findings.append(
             wrong(
                 "users",
-                f"{sample.num_malformed:,} of {total:,} sampled behaviours cannot be read and are passed over",
+                f"{sample.num_malformed:,} of {total:,} sampled behaviours cannot be read and are skipped",
                 "publish again; service/store/layout.py says how an element is written",
             )
         )

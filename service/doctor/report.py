@@ -39,11 +39,11 @@ def summary(findings: Sequence[Finding]) -> str:
     """Return the report's last line."""
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
     if not counts[Level.WARNING] and not counts[Level.WRONG]:
-        return f"all {len(findings)} checks are well"
+        return f"all {len(findings)} checks passed"
     wrongs = counts[Level.WRONG]
     verdict = "nothing is wrong" if not wrongs else "1 thing is wrong" if wrongs == 1 else f"{wrongs} things are wrong"
     plural = "" if counts[Level.WARNING] == 1 else "s"
-    return f"{verdict}; {counts[Level.WARNING]} warning{plural}, {counts[Level.OK]} checks are well"
+    return f"{verdict}; {counts[Level.WARNING]} warning{plural}, {counts[Level.OK]} checks passed"
 
 
 def as_document(findings: Sequence[Finding]) -> dict[str, Any]:

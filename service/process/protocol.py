@@ -38,7 +38,7 @@ _LINGER_S = 1.0  # how long a refused caller may take to stop sending
 
 _MAX_BESIDE_BYTE = 16  # bytes of chunk overhead per body byte; a chunk of one byte has five
 
-_UPGRADE = "this service speaks HTTP/1.1 alone; send no Upgrade header (Java: HttpClient.Version.HTTP_1_1)"
+_UPGRADE = "this service speaks only HTTP/1.1; send no Upgrade header (Java: HttpClient.Version.HTTP_1_1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._count(data)
         except httptools.HttpParserCallbackError as exc:
             cause = exc.__context__
-            self._refuse(cause if isinstance(cause, ServiceError) else MalformedRequest("its target is no URL"))
+            self._refuse(cause if isinstance(cause, ServiceError) else MalformedRequest("its target is not a URL"))
         except httptools.HttpParserError as exc:
             self._refuse(MalformedRequest(str(exc)))  # the parser's messages are constants
         except ServiceError as exc:
@@ -217,7 +217,7 @@ class LimitedProtocol(HttpToolsProtocol):
     # Parser callbacks. `feed_data` propagates their errors.
     def on_url(self, url: bytes) -> None:
         if b"#" in url:
-            raise MalformedRequest("its target has a fragment, which is for the caller alone")
+            raise MalformedRequest("its target has a fragment, which must not be sent")
         super().on_url(url)
 
     def on_message_begin(self) -> None:

@@ -99,12 +99,12 @@ def _check_host(num_hosts: int, host: bytes, *, is_needed: bool) -> None:
     if num_hosts > 1 or (is_needed and not num_hosts):
         raise MalformedRequest(f"it has {num_hosts} Host headers; send one")
     if num_hosts and not _is_host(host):
-        raise MalformedRequest("its Host header is no name or address, with a port or without one")
+        raise MalformedRequest("its Host header is not a name or address, with or without a port")
 
 
 def _check_codings(codings: Sequence[bytes], version: str) -> None:
     if version != "1.1":
-        raise MalformedRequest("HTTP/1.0 knows no Transfer-Encoding; send a Content-Length")
+        raise MalformedRequest("HTTP/1.0 has no Transfer-Encoding; send a Content-Length")
     if len(codings) > 1 or not _CODINGS.fullmatch(codings[0]):
         raise MalformedRequest("it has no Transfer-Encoding that can be read in one way; send `chunked`, once")
     if codings[0].strip().lower() != b"chunked":

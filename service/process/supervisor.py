@@ -93,7 +93,7 @@ class Supervisor(Multiprocess):
         """
         super().run()
         if self._has_lost_all:
-            raise NoWorkerLeft("no worker is left, and none can start; the lines above say why")
+            raise NoWorkerLeft("no worker is left, and none can start; see the log lines above")
 
     def join_all(self) -> None:
         grace_s = self.config.timeout_graceful_shutdown or 0

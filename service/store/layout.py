@@ -81,7 +81,7 @@ def user_id_of(behaviours_key: bytes) -> str:
     except UnicodeDecodeError as exc:
         raise MalformedElement(f"{behaviours_key!r} is not UTF-8") from exc
     if not (text.startswith(_BEHAVIOURS_PREFIX) and text.endswith(_BEHAVIOURS_SUFFIX)):
-        raise MalformedElement(f"{behaviours_key!r} is no behaviours key")
+        raise MalformedElement(f"{behaviours_key!r} is not a behaviours key")
     return text[len(_BEHAVIOURS_PREFIX) : -len(_BEHAVIOURS_SUFFIX)]
 
 

@@ -65,7 +65,7 @@ def parse_redis_url(url: str) -> RedisUrl:
     try:
         return _parse(url)
     except ValueError as exc:
-        raise BadRedisUrl(f"no Redis can be reached by this URL: {exc}; accepted are\n{ACCEPTED_FORMS}") from exc
+        raise BadRedisUrl(f"this is not a valid Redis URL: {exc}; accepted forms are\n{ACCEPTED_FORMS}") from exc
 
 
 def _parse(url: str) -> RedisUrl:
@@ -86,7 +86,7 @@ def _parse(url: str) -> RedisUrl:
         )
     scheme, _, kind = parts.scheme.partition("+")
     if scheme not in ("redis", "rediss") or kind not in ("", "sentinel", "cluster"):
-        raise ValueError("its scheme is none of those below")
+        raise ValueError("its scheme is not one of those below")
     is_tls = scheme == "rediss"
     _require_known(options, _TLS_OPTIONS if is_tls else frozenset())
     topology = Topology(kind or "server")
@@ -151,7 +151,7 @@ def _hosts(topology: Topology, text: str) -> tuple[tuple[str, int], ...]:
         try:
             hosts.append((unquote(split.hostname), split.port or default))
         except ValueError as exc:
-            raise ValueError("a port is no number from 1 to 65535") from exc
+            raise ValueError("a port is not a number from 1 to 65535") from exc
     if topology is Topology.SERVER and len(hosts) > 1:
         raise ValueError(f"it names {len(hosts)} hosts; several go with redis+sentinel or redis+cluster")
     return tuple(hosts)
