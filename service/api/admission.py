@@ -110,9 +110,9 @@ DEADLINE_PARAMETER: dict[str, Any] = {
     "name": DEADLINE_HEADER,
     "in": "header",
     "required": False,
-    "description": "How many milliseconds the caller still waits, from the arrival of the request. A request that "
-    "cannot be answered by then is refused at once, Redis gets no more than the time that is left, and none is "
-    "kept waiting longer.",
+    "description": "Deadline: how many milliseconds the caller still waits, from the arrival of the request. A request "
+    "that cannot be answered by then is refused at once, Redis gets at most the time that is left, and no request "
+    "waits longer.",
     "schema": {"type": "integer", "minimum": 1, "maximum": _LONGEST_MS},
     "example": 100,
 }

@@ -22,11 +22,11 @@ class BehavioursResponse(BaseModel):
     accepted: int = Field(description="The user's history holds them.")
     duplicates: int = Field(description="Their ids were known already.")
     too_old: int = Field(
-        description="Not newer than what was published of their user, or older than all that a full history keeps."
+        description="Not newer than the user's published behaviours, or older than everything in a full history."
     )
     other_unit: int = Field(
-        description="Refused: their timestamps are a hundred times what was published of their user, or more, where "
-        "that is 100,000,000 at least, so milliseconds among seconds for instance."
+        description="Refused: their timestamps are at least a hundred times the user's newest published one, if that "
+        "is at least 100,000,000; milliseconds among seconds for instance."
     )
 
 

@@ -72,14 +72,14 @@ Timestamp = Annotated[
 class EventBody(Sent):
     """A behaviour: a user interacted with an item."""
 
-    event_id: Id = Field(description="Names the event among its user's. Sent again, it changes nothing.")
+    event_id: Id = Field(description="Unique among the user's events. Idempotent: sent again, it changes nothing.")
     user_id: Id = Field(description="The user's id as in the feature store, as text.")
     item_id: Id = Field(description="The item's id as in the training data, as text.")
     timestamp: Timestamp = Field(description="When it happened, in the unit of the published behaviours.")
     features: Annotated[Features, AfterValidator(_small)] = Field(
         default_factory=dict,
-        description="Raw item features of an item that is newer than the model; of one that it knows they are checked "
-        f"and not stored. At most {MAX_FEATURES_BYTES} bytes as JSON.",
+        description="Raw item features of an item newer than the model; for a known item they are checked and not "
+        f"stored. At most {MAX_FEATURES_BYTES} bytes as JSON.",
     )
 
     def to_stored(self, encoder: Encoder, field: str) -> BehaviourEvent:
@@ -106,7 +106,7 @@ class BehavioursRequest(Sent):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     events: Annotated[list[EventBody], WrapValidator(validate_in_batches), BeforeValidator(_few_events)] = Field(
-        min_length=1, max_length=MAX_EVENTS, description="They may repeat, and need not be in the order of time."
+        min_length=1, max_length=MAX_EVENTS, description="They may repeat, and may be in any order."
     )
 
     def to_stored(self, encoder: Encoder) -> list[BehaviourEvent]:

@@ -34,7 +34,7 @@ class RefusedBundle(BaseModel):
     """The bundle at the path failed verification; the previous one goes on serving."""
 
     bundle: str = Field(description="The name of its directory.")
-    file: str = Field(description="Within the bundle; empty when no file is to blame.")
+    file: str = Field(description="Within the bundle; empty if no file is at fault.")
     expected: str
     found: str
 
@@ -43,22 +43,22 @@ class ChallengerReadiness(BaseModel):
     """A model served beside the champion."""
 
     model: ModelName
-    refused_bundle: RefusedBundle | None = Field(default=None, description="What should be served instead of it.")
+    refused_bundle: RefusedBundle | None = Field(default=None, description="A refused bundle at its path, if any.")
 
 
 class Readiness(BaseModel):
     """The bundle is loaded; the status says whether Redis answers too."""
 
     status: ReadinessStatus = Field(
-        description="degraded: requests are answered without stored features. draining: the service is about to stop. "
-        "stuck: a run of a graph cannot be ended; the worker is about to be replaced."
+        description="degraded: requests are answered without stored features. draining: the service is shutting down. "
+        "stuck: a graph run cannot be ended; the worker is about to be replaced."
     )
-    model: ModelName = Field(description="The champion, where several are served.")
+    model: ModelName = Field(description="The champion, if several are served.")
     feature_store: Literal["available", "unavailable"]
     refused_bundle: RefusedBundle | None = Field(
-        default=None, description="What should be served instead of `model`, and why it is not."
+        default=None, description="A refused bundle at the path of `model`, and the reason."
     )
-    challengers: list[ChallengerReadiness] = Field(description="Challengers and shadows, as they are set.")
+    challengers: list[ChallengerReadiness] = Field(description="Challengers and shadows, in the setting's order.")
 
 
 @router.get("/livez")

@@ -26,8 +26,8 @@ class ModelResponse(BaseModel):
     name: str = Field(description="The network.")
     version: str = Field(description="Hash of the bundle's content.")
     features: list[Mapping[str, Any]] = Field(description="The features that the model takes, by group.")
-    max_behaviours: int = Field(description="The newest so many behaviours are used.")
-    max_candidates: int = Field(description="Candidates that one request may carry.")
+    max_behaviours: int = Field(description="How many behaviours are used, the newest ones.")
+    max_candidates: int = Field(description="Most candidates per request.")
     explains: bool = Field(description="Whether `explain` is possible.")
     training: Mapping[str, Any] = Field(description="Data set, commit, seed and configuration behind the bundle.")
     metrics: Mapping[str, Any] = Field(description="Offline metrics by split.")
@@ -56,7 +56,7 @@ class PlacedModel(BaseModel):
     """One of the models served side by side."""
 
     model: ModelName
-    role: Role = Field(description="A shadow ranks for nobody and is only compared.")
+    role: Role = Field(description="A shadow's rankings are only compared, never returned.")
     share: float = Field(description="Of the users, from 0 to 1.")
     explains: bool = Field(description="Whether `explain` is possible.")
 

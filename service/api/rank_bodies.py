@@ -62,8 +62,8 @@ class CandidateBody(Sent):
     bid: Bid = Field(description="Price per click, in the currency that all candidates share.")
     features: Features = Field(
         default_factory=dict,
-        description="Raw item features that hold for this request: of an ad that the model does not know, or instead "
-        "of those that it knows.",
+        description="Raw item features for this request only: of an ad that the model does not know, or overriding "
+        "those that it knows.",
     )
 
 
@@ -78,15 +78,15 @@ class RankRequest(Sent):
     )
     context: Features = Field(default_factory=dict, description="Raw context features of this moment.")
     top_k: Annotated[int, BeforeValidator(_whole_number)] | None = Field(
-        default=None, ge=1, description="Return so many ads at most; all when left out."
+        default=None, ge=1, description="Return at most so many ads; all by default."
     )
     explain: bool = Field(
         default=False,
-        description="Return how strongly each behaviour was activated, for models that have such weights. With many "
-        "behaviours it takes a `top_k`: the weights of one answer are limited.",
+        description="Return each behaviour's activation weights, for models that have them. With many behaviours it "
+        "needs a `top_k`: the weights per answer are limited.",
     )
     reserve_price: Bid = Field(
-        default=0.0, description="Least price of a click: ads that bid less are left out of the answer."
+        default=0.0, description="Lowest price of a click: ads that bid less are left out of the answer."
     )
     second_prices: bool = Field(
         default=False,
@@ -95,7 +95,7 @@ class RankRequest(Sent):
 
     model: Version | None = Field(
         default=None,
-        description="Rank with this version, one of `GET /models`, whichever model the user's share falls to.",
+        description="Rank with this version, one of `GET /models`, instead of the user's model in the traffic split.",
     )
 
     def to_task(self, request_id: str) -> RankingTask:
@@ -160,7 +160,7 @@ class RankResponse(BaseModel):
     request_id: str = Field(description="The X-Request-ID header of the request, or a new id.")
     model: ModelName
     behaviours: int = Field(description="How many of the user's behaviours the CTRs rest on.")
-    degraded: list[Part] = Field(description="What the answer was computed without; empty for a full answer.")
+    degraded: list[Part] = Field(description="Inputs that were missing; empty for a full answer.")
     below_reserve: int | None = Field(
         default=None, description="With `reserve_price`: how many candidates bid less and were left out."
     )

@@ -46,20 +46,20 @@ def _one_user_id(
 
 
 AnyUserId = Annotated[str, Depends(_one_user_id)]
-Limit = Annotated[int | None, Query(ge=1, description="Show the newest so many behaviours; all without it.")]
+Limit = Annotated[int | None, Query(ge=1, description="Return only so many behaviours, the newest; all by default.")]
 
 
 class UserResponse(BaseModel):
     """The stored data of one user."""
 
     user_id: str
-    profile: Mapping[str, Any] = Field(description="Raw user features, and as text those that the model lacks.")
+    profile: Mapping[str, Any] = Field(description="Raw user features; those that the model lacks as text.")
     behaviours: list[Mapping[str, Any]] = Field(
-        description="As stored, oldest first: `item_id`, `timestamp`, and features of items that are newer than the "
-        "model. With `limit` the newest so many."
+        description="As stored, oldest first: `item_id`, `timestamp`, and features of items newer than the model. With "
+        "`limit` only the newest ones."
     )
     num_behaviours: int = Field(description="All that are stored; the model uses the newest `max_behaviours`.")
-    num_event_ids: int = Field(description="How many of them came in live, with ids that are stored too.")
+    num_event_ids: int = Field(description="How many of them were sent live, with ids that are stored too.")
     num_malformed: int = Field(description="Stored values that cannot be read and are not shown.")
 
 

@@ -1,8 +1,8 @@
-// Every call to the service, and what its errors say.
+// Client of the service's API, and its errors.
 
 const KEY = "dinrank-key"; // in this tab alone
 
-/** An answer that is no success. `status` is HTTP's, `kind` and `message` are what the service says about it. */
+/** A failed request: HTTP's `status`, and the service's `kind` and `message`. */
 export class Problem extends Error {
   constructor(status, message, kind = "") {
     super(message);
@@ -49,7 +49,7 @@ export const randomItems = async (count) => (await call(`/playground/items/rando
 export const titles = async (itemIds) =>
   itemIds.length ? (await call("/playground/titles", { item_ids: itemIds })).items : [];
 
-/** All that is stored of a user; null of one whom nobody knows. */
+/** Everything stored about a user; null if unknown. */
 export async function user(userId, limit) {
   try {
     return await call(`/users/${encodeURIComponent(userId)}?${query({ limit })}`);

@@ -1,4 +1,4 @@
-// The playground: what the page knows, what it asks, and what it shows of the answers.
+// The playground: the page's state, its requests, and the display of their answers.
 
 import * as api from "./api.js";
 import { byId, make, nameOf } from "./elements.js";
@@ -41,7 +41,7 @@ const list = new RankingList(byId("ranking"), {
 });
 const otherList = new RankingList(byId("other-ranking"));
 
-/** Say what went wrong, and ask for a key where that is it. */
+/** Show an error, and ask for a key if one is needed. */
 function fail(error) {
   if (!(error instanceof api.Problem)) throw error;
   byId("key-form").hidden = error.status !== 401;
@@ -53,7 +53,7 @@ const succeed = () => {
   byId("problem").hidden = true;
 };
 
-/** Run a handler that asks the service; a page that fails says so instead of falling silent. */
+/** Run a handler that calls the service, and show its error. */
 const asking = (handler) => (...values) => Promise.resolve(handler(...values)).catch(fail);
 
 // --- the user
@@ -71,7 +71,7 @@ const showThisUser = asking(async (userId) => {
 
 const addBehaviour = asking(async (item) => {
   const times = (state.user?.behaviours ?? []).map((behaviour) => behaviour.timestamp);
-  // In the data's own unit, whatever that is: just after the newest.
+  // In the data's own unit: just after the newest.
   const timestamp = times.length ? Math.max(...times) + 1 : Math.floor(Date.now() / 1000);
   await api.addBehaviour(state.userId, item.item_id, timestamp);
   await showThisUser(state.userId);
@@ -104,7 +104,7 @@ function someBid() {
 let isAsking = false;
 let isStale = false;
 
-/** Ask for the ranking of what the page holds now. While an answer is awaited, only the newest wish is kept. */
+/** Request a ranking of the page's current state. While an answer is pending, only the newest request is kept. */
 async function rank() {
   if (isAsking) {
     isStale = true;
@@ -127,7 +127,7 @@ async function rank() {
   }
 }
 
-/** The service has loaded another bundle since the page asked: ask again, and rank with that one. */
+/** The service has swapped its bundle: load the model again, and rank with it. */
 async function learnModelsAnew(error) {
   if (error.kind !== "model-not-served") throw error;
   await learnModels();
@@ -213,7 +213,7 @@ function map(answer, byAd) {
   });
 }
 
-// --- the address: what is on the page can be sent to somebody
+// --- the address: a link to the page's state can be shared
 
 function remember() {
   const ads = state.candidates.map(({ item_id, bid }) => `${encodeURIComponent(item_id)}:${bid}`).join(",");
@@ -259,7 +259,7 @@ async function learnModels() {
   byId("compare").value = state.other?.model.version ?? "";
 }
 
-/** Redis may not let the service look for users; ids can be typed all the same. */
+/** Redis may not allow the service to list users; ids can still be typed. */
 function sayWhyNoUsers(error) {
   if (!(error instanceof api.Problem) || error.status !== 503) throw error;
   byId("users-note").textContent = `No list of users: ${error.message}`;

@@ -4,7 +4,7 @@ import { make } from "./elements.js";
 
 const MOST_BEHAVIOURS = 200; // the newest so many are drawn
 
-/** Weights less their behaviour's mean over the ads: what is this ad's own, where a behaviour counts for all of them. */
+/** Weights minus their behaviour's mean over the ads: the part specific to each ad. */
 export function apartFromMean(rows) {
   const means = rows[0].weights.map((_, place) => rows.reduce((sum, row) => sum + row.weights[place], 0) / rows.length);
   return rows.map((row) => row.weights.map((weight, place) => weight - means[place]));

@@ -7,7 +7,7 @@ const SLIDER_MAX = 2;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
- * A list that is kept in step with answers. Rows stay the same elements as long as their candidate does: a slider can be
+ * A list kept in sync with the answers. Rows stay the same elements as long as their candidate does: a slider can be
  * dragged while the rows move around it.
  */
 export class RankingList {
@@ -44,7 +44,7 @@ export class RankingList {
     return this.rows.get(candidate);
   }
 
-  /** Whether somebody drags a slider: moving its row in the document would end that. */
+  /** True while a slider is dragged: moving its row in the document would end that. */
   isBusy() {
     return this.list.querySelector("input[type=range]:active") !== null;
   }

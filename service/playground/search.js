@@ -1,4 +1,4 @@
-// A box that finds items by id or title, and gives the chosen one away.
+// A box that finds items by id or title, and returns the chosen one.
 
 import * as api from "./api.js";
 import { make, nameOf, nameWithId } from "./elements.js";
@@ -30,7 +30,7 @@ export function searchBox(place, { label, id, choose, fail }) {
     const rows = found.map((item) =>
       make("li", {}, make("button", { type: "button", onclick: () => take(item) }, ...nameWithId(item))),
     );
-    // What the bundle does not know is an ad too: a new one.
+    // An id that the bundle does not know is a new ad.
     if (!found.some((item) => item.item_id === asked)) {
       const item = { item_id: asked, title: "" };
       rows.push(make("li", {}, make("button", { type: "button", onclick: () => take(item) }, `“${asked}”, as an id`)));

@@ -127,7 +127,7 @@ class Telemetry:
             Counter("dinrank_unknown_ads", "Candidates that the bundle's catalogue lacks.", registry=registry)
         )
         self.unknown_users = tally.counter(
-            Counter("dinrank_unknown_users", "Requests for users of whom the store knows nothing.", registry=registry)
+            Counter("dinrank_unknown_users", "Requests for users that the store does not know.", registry=registry)
         )
         self.unknown_context = Counter(
             "dinrank_unknown_context",
@@ -153,8 +153,7 @@ class Telemetry:
         )
         self.shadow_rankings = Counter(
             "dinrank_shadow_rankings",
-            "Rankings that a shadow was offered, by what became of them: compared, skipped (busy, or an answer was "
-            "degraded), failed.",
+            "Rankings offered to a shadow, by outcome: compared, skipped (busy, or an answer was degraded), failed.",
             ["version", "outcome"],
             registry=registry,
         )
@@ -180,20 +179,20 @@ class Telemetry:
         self.malformed_elements = tally.counter(malformed_elements)
         self.store_failures = Counter(
             "dinrank_store_failures",
-            "Requests that got nothing from the feature store, by why: timeout, unreachable, refused, deadline (the "
-            "caller's was shorter), breaker (not asked).",
+            "Requests that got nothing from the feature store, by cause: timeout, unreachable, refused, deadline (the "
+            "caller's was shorter), breaker (open, not called).",
             ["kind"],
             registry=registry,
         )
         self.behaviour_events = Counter(
             "dinrank_behaviour_events",
-            "Behaviours sent to POST /behaviours, by what became of them.",
+            "Behaviours sent to POST /behaviours, by outcome.",
             ["outcome"],
             registry=registry,
         )
         self.breaker_open = Gauge(
             "dinrank_breaker_open",
-            "1 while a worker leaves Redis, or a node of the cluster, alone because it failed too often.",
+            "1 while a worker's circuit breaker for Redis, or for a node of the cluster, is open.",
             registry=registry,
             multiprocess_mode="livemax",
         )
@@ -211,8 +210,9 @@ class Telemetry:
         )
         self._dropped = Counter(
             "dinrank_dropped_connections",
-            "Connections that ended without a word, by why: gave_way (the longest idle, to a new one), handshake (of "
-            "TLS: failed or too slow), no_place, no_file (too many open files: put off until one is free).",
+            "Connections closed without an answer, by cause: gave_way (the longest idle, evicted for a new one), "
+            "handshake (of TLS: failed or too slow), no_place, no_file (too many open files: delayed until one is "
+            "free).",
             ["cause"],
             registry=registry,
         )
@@ -227,13 +227,13 @@ class Telemetry:
         self._serves: dict[int, tuple[str, str, str]] = {}
         self.reloads = Counter(
             "dinrank_reloads",
-            "Looks at the bundle's path that found another bundle, or were asked for, by what became of them.",
+            "Checks of the bundle's path that found another bundle, or were requested, by outcome.",
             ["outcome"],
             registry=registry,
         )
         build_info = Gauge(
             "dinrank_build_info",
-            "1, with the versions of what runs.",
+            "1, with the versions of the service, Python and ONNX Runtime.",
             list(_versions()),
             registry=registry,
             multiprocess_mode="max",
