@@ -57,7 +57,7 @@ def _of_owner(settings: Settings, bundle: Bundle | None) -> list[Finding]:
     url = url_of_owner(settings.redis_data_dir)
     if url is None:
         return [warning(CHECK, f"the embedded Redis on {settings.redis_data_dir} is just starting", "check again")]
-    running = ok(CHECK, "the embedded Redis already runs for another command or a service; checking that one")
+    running = ok(CHECK, "the embedded Redis runs already for another command or a service; checking that one")
     return [running, *_examine(url, settings, bundle)]
 
 
@@ -155,7 +155,7 @@ def _memory(name: str, server: Server) -> list[Finding]:
         )
         return [warning(CHECK, message, remedy)]
     if most and used > FULL_SHARE * most:
-        message = f"{name}{used / 1e6:,.0f} of {most / 1e6:,.0f} MB are used; when full it refuses new behaviours"
+        message = f"{name}{used / 1e6:,.0f} of {most / 1e6:,.0f} MB are used; what is full refuses new behaviours"
         return [warning(CHECK, message, "raise maxmemory, or keep fewer behaviours")]
     limit = f" of {most / 1e6:,.0f}" if most else ", without a limit"
     return [ok(CHECK, f"{name}no user is evicted (maxmemory-policy {policy}); {used / 1e6:,.0f} MB used{limit}")]
