@@ -4,13 +4,13 @@
 # docs/decisions/0028-supply-chain.md. Needs uv on PATH and PyPI; `make lock` has both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-index=https://pypi.org/simple
 
 lock() { # NAME EXTRA...
-  local name=$1 sources=()
+  local name=$1 sources=() python=3.11
   shift
   case $name in
     build) sources=(requirements/build.in) ;;
+    docs) sources=(pyproject.toml) python=3.11.5 ;; # what the site is made with needs it
     demo) sources=(requirements/build.in pyproject.toml) ;; # `make install` builds in the environment itself
     *) sources=(pyproject.toml) ;;
   esac
@@ -18,7 +18,7 @@ lock() { # NAME EXTRA...
   {
     echo "# Made by \`make lock\` of pyproject.toml and constraints.txt; do not edit."
     uv pip compile "${sources[@]}" --constraint constraints.txt --universal \
-      --python-version 3.11.5 --generate-hashes --no-header --no-annotate --quiet --no-config --default-index "$index" |
+      --python-version "$python" --generate-hashes --no-header --no-annotate --quiet --no-config |
       installable
   } >"requirements/$name.txt.new"
   mv "requirements/$name.txt.new" "requirements/$name.txt"
