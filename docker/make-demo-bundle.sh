@@ -6,9 +6,9 @@ raw=/data/raw/ml-100k
 dataset=/data/ml-100k
 bundle=/bundles/din-ml-100k
 
-[ -d "$raw" ] || python -m training fetch "$raw"
-[ -d "$dataset" ] || python -m training prepare movielens-100k "$raw" "$dataset"
+[ -d "$raw" ] || python -m dinrank.training fetch "$raw"
+[ -d "$dataset" ] || python -m dinrank.training prepare movielens-100k "$raw" "$dataset"
 if [ ! -d "$bundle" ] || [ -e "$bundle.checkpoint" ]; then
-    python -m training train --data "$dataset" --model din --out "$bundle" --resume --or-anew
+    python -m dinrank.training train --data "$dataset" --model din --out "$bundle" --resume --or-anew
 fi
-python -m service publish --bundle "$bundle" --data "$dataset"
+python -m dinrank.service publish --bundle "$bundle" --data "$dataset"

@@ -27,4 +27,4 @@ USER dinrank
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "/usr/local/lib/dinrank-healthcheck.py"]
-CMD ["python", "-m", "service", "serve"]
+CMD ["python", "-m", "dinrank.service", "serve"]

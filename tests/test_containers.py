@@ -70,3 +70,10 @@ def test_an_image_is_built_with_every_module_of_ours_that_its_modules_import(ima
             needed = {path.with_suffix(".py"), path / "__init__.py"} - {ROOT / "__init__.py"}
             exists = {each for each in needed if module.partition(".")[0] in PACKAGES and each.is_file()}
             assert exists <= files, f"{file} imports {module}, which the image lacks"
+
+
+def test_containers_run_commands_by_their_installed_names() -> None:
+    """Outside a checkout there is no module `service`, and no `training`."""
+    files = [*(ROOT / "docker").glob("*.Dockerfile"), *(ROOT / "docker").glob("*.sh"), ROOT / "docker-compose.yml"]
+    for file in files:
+        assert not re.search(r"-m\W+(service|training)\b", file.read_text(encoding="utf-8")), file

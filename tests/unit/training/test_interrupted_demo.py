@@ -1,6 +1,7 @@
 """`make demo` and the compose trainer, interrupted at any of their steps and started again, go on."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def lay(folder: Path, names: tuple[str, ...]) -> None:
 
 def steps(lines: list[str]) -> list[str]:
     """The trainer's commands among these; a training is told to go on."""
-    commands = [line.partition("-m training ")[2] for line in lines if "-m training " in line]
+    found = (re.search(r"-m (?:dinrank\.)?training (.*)", line) for line in lines)
+    commands = [each[1] for each in found if each]
     assert all("--resume --or-anew" in command for command in commands if command.startswith("train "))
     return [command.split()[0] for command in commands]
 
@@ -60,4 +62,4 @@ def test_the_compose_trainer_does_what_is_left_to_do(tmp_path: Path, there: tupl
         check=True,
     ).stdout.splitlines()
     assert steps(said) == left
-    assert said[-1].startswith("-m service publish ")
+    assert said[-1].startswith("-m dinrank.service publish ")
