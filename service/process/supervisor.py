@@ -76,6 +76,7 @@ class Supervisor(Multiprocess):
         self._drain_ms = drain_ms
         self._has_lost_all = False
         self._retry_at_s: dict[int, float] = {}  # by the worker's index
+        self._failed: set[int] = set()  # places whose last attempt failed; empty again once ready
 
     def init_processes(self) -> None:
         self.processes = [self._started() for _ in range(self.processes_num)]
@@ -113,6 +114,8 @@ class Supervisor(Multiprocess):
                 self._retry(place)
             elif not worker.is_alive(self.config.timeout_worker_healthcheck):
                 self._replace(place, worker)
+            elif place in self._failed and worker.is_ready(self.config.timeout_worker_healthcheck):
+                self._failed.remove(place)
 
     def _replace(self, place: int, worker: Process) -> None:
         worker.kill()  # it has ended or hangs
@@ -124,7 +127,8 @@ class Supervisor(Multiprocess):
             self.processes[place] = self._started()
             return
         self._retry_at_s[place] = time.monotonic() + _RETRY_S
-        if len(self._retry_at_s) == len(self.processes):
+        self._failed.add(place)
+        if len(self._failed) == len(self.processes):
             self._has_lost_all = True
             self.should_exit.set()
 
