@@ -32,6 +32,7 @@ _LOCK_FILE = "lock"
 _MODE = 0o400  # of the copies: read-only, for the service too
 
 _PASSED_SUFFIX = ".passed"
+_SOURCE_SUFFIX = ".source"
 
 
 class CannotCopyBundle(BundleError):
@@ -98,7 +99,6 @@ class BundleCopies:
         self._directory = directory
         self._signatures = signatures
         self._mode = mode
-        self._read: dict[str, Identity] = {}  # by key, the source last compared with its checksums
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def adopt(self, path: Path, *, rereads: bool = False) -> Adopted:
@@ -122,7 +122,7 @@ class BundleCopies:
                     raise
                 continue  # it was replaced while it was read: the new one may be complete
             if identity_of(path) == identity:
-                self._read[key] = identity
+                self._source_of(key).write_text(repr(identity), encoding="utf-8")
                 return Adopted(identity, key, self.path_of(key))
         raise UnsupportedFormat(
             MANIFEST_FILE, expected="one bundle while it is read", found=f"another one, {_ATTEMPTS} times in a row"
@@ -145,6 +145,7 @@ class BundleCopies:
                 if copy.is_dir() and copy.name not in keys:
                     shutil.rmtree(copy, ignore_errors=True)
                     self._mark(copy.name).unlink(missing_ok=True)
+                    self._source_of(copy.name).unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -156,6 +157,15 @@ class BundleCopies:
     def _mark(self, key: str) -> Path:
         return self._directory / f"{key}{_PASSED_SUFFIX}"
 
+    def _source_of(self, key: str) -> Path:
+        """The file that says which source, by its identity, was last compared with its checksums."""
+        return self._directory / f"{key}{_SOURCE_SUFFIX}"
+
+    def _has_read(self, key: str, identity: Identity) -> bool:
+        """Return True if any process of this service has compared this very source with its checksums."""
+        source = self._source_of(key)
+        return source.exists() and source.read_text(encoding="utf-8") == repr(identity)
+
     def _copied(self, identity: Identity, *, rereads: bool) -> str:
         """Copy the bundle in a directory unless a copy exists, and return its key. Raises: BundleError."""
         source = identity.directory
@@ -163,7 +173,7 @@ class BundleCopies:
         key = hashlib.sha256(content).hexdigest()
         with self.locked():
             if self.path_of(key).exists():
-                if rereads or self._read.get(key) != identity:
+                if rereads or not self._has_read(key, identity):
                     verify_files(source, manifest)
                 return key
             self._copy(source, manifest, content, key)

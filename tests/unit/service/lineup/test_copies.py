@@ -77,6 +77,23 @@ def test_equal_bytes_are_copied_once(copies: BundleCopies, own: Path, bundle_pat
     assert first.identity != second.identity
 
 
+def test_another_process_does_not_read_the_same_files_again(
+    copies: BundleCopies, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that starts finds the copy, and the record of what it was made of."""
+    adopted = copies.adopt(own)
+
+    def fail(path: Path, manifest: Manifest) -> None:
+        raise AssertionError("the files are read again")
+
+    monkeypatch.setattr(bundle_copies, "verify_files", fail)
+    assert BundleCopies(tmp_path / "copies").adopt(own) == adopted
+    shutil.copyfile(own / "golden.json", own / "again")
+    (own / "again").replace(own / "golden.json")
+    with pytest.raises(AssertionError, match="read again"):
+        BundleCopies(tmp_path / "copies").adopt(own)
+
+
 def test_a_file_that_was_changed_in_place_is_found(copies: BundleCopies, own: Path) -> None:
     adopted = copies.adopt(own)
     graph = own / "model.onnx"
